@@ -1,0 +1,30 @@
+"""User errors as one clear line instead of a traceback."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import typer
+from rich.console import Console
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# What a user can mend: a value, a path, a missing package, a file that cannot be read.
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+
+
+def plain_errors(function: Function) -> Function:
+    """Print a user error in one line on standard error and leave with exit code 1."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except USER_ERRORS as error:
+            Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from error
+
+    return wrapped  # type: ignore[return-value]

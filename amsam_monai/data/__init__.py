@@ -1,0 +1,1 @@
+"""Data: datalists, files, slices, embedding cache and phantoms."""

@@ -1,0 +1,1 @@
+"""Engines: trainers and what they take from a batch."""

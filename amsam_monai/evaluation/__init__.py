@@ -1,0 +1,1 @@
+"""Evaluation: scores, protocols, reports and prompt confusion matrices."""

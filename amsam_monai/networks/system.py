@@ -1,0 +1,187 @@
+"""The contract that every system keeps: image in, logits out, prompts beside."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from amsam_monai.framing import SquareFrame
+from amsam_monai.networks.prompts import Prompts, Segmentation
+from amsam_monai.networks.sam import SAM
+
+
+@dataclass
+class Prediction:
+    """What a system predicts inside SAM's square.
+
+    Args:
+        logits: low-resolution maps of the whole square, channel 0 background.
+        prompts: the prompts used, in pixels of the square.
+        presence: probability per class, in [0, 1], or None.
+        quality: predicted IoU per class, in [0, 1], or None.
+
+    Shape: logits (B, K+1, h, w), presence (B, K), quality (B, K).
+    """
+
+    logits: Tensor
+    prompts: Prompts
+    presence: Tensor | None = None
+    quality: Tensor | None = None
+
+
+class System(nn.Module, ABC):
+    """One SAM, a prompter and a decoder path. Subclasses say how they predict inside the square.
+
+    Args:
+        sam: Segment Anything's parts.
+        num_classes: K, foreground classes; a binary task has 1.
+        resize: how images come into SAM's square, see `SquareFrame`.
+    """
+
+    def __init__(self, sam: SAM, *, num_classes: int = 1, resize: str = "pad") -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must count foreground classes, at least 1, got {num_classes}.")
+        SquareFrame(1, 1, 1, resize)  # refuses an unknown mode
+        self.sam = sam
+        self.num_classes = num_classes
+        self.resize = resize
+
+    @property
+    def image_size(self) -> int:
+        """Side of SAM's square input, in pixels."""
+        return self.sam.image_size
+
+    @abstractmethod
+    def predict(self, pixels: Tensor, embedding: Tensor, prompts: Prompts, frame: SquareFrame) -> Prediction:
+        """Predict inside the square.
+
+        Args:
+            pixels: the framed image in [0, 1], not normalised.
+            embedding: the image encoder's output.
+            prompts: a person's prompts, in pixels of the square; parts may be None.
+            frame: where the image lies in the square.
+
+        Shape: pixels (B, 3, S, S), embedding (B, 256, g, g).
+        """
+
+    def frame(self, image: Tensor) -> SquareFrame:
+        """Where `image` (B, 3, H, W) lies in SAM's square."""
+        return SquareFrame(image.shape[-2], image.shape[-1], self.image_size, self.resize)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Image (B, 3, H, W) in [0, 1] -> embedding (B, 256, g, g)."""
+        return self.sam.encode(self.frame(image).image(image, self.sam.fill))
+
+    def forward(
+        self, image: Tensor, *, embedding: Tensor | None = None, prompts: Prompts | None = None, low_res: bool = False
+    ) -> Tensor:
+        """Logits of an image.
+
+        Args:
+            image: in [0, 1], any height and width; the range is checked at the doors, not here.
+            embedding: `encode(image)`, where it is already there.
+            prompts: a person's prompts in pixels of `image`.
+            low_res: give the decoder's own resolution (padding cut off) instead of the image's.
+
+        Shape: image (B, 3, H, W) -> logits (B, K+1, H, W), or (B, K+1, h, w) with `low_res`.
+        """
+        frame, prediction = self._predict(image, embedding, prompts)
+        return frame.crop(prediction.logits) if low_res else frame.restore(prediction.logits)
+
+    @torch.no_grad()
+    def segment(self, image: Tensor, prompts: Prompts | None = None, embedding: Tensor | None = None) -> Segmentation:
+        """Segment for people and tools: logits, and the prompts that were used.
+
+        Shape: image (B, 3, H, W) in [0, 1].
+
+        Raises:
+            ValueError: the image is not (B, 3, H, W), not in [0, 1], or the prompts do not fit.
+        """
+        check_image(image)
+        frame, prediction = self._predict(image, embedding, prompts)
+        return Segmentation(
+            logits=frame.restore(prediction.logits),
+            prompts=prediction.prompts.map(frame.points_back, frame.boxes_back),
+            presence=prediction.presence,
+            quality=prediction.quality,
+        )
+
+    def _predict(
+        self, image: Tensor, embedding: Tensor | None, prompts: Prompts | None
+    ) -> tuple[SquareFrame, Prediction]:
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise ValueError(f"image must have shape (B, 3, H, W), got {tuple(image.shape)}.")
+        frame = self.frame(image)
+        prompts = prompts or Prompts()
+        prompts.check(image.shape[0], self.num_classes)
+        pixels = frame.image(image, self.sam.fill)
+        if embedding is None:
+            embedding = self.sam.encode(pixels)
+        return frame, self.predict(pixels, embedding, prompts.map(frame.points, frame.boxes), frame)
+
+    @property
+    def encoder_is_frozen(self) -> bool:
+        """Whether embeddings may be computed once and kept: no parameter of the image encoder trains."""
+        return not any(parameter.requires_grad for parameter in self.sam.image_encoder.parameters())
+
+    def train(self, mode: bool = True) -> System:
+        """Training mode; what is frozen in the image encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.encoder_is_frozen:
+            self.sam.image_encoder.eval()
+        return self
+
+    def adapter_keys(self) -> list[str]:
+        """Names in `state_dict()` of what training changes: parameters that train, and their modules' buffers."""
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        owners = {name.rpartition(".")[0] for name in trained}
+        buffers = {name for name, _ in self.named_buffers() if name.rpartition(".")[0] in owners}
+        return [name for name in self.state_dict() if name in trained or name in buffers]
+
+    def adapter_state_dict(self) -> dict[str, Tensor]:
+        """The adapter: what training changed, a subset of the network's own keys, nothing of the frozen SAM."""
+        state = self.state_dict()
+        return {name: state[name] for name in self.adapter_keys()}
+
+    def load_adapter_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Load an adapter; every key must be there and fit.
+
+        Raises:
+            ValueError: keys are missing, unknown, or of another shape, all of them listed.
+        """
+        wanted = self.adapter_state_dict()
+        problems = [f"missing {name}" for name in wanted if name not in state]
+        problems += [f"unknown {name}" for name in state if name not in wanted]
+        problems += [
+            f"{name} must be {tuple(wanted[name].shape)}, got {tuple(state[name].shape)}"
+            for name in wanted
+            if name in state and state[name].shape != wanted[name].shape
+        ]
+        if problems:
+            shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+            raise ValueError(
+                f"the adapter does not fit this network ({shown}). Build the network with the settings it was trained with."
+            )
+        self.load_state_dict(state, strict=False)
+
+
+def check_image(image: Tensor) -> None:
+    """Refuse what is not a batch of RGB images in [0, 1]; called at the doors, since it reads the values.
+
+    Raises:
+        TypeError: not a floating-point tensor.
+        ValueError: wrong shape, or values outside [0, 1].
+    """
+    if not image.is_floating_point():
+        raise TypeError(f"image must be a floating-point tensor in [0, 1], got {image.dtype}; divide 8-bit pixels by 255.")
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"image must have shape (B, 3, H, W), got {tuple(image.shape)}.")
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0.0 and high <= 1.0):  # also refuses NaN
+        raise ValueError(
+            f"image must lie in [0, 1], got values from {low:.4g} to {high:.4g}; scale it first (8-bit: divide by 255)."
+        )

@@ -1,0 +1,1 @@
+"""Transforms: intensity, SAM input and simulated prompts."""

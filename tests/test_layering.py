@@ -1,0 +1,46 @@
+"""The import direction of the package, read from its source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "amsam_monai"
+SHARED = {"keys", "framing"}
+BASE = {"networks", "losses", "transforms", "data"}
+MIDDLE = {"engines", "handlers", "inferers", "evaluation"}
+TOP = {"cli", "label_app", "annotate"}
+
+
+def imported_parts(path: Path) -> set[str]:
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        parts |= {name.split(".")[1] for name in names if name.startswith("amsam_monai.")}
+    return parts - {"__version__"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_lies_below_it(path):
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    allowed = {
+        **{name: SHARED | {name} for name in BASE | SHARED},
+        **{name: SHARED | BASE | MIDDLE for name in MIDDLE},
+    }.get(part, SHARED | BASE | MIDDLE | TOP)
+    assert imported_parts(path) <= allowed
+
+
+@pytest.mark.parametrize(("owner", "library"), [("sam", "segment_anything"), ("detector", "ultralytics")])
+def test_a_foreign_library_has_one_importer(owner, library):
+    def imports(path: Path) -> bool:
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))]
+        names = [getattr(node, "module", None) or node.names[0].name for node in nodes]
+        return any(name.split(".")[0] == library for name in names)
+
+    assert {path.stem for path in PACKAGE.rglob("*.py") if imports(path)} <= {owner}
+
+
+def test_no_module_is_named_utils():
+    assert not list(PACKAGE.rglob("utils*"))
