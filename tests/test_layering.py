@@ -27,7 +27,7 @@ def test_a_file_imports_only_what_lies_below_it(path):
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     allowed = {
         **{name: SHARED | {name} for name in BASE | SHARED},
-        **{name: SHARED | BASE | MIDDLE for name in MIDDLE},
+        **dict.fromkeys(MIDDLE, SHARED | BASE | MIDDLE),
     }.get(part, SHARED | BASE | MIDDLE | TOP)
     assert imported_parts(path) <= allowed
 
@@ -35,7 +35,9 @@ def test_a_file_imports_only_what_lies_below_it(path):
 @pytest.mark.parametrize(("owner", "library"), [("sam", "segment_anything"), ("detector", "ultralytics")])
 def test_a_foreign_library_has_one_importer(owner, library):
     def imports(path: Path) -> bool:
-        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))]
+        nodes = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
         names = [getattr(node, "module", None) or node.names[0].name for node in nodes]
         return any(name.split(".")[0] == library for name in names)
 

@@ -1,1 +1,5 @@
 """Losses: CE + Dice (BLO-SAM), BCE + Dice (AutoSAM) and the prompt heuristic loss (AI-SAM)."""
+
+from amsam_monai.losses.segmentation import CEDiceLoss
+
+__all__ = ["CEDiceLoss"]

@@ -36,7 +36,11 @@ class Prompts:
             part = getattr(self, name)
             if part is None:
                 continue
-            if part.ndim != dims or tuple(part.shape[:2]) != (batch, classes) or tuple(part.shape[-len(tail) or dims :]) != tail:
+            if (
+                part.ndim != dims
+                or tuple(part.shape[:2]) != (batch, classes)
+                or tuple(part.shape[-len(tail) or dims :]) != tail
+            ):
                 shape = ", ".join(["B", "K", "...", *map(str, tail)])
                 raise ValueError(
                     f"{name} must have shape ({shape}) with B = {batch} and K = {classes}, got {tuple(part.shape)}."
@@ -60,7 +64,10 @@ class Prompts:
     def to(self, device: torch.device | str) -> Prompts:
         """The same prompts on another device."""
         return Prompts(
-            *(None if part is None else part.to(device) for part in (self.points_xy, self.point_labels, self.box_xyxy, self.mask))
+            *(
+                None if part is None else part.to(device)
+                for part in (self.points_xy, self.point_labels, self.box_xyxy, self.mask)
+            )
         )
 
 

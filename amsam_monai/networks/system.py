@@ -177,7 +177,9 @@ def check_image(image: Tensor) -> None:
         ValueError: wrong shape, or values outside [0, 1].
     """
     if not image.is_floating_point():
-        raise TypeError(f"image must be a floating-point tensor in [0, 1], got {image.dtype}; divide 8-bit pixels by 255.")
+        raise TypeError(
+            f"image must be a floating-point tensor in [0, 1], got {image.dtype}; divide 8-bit pixels by 255."
+        )
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"image must have shape (B, 3, H, W), got {tuple(image.shape)}.")
     low, high = float(image.min()), float(image.max())

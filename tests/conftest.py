@@ -1,0 +1,27 @@
+"""Shared fixtures: a nano SAM, and where real data and weights are."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+
+@pytest.fixture
+def nano_sam():
+    """A random SAM of 64 px and a 4 x 4 embedding, always the same."""
+    from amsam_monai.networks.sam import build_sam
+
+    torch.manual_seed(0)
+    return build_sam("vit_nano", image_size=64)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets, or a skip."""
+    root = os.environ.get("AMSAM_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("AMSAM_DATA does not name a folder of real data")
+    return Path(root)

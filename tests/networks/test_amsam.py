@@ -1,0 +1,151 @@
+import pytest
+import torch
+from torch import nn
+
+from amsam_monai.networks.amsam import ABSENT_LOGIT, AMSAM
+from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.sam import build_sam
+from tests.contract import SystemContract
+
+
+class FixedDetector(nn.Module):
+    """Finds the same box for the first class, nothing for the others."""
+
+    def __init__(self, box=(8.0, 8.0, 40.0, 48.0), classes=1):
+        super().__init__()
+        self.boxes = torch.full((classes, 4), torch.nan)
+        if box:
+            self.boxes[0] = torch.tensor(box)
+
+    def forward(self, image):
+        boxes = self.boxes.expand(len(image), -1, -1)
+        return boxes, (~boxes.isnan().any(-1)).float()
+
+
+def nano():
+    return build_sam("vit_nano", image_size=64)
+
+
+class TestAMSAM(SystemContract):
+    def build(self, num_classes):
+        return AMSAM(nano(), num_classes=num_classes)
+
+
+class TestAMSAMOfThreeClasses(TestAMSAM):
+    classes = 3
+
+
+class TestBLOSAM(SystemContract):
+    def build(self, num_classes):
+        return AMSAM(nano(), num_classes=num_classes, joint=True, calibration="none")
+
+
+class TestSAMed(SystemContract):
+    def build(self, num_classes):
+        return AMSAM(nano(), num_classes=num_classes, joint=True, calibration="none", encoder_lora_rank=4)
+
+
+def test_untrained_and_uncalibrated_it_is_sam_itself():
+    sam = nano()
+    image, box = torch.rand(1, 3, 64, 64), torch.tensor([[[4.0, 6.0, 50.0, 60.0]]])
+    with torch.no_grad():
+        wanted = sam.masks(sam.decode(sam.encode(image), sam.sparse(boxes=box[0]), sam.no_mask_dense(1)))[:, :1]
+        net = AMSAM(sam, calibration="none").eval()
+        logits = net(image, prompts=Prompts(box_xyxy=box), low_res=True)
+    torch.testing.assert_close(logits[:, 1:], wanted, atol=1e-5, rtol=1e-5)
+    assert (logits[:, 0] == 0).all()
+
+
+def test_blo_sam_trains_as_many_parameters_as_its_code():
+    net = AMSAM(nano(), joint=True, calibration="none")
+    counts = {
+        "lora": sum(p.numel() for n, p in net.named_parameters() if "lora_" in n),
+        "tokens": net.sam.mask_decoder.mask_tokens.weight.numel(),
+        "upscaling": sum(p.numel() for p in net.sam.mask_decoder.output_upscaling.parameters()),
+        "hyper": sum(p.numel() for p in net.sam.mask_decoder.output_hypernetworks_mlps.parameters()),
+    }
+    assert counts == {"lora": 23_552, "tokens": 512, "upscaling": 73_952, "hyper": 279_616}
+
+
+def test_upper_and_lower_level_share_no_parameter_and_miss_none():
+    net = AMSAM(nano())
+    for fusion_is_upper in (False, True):
+        upper = {id(p) for p in net.upper_parameters(calibration=fusion_is_upper)}
+        lower = {id(p) for p in net.lower_parameters(calibration=not fusion_is_upper)}
+        assert not upper & lower
+        assert upper | lower == {id(p) for p in net.parameters() if p.requires_grad}
+    assert [p.shape for p in net.upper_parameters()] == [(1, 256)]
+
+
+def test_the_detectors_box_is_the_prompt():
+    image = torch.rand(1, 3, 64, 64)
+    torch.manual_seed(0)
+    with_detector = AMSAM(nano(), detector=FixedDetector()).eval()
+    torch.manual_seed(0)
+    without = AMSAM(nano()).eval()
+    without.load_state_dict(with_detector.state_dict())
+    box = torch.tensor([[[8.0, 8.0, 40.0, 48.0]]])
+    answer = with_detector.segment(image)
+    torch.testing.assert_close(answer.logits, without.segment(image, Prompts(box_xyxy=box)).logits)
+    torch.testing.assert_close(answer.prompts.box_xyxy, box)
+
+
+def test_a_persons_box_overrides_the_detectors():
+    net = AMSAM(nano(), detector=FixedDetector()).eval()
+    box = torch.tensor([[[1.0, 2.0, 20.0, 22.0]]])
+    torch.testing.assert_close(net.segment(torch.rand(1, 3, 64, 64), Prompts(box_xyxy=box)).prompts.box_xyxy, box)
+
+
+def test_without_a_detection_one_class_falls_back_to_the_learned_prompt():
+    image = torch.rand(1, 3, 64, 64)
+    net = AMSAM(nano(), detector=FixedDetector(box=None)).eval()
+    fallback = net.segment(image).logits
+    net.detector = None
+    torch.testing.assert_close(fallback, net.segment(image).logits)
+
+
+def test_without_a_detection_one_class_of_several_is_absent():
+    net = AMSAM(nano(), num_classes=2, detector=FixedDetector(classes=2)).eval()
+    logits = net.segment(torch.rand(1, 3, 64, 64)).logits
+    assert (logits[:, 2] == ABSENT_LOGIT).all()
+    assert (logits[:, 1] > ABSENT_LOGIT).all()
+
+
+def test_the_boxs_centre_may_be_a_point_too():
+    net = AMSAM(nano(), detector=FixedDetector(), box_centre_point=True).eval()
+    points = net.segment(torch.rand(1, 3, 64, 64)).prompts.points_xy
+    torch.testing.assert_close(points, torch.tensor([[[[23.5, 27.5]]]]))
+
+
+def test_a_mask_prompt_changes_only_the_image_that_has_one():
+    net = AMSAM(nano()).eval()
+    images, mask = torch.rand(2, 3, 64, 64), torch.full((2, 1, 16, 16), torch.nan)
+    with torch.no_grad():
+        before = net(images)
+        mask[0] = torch.randn(16, 16) * 10
+        after = net(images, prompts=Prompts(mask=mask))
+    assert not torch.allclose(before[0], after[0], atol=1e-4)
+    torch.testing.assert_close(before[1], after[1], atol=1e-5, rtol=1e-5)
+
+
+def test_a_frozen_encoder_stays_in_evaluation_mode():
+    net = AMSAM(nano(), detector=FixedDetector()).train()
+    assert not net.sam.image_encoder.training
+    assert not net.detector.training
+    assert net.encoder_is_frozen
+    assert not AMSAM(nano(), encoder_lora_rank=4).encoder_is_frozen
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_classes": 0}, "num_classes must count foreground classes, at least 1, got 0"),
+        ({"resize": "crop"}, r"resize mode must be one of \('pad', 'stretch'\), got 'crop'"),
+        ({"calibration": "mean"}, "calibration must be one of none, paper, fused, got 'mean'"),
+        ({"missing_box": "guess"}, "missing_box must be learned or absent, got 'guess'"),
+        ({"joint": True, "num_classes": 2, "detector": FixedDetector()}, "joint decoding takes one box an image"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AMSAM(nano(), **settings)
