@@ -1,0 +1,117 @@
+"""What a file holds once it is read: pixels or voxels, and the geometry to write a label map back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+GEOMETRY_TOLERANCE = 1e-3  # mm, between the affines of an image and of its label
+
+
+class ImageFileError(ValueError):
+    """A file that cannot be used as it is; the message starts with its path.
+
+    Args:
+        path: the offending file or folder.
+        problem: what is wrong, and how to mend it.
+    """
+
+    def __init__(self, path: str | Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = Path(path)
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[Any, ...]:  # two arguments, so that a data loader's worker can send it on
+        return type(self), (self.path, self.problem)
+
+
+@dataclass
+class LoadedImage:
+    """An image or a volume in memory, with what is needed to write a label map in its geometry.
+
+    Args:
+        array: stored voxels in their own type; no rescaling but the file's own slope and intercept.
+        kind: "image" (rows first) or "volume" (voxel index i, j, k as NIfTI and nibabel count them).
+        path: file, or folder of a DICOM series.
+        format: "nifti", "itk" (NRRD, MetaImage), "dicom", "picture" (PNG, JPG, TIF) or "array" (npz, h5).
+        affine: voxel index to RAS millimetres; None where the file has no geometry.
+        spacing_mm: size of a voxel; None where it is unknown (no affine, or the identity as a placeholder).
+        stored_shape: shape in the file, where it differs (a 2D NIfTI, a trailing axis of length 1).
+        header: nibabel's header of a NIfTI file.
+        members: files of a DICOM series, in the order of the last axis.
+
+    Shape: array (H, W), (H, W, 3) for an image, (I, J, K) for a volume.
+    """
+
+    array: np.ndarray
+    kind: str
+    path: Path
+    format: str
+    affine: np.ndarray | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    stored_shape: tuple[int, ...] = ()
+    header: Any = None
+    members: list[Path] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.stored_shape = tuple(self.stored_shape) or self.array.shape
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape of a label map: (H, W) or (I, J, K)."""
+        return self.array.shape[:2] if self.kind == "image" else self.array.shape
+
+    @property
+    def voxel_ml(self) -> float | None:
+        """Millilitres of one voxel; None where the spacing is unknown, or for a picture."""
+        if self.spacing_mm is None or self.kind == "image":
+            return None
+        return float(np.prod(self.spacing_mm)) / 1000.0
+
+
+def spacing_of(affine: np.ndarray | None) -> tuple[float, ...] | None:
+    """Voxel size in the affine's unit; None for no affine and for the identity (in RAS or LPS), a mere placeholder."""
+    if affine is None:
+        return None
+    identities = (np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    if any(np.allclose(affine, identity, atol=1e-6) for identity in identities):
+        return None
+    return tuple(float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
+    """The affine as float64; refuses NaN and a matrix that flattens space."""
+    affine = np.asarray(affine, dtype=np.float64)
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or (lengths <= 0).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-4:
+        raise ImageFileError(path, f"affine must be finite and invertible, got {affine.tolist()}; repair the header.")
+    return affine
+
+
+def check_finite(path: Path, array: np.ndarray) -> None:
+    """Refuse NaN and infinite voxels."""
+    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+        bad = int(finite.size - np.count_nonzero(finite))
+        raise ImageFileError(
+            path, f"voxels must be finite, got {bad} NaN or infinite; replace them with the background."
+        )
+
+
+def check_same_geometry(image: LoadedImage, label: LoadedImage, tolerance_mm: float = GEOMETRY_TOLERANCE) -> None:
+    """Refuse a label whose shape or affine is not its image's.
+
+    Raises:
+        ImageFileError: shapes differ, or affines differ by more than `tolerance_mm`.
+    """
+    if image.spatial_shape != label.spatial_shape:
+        problem = f"label must have the shape of {image.path}, {image.spatial_shape}, got {label.spatial_shape}"
+        raise ImageFileError(label.path, f"{problem}; resample it with nearest neighbours.")
+    if image.affine is None or label.affine is None:
+        return
+    difference = float(np.abs(image.affine - label.affine).max())
+    if difference > tolerance_mm:
+        problem = f"label must have the affine of {image.path}, got one that differs by {difference:.4g}"
+        raise ImageFileError(label.path, f"{problem}; resample the label onto the image, or repair its header.")
