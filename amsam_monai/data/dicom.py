@@ -32,7 +32,7 @@ def is_dicom_folder(folder: Path, names: Iterable[str] | None = None) -> bool:
 
 def read_dicom_file(path: Path) -> LoadedImage:
     """A single DICOM file: one slice, a multi-frame volume, or one colour picture."""
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813
 
     loaded = from_itk(sitk.ReadImage(str(path)), path, "dicom")
     loaded.members = [path]
@@ -49,7 +49,7 @@ def read_dicom_series(folder: Path, series: str | None = None) -> LoadedImage:
     Raises:
         ImageFileError: several series and none named, or slices are missing.
     """
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813
 
     reader = sitk.ImageSeriesReader()
     found = reader.GetGDCMSeriesIDs(str(folder))

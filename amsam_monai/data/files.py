@@ -77,9 +77,7 @@ def read_label(path: str | Path, *, key: str | None = None) -> LoadedImage:
     array = loaded.array
     if array.ndim == 3 and loaded.kind == "image":
         if (array != array[..., :1]).any():
-            raise ImageFileError(
-                path, "a label picture must be grey or have a palette, got colours; map them to indices."
-            )
+            raise ImageFileError(path, "a label picture must be grey or have a palette, got colours; map them first.")
         array = array[..., 0]
     if array.dtype.kind == "f":
         whole = np.rint(array)

@@ -95,9 +95,7 @@ def check_finite(path: Path, array: np.ndarray) -> None:
     """Refuse NaN and infinite voxels."""
     if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
         bad = int(finite.size - np.count_nonzero(finite))
-        raise ImageFileError(
-            path, f"voxels must be finite, got {bad} NaN or infinite; replace them with the background."
-        )
+        raise ImageFileError(path, f"voxels must be finite, got {bad} NaN or infinite; replace them first.")
 
 
 def check_same_geometry(image: LoadedImage, label: LoadedImage, tolerance_mm: float = GEOMETRY_TOLERANCE) -> None:

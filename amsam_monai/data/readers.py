@@ -27,9 +27,7 @@ def read_nifti(path: Path) -> LoadedImage:
     stored_shape = file.shape
     shape = three_axes(path, stored_shape)
     if file.get_data_dtype().kind not in "biuf":
-        raise ImageFileError(
-            path, f"voxels must be single numbers, got {file.get_data_dtype()}; convert to one channel."
-        )
+        raise ImageFileError(path, f"voxels must be single numbers, got {file.get_data_dtype()}; split its channels.")
     array = native(np.asanyarray(file.dataobj, order="F")).reshape(shape, order="F")
     affine = check_affine(path, file.affine)
     spacing = spacing_of(affine)
@@ -43,14 +41,14 @@ def read_nifti(path: Path) -> LoadedImage:
 
 def read_itk(path: Path) -> LoadedImage:
     """A NRRD or MetaImage volume, or a single DICOM file."""
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813
 
     return from_itk(sitk.ReadImage(str(path)), path, "itk")
 
 
 def from_itk(image: Any, path: Path, form: str) -> LoadedImage:
     """SimpleITK's image as ours: axes in the order i, j, k, affine to RAS."""
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813
 
     array = sitk.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
@@ -89,8 +87,7 @@ def three_axes(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
         )
     if len(shape) < 2 or 0 in shape:
         raise ImageFileError(path, f"must hold at least one slice of two axes, got shape {tuple(shape)}.")
-    rows, columns, depth = (*shape[:3], 1)[:3]
-    return rows, columns, depth
+    return shape[0], shape[1], shape[2] if len(shape) > 2 else 1
 
 
 def read_picture(path: Path, *, indices: bool = False) -> LoadedImage:
@@ -117,9 +114,7 @@ def read_picture(path: Path, *, indices: bool = False) -> LoadedImage:
     if len(frames) == 1:
         return LoadedImage(first, "image", path, "picture")
     if first.ndim > 2:
-        raise ImageFileError(
-            path, f"pages must be grey to form a volume, got {pages} in colour; save one file per page."
-        )
+        raise ImageFileError(path, f"pages must be grey to form a volume, got {pages} in colour; split the file.")
     return LoadedImage(np.stack(frames, axis=-1), "volume", path, "picture")
 
 
@@ -149,7 +144,7 @@ def deep_colour(path: Path, picture: Any) -> bool:
 
 def read_deep_colour(path: Path) -> LoadedImage:
     """A picture with 16 bits per colour, alpha dropped."""
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813
 
     return colour_from_itk(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), path, "picture")
 
