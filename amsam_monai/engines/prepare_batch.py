@@ -1,0 +1,128 @@
+"""What trainers and evaluators hand to a system, and the label on the grid of its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from monai.data import MetaTensor
+from monai.engines import PrepareBatch
+from torch import Tensor, nn
+
+from amsam_monai import keys
+from amsam_monai.framing import SquareFrame
+from amsam_monai.networks.prompts import Prompts
+
+
+class PrepareSystemBatch(PrepareBatch):
+    """Image, label, and the system's keyword arguments: cached embedding, prompts, resolution.
+
+    Args:
+        low_res: ask for logits at the decoder's own resolution, as training does (wrap the loss in `LowResLoss`).
+        use: which of the batch's extra keys go to the network, where the batch has them.
+        keep_meta: pass MONAI's meta tensors on, as inverting and saving a prediction need; default: unless `low_res`.
+
+    Raises:
+        ValueError: `use` names a key that is no input of a system.
+        TypeError: at the call, the batch is no dictionary.
+    """
+
+    USABLE = (keys.EMBEDDING, keys.BOX, keys.POINTS)
+
+    def __init__(self, *, low_res: bool = False, use: Sequence[str] = USABLE, keep_meta: bool | None = None) -> None:
+        unknown = sorted(set(use) - set(self.USABLE))
+        if unknown:
+            raise ValueError(f"use must be among {self.USABLE}, got {unknown}.")
+        self.low_res = low_res
+        self.use = tuple(use)
+        self.keep_meta = not low_res if keep_meta is None else keep_meta
+
+    def __call__(
+        self,
+        batchdata: dict[str, Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None, tuple[()], dict[str, Any]]:
+        """(image, label or None, no positional arguments, keyword arguments of `forward`)."""
+        if not isinstance(batchdata, dict):
+            raise TypeError(f"batch must be a dictionary with the key {str(keys.IMAGE)!r}, got {type(batchdata).__name__}.")
+
+        def part(key: str) -> Tensor | None:
+            value = batchdata.get(key)
+            if value is None:
+                return None
+            value = value.to(device=device, non_blocking=non_blocking, **kwargs)
+            return value.as_tensor() if isinstance(value, MetaTensor) and not self._carries_meta(key) else value
+
+        image = part(keys.IMAGE)
+        if image is None:
+            raise ValueError(f"batch must have the key {str(keys.IMAGE)!r}, got {sorted(batchdata)}.")
+        arguments: dict[str, Any] = {"low_res": self.low_res}
+        if keys.EMBEDDING in self.use and (embedding := part(keys.EMBEDDING)) is not None:
+            arguments["embedding"] = embedding.to(image.dtype)  # the cache holds float16
+        prompts = self._prompts(part)
+        if prompts is not None:
+            arguments["prompts"] = prompts
+        return image, part(keys.LABEL), (), arguments
+
+    def _carries_meta(self, key: str) -> bool:
+        return self.keep_meta and key in (keys.IMAGE, keys.LABEL)
+
+    def _prompts(self, part: Callable[[str], Tensor | None]) -> Prompts | None:
+        box = part(keys.BOX) if keys.BOX in self.use else None
+        points = part(keys.POINTS) if keys.POINTS in self.use else None
+        if box is None and points is None:
+            return None
+        labels = None if points is None else part(keys.POINT_LABELS)
+        return Prompts(points_xy=points, point_labels=labels, box_xyxy=box)
+
+
+class LowResLoss(nn.Module):
+    """A loss at the decoder's resolution: the label is brought into SAM's square and sampled on the logits' grid.
+
+    What lies in the padding becomes IGNORE_INDEX. Without `image_size` the label is resized straight to the logits,
+    right only for square images.
+
+    Args:
+        loss: takes logits and class indices of one size; leaves out IGNORE_INDEX.
+        image_size: side of the system's square.
+        resize: the system's resize mode.
+
+    Shape: logits (B, K+1, h, w) of the image's part of the square, label (B, 1, H, W) -> what `loss` gives.
+    """
+
+    def __init__(self, loss: nn.Module, *, image_size: int | None = None, resize: str = "pad") -> None:
+        super().__init__()
+        SquareFrame(1, 1, 1, resize)  # refuses an unknown mode
+        self.loss = loss
+        self.image_size = image_size
+        self.resize = resize
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """The loss."""
+        return self.loss(logits, self.resample(label, logits.shape[-2], logits.shape[-1]))
+
+    def resample(self, label: Tensor, rows: int, columns: int) -> Tensor:
+        """Label (B, 1, H, W) -> (B, 1, rows, columns) on the grid of the system's low-resolution logits."""
+        if self.image_size is None:
+            return _nearest(label, rows, columns)
+        frame = SquareFrame(label.shape[-2], label.shape[-1], self.image_size, self.resize)
+        side = max(rows, columns)  # the longest side fills the square in either mode
+        label = _nearest(frame.label(label, keys.IGNORE_INDEX), side, side)
+        label = frame.crop(label)
+        if tuple(label.shape[-2:]) != (rows, columns):
+            raise ValueError(
+                f"logits must be those of a {frame.height}x{frame.width} image in a square of {self.image_size} "
+                f"({self.resize}), {label.shape[-2]}x{label.shape[-1]}, got {rows}x{columns}; "
+                "give LowResLoss the network's image_size and resize, and ask the network for low_res."
+            )
+        return label
+
+
+def _nearest(label: Tensor, rows: int, columns: int) -> Tensor:
+    if tuple(label.shape[-2:]) == (rows, columns):
+        return label
+    return F.interpolate(label.float(), (rows, columns), mode="nearest-exact").to(label.dtype)

@@ -1,0 +1,20 @@
+"""Handlers for MONAI's engines: adapter files, resuming, learning rates, overlay pictures."""
+
+from amsam_monai.handlers.adapters import AdapterLoader, AdapterSaver
+from amsam_monai.handlers.checkpoints import adapter_state, load_adapter, read_checkpoint, save_atomically
+from amsam_monai.handlers.overlays import OverlaySaver, draw_overlay
+from amsam_monai.handlers.schedule import PolynomialDecay
+from amsam_monai.handlers.train_state import TrainState
+
+__all__ = [
+    "AdapterLoader",
+    "AdapterSaver",
+    "OverlaySaver",
+    "PolynomialDecay",
+    "TrainState",
+    "adapter_state",
+    "draw_overlay",
+    "load_adapter",
+    "read_checkpoint",
+    "save_atomically",
+]
