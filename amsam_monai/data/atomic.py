@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are whole or not there."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from pathlib import Path
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, of the same ending, that becomes `path` when the block ends without an error.
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
 
-    Args:
-        path: the file to write; its folder is made.
+    The temporary name keeps the suffixes, by which writers choose a format; folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        yield partial
+        os.replace(partial, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)

@@ -6,9 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nibabel
 import numpy as np
 from PIL import Image
 
+from amsam_monai.data.atomic import whole_file
+from amsam_monai.data.phantoms_abdomen import abdomen
+from amsam_monai.data.phantoms_heart import chest_scene, heart_image, heart_labels, oblique_affine, random_heart
 from amsam_monai.data.phantoms_skin import skin_lesion
 
 FIRST_ISIC_ID = 9_000_001  # a range that the archive's challenge sets do not use
@@ -50,13 +54,54 @@ def write_isic_case(out: Path, case: int, seed: int, side: int) -> Path:
     return out / "images" / f"{name}.jpg"
 
 
+def write_acdc_case(out: Path, case: int, seed: int, side: int) -> Path:
+    """One patient as training/patientXXX/ with end-diastole, end-systole, their labels and Info.cfg."""
+    rng = np.random.default_rng([seed, case])
+    shape = (8 * round(side * rng.uniform(0.8, 1.0) / 8), side, int(rng.integers(6, 11)))
+    heart, scene = random_heart(rng, min(1.0, side / 112)), chest_scene(rng, shape)
+    affine, last = oblique_affine(rng, shape), int(rng.integers(8, 14))
+    name = f"patient{case + 1:03d}"
+    folder = out / "training" / name
+    for frame, contraction in ((1, 0.0), (last, 1.0)):
+        labels = heart_labels(heart, shape, contraction)
+        image = heart_image(rng, labels, scene)
+        save_volume(image, affine, folder / f"{name}_frame{frame:02d}.nii.gz")
+        save_volume(labels, affine, folder / f"{name}_frame{frame:02d}_gt.nii.gz")
+    group = "DCM" if heart.ejection < 0.2 else "NOR"
+    info = {"ED": 1, "ES": last, "Group": group, "Height": 172.0, "NbFrame": 2 * last + 5, "Weight": 74.0}
+    with whole_file(folder / "Info.cfg") as partial:
+        partial.write_text("".join(f"{key}: {value}\n" for key, value in info.items()))
+    return folder
+
+
+def write_synapse_case(out: Path, case: int, seed: int, side: int) -> Path:
+    """One abdomen as img/imgNNNN.nii.gz and label/labelNNNN.nii.gz, numbered as BTCV is (1 to 10, then 21 on)."""
+    image, labels, affine = abdomen(np.random.default_rng([seed, case]), side)
+    number = case + 1 if case < 10 else case + 11
+    save_volume(image, affine, out / "img" / f"img{number:04d}.nii.gz")
+    save_volume(labels, affine, out / "label" / f"label{number:04d}.nii.gz")
+    return out / "img" / f"img{number:04d}.nii.gz"
+
+
 def save_picture(array: np.ndarray, path: Path) -> None:
-    """Write a picture under a temporary name beside `path`, then move it there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    Image.fromarray(array).save(partial, quality=92)
-    os.replace(partial, path)
+    """Write a picture."""
+    with whole_file(path) as partial:
+        Image.fromarray(array).save(partial, quality=92)
+
+
+def save_volume(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
+    """Write a NIfTI file that states its affine twice, as scanners do, in millimetres."""
+    volume = nibabel.Nifti1Image(array, affine)  # type: ignore[no-untyped-call]
+    volume.header.set_xyzt_units("mm", "sec")
+    volume.set_sform(affine, 1)
+    volume.set_qform(affine, 1)
+    with whole_file(path) as partial:
+        nibabel.save(volume, partial)
 
 
 # kind -> (writer of one case, pixels of the longer side)
-KINDS: dict[str, tuple[Callable[[Path, int, int, int], Path], int]] = {"isic": (write_isic_case, 512)}
+KINDS: dict[str, tuple[Callable[[Path, int, int, int], Path], int]] = {
+    "isic": (write_isic_case, 512),
+    "acdc": (write_acdc_case, 192),
+    "synapse": (write_synapse_case, 256),
+}
