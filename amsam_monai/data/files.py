@@ -10,10 +10,23 @@ from pathlib import Path
 import numpy as np
 
 from amsam_monai.data.dicom import is_dicom_file, is_dicom_folder, read_dicom_file, read_dicom_series
-from amsam_monai.data.loaded_image import ImageFileError, LoadedImage, check_finite
+from amsam_monai.data.loaded_image import ImageFileError, LoadedImage, check_finite, check_same_geometry
 from amsam_monai.data.readers import LABEL_KEYS, read_arrays, read_itk, read_nifti, read_picture
+from amsam_monai.data.writers import label_suffix, write_label, write_probabilities
 
-__all__ = ["ImageFileError", "LoadedImage", "format_of", "read_image", "read_label"]
+__all__ = [
+    "ImageFileError",
+    "LoadedImage",
+    "check_same_geometry",
+    "format_of",
+    "label_suffix",
+    "list_inputs",
+    "read_image",
+    "read_label",
+    "stem_of",
+    "write_label",
+    "write_probabilities",
+]
 
 SUFFIXES: dict[str, tuple[str, ...]] = {
     "nifti": (".nii", ".nii.gz"),

@@ -61,7 +61,7 @@ def from_itk(image: Any, path: Path, form: str) -> LoadedImage:
 
 def colour_from_itk(array: np.ndarray, path: Path, form: str) -> LoadedImage:
     """One colour frame as a picture; anything else with several numbers per voxel is refused."""
-    frame = array.reshape(array.shape[-3:]) if array.size == np.prod(array.shape[-3:]) else None
+    frame: np.ndarray | None = array.reshape(array.shape[-3:]) if array.size == np.prod(array.shape[-3:]) else None
     if frame is None or frame.shape[-1] not in (3, 4):
         raise ImageFileError(path, f"voxels must be single numbers, got an array {array.shape}; split its components.")
     return LoadedImage(np.ascontiguousarray(frame[..., :3]), "image", path, form)
@@ -87,7 +87,8 @@ def three_axes(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
         )
     if len(shape) < 2 or 0 in shape:
         raise ImageFileError(path, f"must hold at least one slice of two axes, got shape {tuple(shape)}.")
-    return shape[0], shape[1], shape[2] if len(shape) > 2 else 1
+    rows, columns, depth = [*shape[:3], 1][:3]
+    return rows, columns, depth
 
 
 def read_picture(path: Path, *, indices: bool = False) -> LoadedImage:
