@@ -70,8 +70,8 @@ class SystemContract:
     @torch.no_grad()
     def test_a_click_changes_the_mask_even_at_the_origin(self, net):
         image = torch.rand(1, 3, 64, 64)
-        points = torch.full((1, self.classes, 1, 2), torch.nan)
-        before = net(image, prompts=Prompts(points, torch.ones(1, self.classes, 1)))
+        points, labels = torch.full((1, self.classes, 1, 2), torch.nan), torch.ones(1, self.classes, 1)
+        before = net(image, prompts=Prompts(points, labels))
         torch.testing.assert_close(before, net(image), atol=1e-5, rtol=1e-5)  # absent points are no points
         points[0, 0, 0] = 0.0
         assert not torch.allclose(

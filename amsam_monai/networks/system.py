@@ -164,7 +164,8 @@ class System(nn.Module, ABC):
         if problems:
             shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
             raise ValueError(
-                f"the adapter does not fit this network ({shown}). Build the network with the settings it was trained with."
+                f"the adapter does not fit this network ({shown}). "
+                "Build the network with the settings it was trained with."
             )
         self.load_state_dict(state, strict=False)
 
