@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.request
 import zipfile
 from dataclasses import dataclass
@@ -123,11 +124,21 @@ def _check_reachable(address: str) -> None:
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
         parts = urlsplit(proxy if "//" in proxy else f"//{proxy}", scheme="http")
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 443)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise SourceError(f"no connection to {parts.hostname} ({_reason(error)})") from error
+    host, port = parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443)
+    problems: list[OSError] = []
+
+    def attempt() -> None:
+        try:
+            socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+        except OSError as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)  # name resolution has no timeout of its own
+    thread.start()
+    thread.join(CONNECT_SECONDS)
+    if problems or thread.is_alive():
+        why = _reason(problems[0]) if problems else f"no answer within {CONNECT_SECONDS:.0f} s"
+        raise SourceError(f"no connection to {host} ({why})")
 
 
 def _store(response, part: Path, start: int, progress: bool) -> None:  # type: ignore[no-untyped-def]

@@ -24,7 +24,7 @@ class TinyViT(nn.Module):
     the right and bottom edge are padded with zeros to whole windows, and the padding is attended to, as in training.
 
     Args:
-        image_size: S, side of the input in pixels, a multiple of 16; other sizes are refused only by what follows.
+        image_size: S, side of the input in pixels, a multiple of 16.
         stride: pixels per cell of the embedding: 16 for MobileSAM, 4 for LiteMedSAM (its first layers do not stride).
         out_channels: channels of the embedding.
 
@@ -52,7 +52,16 @@ class TinyViT(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Embed normalised images. Shape (B, 3, S, S) -> (B, C, g, g)."""
+        """Embed normalised images. Shape (B, 3, S, S) -> (B, C, g, g).
+
+        Raises:
+            ValueError: the images are not squares of `image_size`.
+        """
+        if image.ndim != 4 or image.shape[1:] != (3, self.image_size, self.image_size):
+            size = self.image_size
+            raise ValueError(
+                f"image must have shape (B, 3, {size}, {size}), got {tuple(image.shape)}; resize or pad it."
+            )
         x = self.patch_embed(image)
         for layer in self.layers:
             x = layer(x)

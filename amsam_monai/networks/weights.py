@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import pickle
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,8 @@ def _fetch_first(item: Weights, file: Path, part: Path, progress: bool) -> None:
         try:
             source.fetch(part, progress=progress)
             seen = _check_digests(part, item)
+            if not item.digests:
+                _compare_with_record(file, seen)
         except SourceError as error:
             logger.info("%s: %s gave nothing: %s", item.name, source, error)
             tried.append(f"  {source}: {error}")
@@ -186,8 +189,6 @@ def _fetch_first(item: Weights, file: Path, part: Path, progress: bool) -> None:
             tried.append(f"  {source}: {error}")
         else:
             os.replace(part, file)
-            if not item.digests:
-                _compare_with_record(file, seen)
             return
     lines = [f"{item.name} could not be fetched. Tried:", *tried, _missing(item, file.parent)]
     raise (ValueError if wrong else FileNotFoundError)("\n".join(lines))
@@ -231,19 +232,13 @@ def _read(file: Path) -> object:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() and "unsupported" in str(error).lower():
-            first = str(error).splitlines()[0]
-            raise ValueError(
-                f"{file} must hold tensors only, got other Python objects, which are not read ({first})."
-            ) from error
-        raise ValueError(
-            f"{file} must be a PyTorch checkpoint, got something else: {_REMEDY.format('NAME')}"
-        ) from error
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        if foreign:
+            raise ValueError(f"{file} must hold tensors only, got {foreign[1]}; such code is not run.") from error
+        reason = "not in its format"
     except (RuntimeError, EOFError, KeyError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{file} must be a PyTorch checkpoint, could not be read ({first}): {_REMEDY.format('NAME')}"
-        ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+    raise ValueError(f"{file} must be a PyTorch checkpoint, could not be read ({reason}): {_REMEDY.format('NAME')}")
 
 
 _REMEDY = "it is truncated, damaged or another file; delete it and run `amsam weights fetch {}`."
