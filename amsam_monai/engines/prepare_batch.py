@@ -21,6 +21,7 @@ class PrepareSystemBatch(PrepareBatch):
 
     Args:
         low_res: ask for logits at the decoder's own resolution, as training does (wrap the loss in `LowResLoss`).
+        boxes: makes boxes (B, K, 4) of the label (B, 1, H, W), for a batch that brings none; see `SimulatedBoxes`.
         use: which of the batch's extra keys go to the network, where the batch has them.
         keep_meta: pass MONAI's meta tensors on, as inverting and saving a prediction need; default: unless `low_res`.
 
@@ -31,11 +32,19 @@ class PrepareSystemBatch(PrepareBatch):
 
     USABLE = (keys.EMBEDDING, keys.BOX, keys.POINTS)
 
-    def __init__(self, *, low_res: bool = False, use: Sequence[str] = USABLE, keep_meta: bool | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        low_res: bool = False,
+        boxes: Callable[[Tensor], Tensor] | None = None,
+        use: Sequence[str] = USABLE,
+        keep_meta: bool | None = None,
+    ) -> None:
         unknown = sorted(set(use) - set(self.USABLE))
         if unknown:
             raise ValueError(f"use must be among {self.USABLE}, got {unknown}.")
         self.low_res = low_res
+        self.boxes = boxes
         self.use = tuple(use)
         self.keep_meta = not low_res if keep_meta is None else keep_meta
 
@@ -48,7 +57,7 @@ class PrepareSystemBatch(PrepareBatch):
     ) -> tuple[Tensor, Tensor | None, tuple[()], dict[str, Any]]:
         """(image, label or None, no positional arguments, keyword arguments of `forward`)."""
         if not isinstance(batchdata, dict):
-            raise TypeError(f"batch must be a dictionary with the key {str(keys.IMAGE)!r}, got {type(batchdata).__name__}.")
+            raise TypeError(f"batch must be a dictionary with the key 'image', got {type(batchdata).__name__}.")
 
         def part(key: str) -> Tensor | None:
             value = batchdata.get(key)
@@ -59,7 +68,7 @@ class PrepareSystemBatch(PrepareBatch):
 
         image = part(keys.IMAGE)
         if image is None:
-            raise ValueError(f"batch must have the key {str(keys.IMAGE)!r}, got {sorted(batchdata)}.")
+            raise ValueError(f"batch must have the key 'image', got {sorted(batchdata)}.")
         arguments: dict[str, Any] = {"low_res": self.low_res}
         if keys.EMBEDDING in self.use and (embedding := part(keys.EMBEDDING)) is not None:
             arguments["embedding"] = embedding.to(image.dtype)  # the cache holds float16
@@ -73,6 +82,8 @@ class PrepareSystemBatch(PrepareBatch):
 
     def _prompts(self, part: Callable[[str], Tensor | None]) -> Prompts | None:
         box = part(keys.BOX) if keys.BOX in self.use else None
+        if box is None and self.boxes is not None and (label := part(keys.LABEL)) is not None:
+            box = self.boxes(label)
         points = part(keys.POINTS) if keys.POINTS in self.use else None
         if box is None and points is None:
             return None
