@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from amsam_monai.data.atomic import whole_file
+
 
 def unwrap(network: nn.Module) -> Any:
     """The network inside DistributedDataParallel's or DataParallel's wrapper, or the network itself."""
@@ -48,14 +50,8 @@ def load_adapter_state(network: nn.Module, state: dict[str, Tensor]) -> None:
 
 def save_atomically(content: Any, path: str | os.PathLike[str]) -> None:
     """Write `content` with torch.save so that `path` holds the old file or the whole new one, never a part."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(content, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        torch.save(content, partial)
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, remedy: str) -> Any:

@@ -102,7 +102,7 @@ def _paint(canvas: np.ndarray, classes: np.ndarray) -> None:
 def _outline(canvas: np.ndarray, classes: np.ndarray) -> None:
     for index in np.unique(classes[classes > 0]):
         mask = classes == index
-        line = mask & ~binary_erosion(mask)
+        line = mask & ~binary_erosion(mask, iterations=2)
         canvas[binary_dilation(line)] = (0, 0, 0)  # a dark rim, so that white shows on skin and bone
         canvas[line] = (255, 255, 255)
 

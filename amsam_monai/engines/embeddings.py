@@ -1,0 +1,43 @@
+"""The cache that belongs to a network."""
+
+from __future__ import annotations
+
+import os
+
+from torch import nn
+
+from amsam_monai.data.embedding_cache import EmbeddingCache, state_sha256
+from amsam_monai.handlers.checkpoints import unwrap
+
+
+def embedding_cache(
+    network: nn.Module,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    dtype: str = "float16",
+    enabled: bool = True,
+) -> EmbeddingCache:
+    """The embedding cache of a system's frozen image encoder.
+
+    Args:
+        network: a system; its encoder must not train.
+        folder: see `amsam_monai.data.embedding_cache.cache_folder`.
+        dtype: "float16" or "float32".
+        enabled: False computes every time (and rounds alike).
+
+    Raises:
+        ValueError: parameters of the image encoder train.
+    """
+    system = unwrap(network)
+    if not system.encoder_is_frozen:
+        raise ValueError("embeddings can be kept only where the image encoder is frozen; train without the cache.")
+    state = dict(system.sam.image_encoder.state_dict())
+    for name in ("pixel_mean", "pixel_std"):
+        state[f"sam.{name}"] = getattr(system.sam, name)
+    fingerprint = {
+        "encoder": type(system.sam.image_encoder).__name__,
+        "weights_sha256": state_sha256(state),
+        "image_size": system.image_size,
+        "resize": system.resize,
+    }
+    return EmbeddingCache(folder, fingerprint=fingerprint, dtype=dtype, enabled=enabled)
