@@ -1,5 +1,6 @@
 """Losses: CE + Dice (BLO-SAM), BCE + Dice (AutoSAM) and the prompt heuristic loss (AI-SAM)."""
 
+from amsam_monai.losses.prompt_heuristic import PromptHeuristicLoss
 from amsam_monai.losses.segmentation import CEDiceLoss
 
-__all__ = ["CEDiceLoss"]
+__all__ = ["CEDiceLoss", "PromptHeuristicLoss"]
