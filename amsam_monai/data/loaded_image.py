@@ -40,7 +40,7 @@ class LoadedImage:
         affine: voxel index to RAS millimetres; None where the file has no geometry.
         spacing_mm: size of a voxel; None where it is unknown (no affine, or the identity as a placeholder).
         stored_shape: shape in the file, where it differs (a 2D NIfTI, a trailing axis of length 1).
-        header: nibabel's header of a NIfTI file.
+        header: nibabel's header of a NIfTI file, SimpleITK's geometry (`ItkGeometry`) of what it read.
         members: files of a DICOM series, in the order of the last axis.
 
     Shape: array (H, W), (H, W, 3) for an image, (I, J, K) for a volume.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,14 @@ def read_nifti(path: Path) -> LoadedImage:
     return LoadedImage(array, "volume", path, "nifti", affine, spacing, stored_shape, header.copy())
 
 
+class ItkGeometry(NamedTuple):
+    """Geometry in SimpleITK's words (LPS millimetres), kept so that a label map repeats it to the last digit."""
+
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+
+
 def read_itk(path: Path) -> LoadedImage:
     """A NRRD or MetaImage volume, or a single DICOM file."""
     import SimpleITK as sitk  # noqa: N813
@@ -56,7 +64,9 @@ def from_itk(image: Any, path: Path, form: str) -> LoadedImage:
     array = array.transpose()  # (k, j, i) -> (i, j, k)
     shape = three_axes(path, array.shape)
     affine = check_affine(path, itk_affine(image))
-    return LoadedImage(array.reshape(shape), "volume", path, form, affine, spacing_of(affine), array.shape)
+    loaded = LoadedImage(array.reshape(shape), "volume", path, form, affine, spacing_of(affine), array.shape)
+    loaded.header = ItkGeometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    return loaded
 
 
 def colour_from_itk(array: np.ndarray, path: Path, form: str) -> LoadedImage:

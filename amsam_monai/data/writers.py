@@ -12,6 +12,7 @@ from amsam_monai.data.atomic import whole_file
 from amsam_monai.data.dicom_seg import write_dicom_seg
 from amsam_monai.data.loaded_image import ImageFileError, LoadedImage
 from amsam_monai.data.palette import class_colours
+from amsam_monai.data.readers import LPS_TO_RAS, ItkGeometry
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".nrrd", ".mha")
@@ -86,7 +87,7 @@ def label_dtype(label: np.ndarray, source: LoadedImage) -> np.dtype:
     highest = int(label.max(initial=0))
     if highest > 255 or int(label.min(initial=0)) < 0:
         raise ValueError(f"labels must lie in 0..255, got {int(label.min())}..{highest}.")
-    stored = source.header.get_data_dtype() if source.header is not None else source.array.dtype
+    stored = source.header.get_data_dtype() if source.format == "nifti" else source.array.dtype
     if source.kind == "volume" and source.format in ("nifti", "itk") and stored.kind in "iu" and stored.itemsize <= 4:
         rescaled = source.array.dtype.kind == "f"
         if not rescaled and highest <= np.iinfo(stored).max:
@@ -103,7 +104,7 @@ def write_nifti(path: Path, array: np.ndarray, source: LoadedImage) -> None:
     """Write a NIfTI file with a NIfTI input's own transforms, or the affine as scanner coordinates."""
     import nibabel as nib
 
-    if source.header is not None:
+    if source.format == "nifti":
         header = source.header.copy()
         header.extensions.clear()  # may hold a patient's data
         blank_header(header)
@@ -134,20 +135,27 @@ def write_itk(path: Path, label: np.ndarray, source: LoadedImage) -> None:
     """Write NRRD or MetaImage, compressed."""
     import SimpleITK as sitk  # noqa: N813
 
-    flat = source.format == "itk" and len(source.stored_shape) == 2
+    flat = isinstance(source.header, ItkGeometry) and len(source.stored_shape) == 2
     array = label[..., 0] if flat else label
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose()))
-    if source.affine is not None:
-        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ source.affine
-        dims = array.ndim
-        spacing = np.linalg.norm(lps[:dims, :dims], axis=0)
-        direction = lps[:dims, :dims] / spacing
-        if np.abs(direction.T @ direction - np.eye(dims)).max() > 1e-3:
-            raise ImageFileError(source.path, "axes are sheared, which NRRD and MetaImage cannot hold; write NIfTI.")
-        image.SetSpacing(spacing.tolist())
-        image.SetDirection(direction.ravel().tolist())
-        image.SetOrigin(lps[:dims, 3].tolist())
+    geometry = source.header if isinstance(source.header, ItkGeometry) else itk_geometry(source)
+    if geometry is not None:
+        image.SetSpacing(geometry.spacing[: array.ndim])
+        image.SetOrigin(geometry.origin[: array.ndim])
+        image.SetDirection(geometry.direction)
     sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def itk_geometry(source: LoadedImage) -> ItkGeometry | None:
+    """SimpleITK's geometry from the affine of a NIfTI file; None where there is no affine."""
+    if source.affine is None:
+        return None
+    lps = LPS_TO_RAS @ source.affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    direction = lps[:3, :3] / spacing
+    if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-3:
+        raise ImageFileError(source.path, "axes are sheared, which NRRD and MetaImage cannot hold; write NIfTI.")
+    return ItkGeometry(tuple(spacing.tolist()), tuple(lps[:3, 3].tolist()), tuple(direction.ravel().tolist()))
 
 
 def write_picture(path: Path, label: np.ndarray) -> None:

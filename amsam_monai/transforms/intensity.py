@@ -62,6 +62,11 @@ class Intensity(Transform):
         if mode == "percentile" and not (self.low >= 0 and self.high <= 100):
             raise ValueError(f"percentiles must lie in [0, 100], got {self.low} and {self.high}.")
 
+    @property
+    def by_slice(self) -> bool:
+        """Whether the statistics differ from slice to slice."""
+        return self.per == "slice" and self.mode in ("percentile", "min_max")
+
     def limits(self, values: np.ndarray | Tensor) -> tuple[float, float]:
         """The two values that become 0 and 1, from all of `values`.
 
@@ -109,7 +114,7 @@ class Intensity(Transform):
     def __call__(self, image: np.ndarray | Tensor) -> Tensor:
         """The image in [0, 1]."""
         tensor = image if isinstance(image, Tensor) else torch.from_numpy(np.ascontiguousarray(image))
-        if self.per == "volume" or tensor.ndim <= 3:
+        if not self.by_slice or tensor.ndim <= 3:
             return self.apply(tensor, self.limits(image))
         slices = [self.apply(one, self.limits(one)) for one in tensor.unbind(-1)]
         return torch.stack(slices, dim=-1)
