@@ -32,7 +32,8 @@ class TrainState:
     Args:
         network: a system, or any module.
         path: the file, in the run's output folder.
-        objects: what else training changes, by name: optimisers, schedulers; all have state_dict and load_state_dict.
+        objects: what training changes beside the trainer's own optimisers, say schedulers, by name; each has state_dict
+            and load_state_dict.
         evaluator: the validating engine, whose best metric and its epoch are kept too.
         seed: seeds every epoch; another seed is another run.
         settings: plain values that must be the same to continue, say the ids of the training cases.
@@ -80,24 +81,22 @@ class TrainState:
     def seed_epoch(self, engine: Engine) -> None:
         """Seed every source of random numbers from the seed, the epoch and the rank."""
         state: Any = engine.state
-        words = np.random.SeedSequence([self.seed, state.epoch, state.rank]).generate_state(4)
+        words = np.random.SeedSequence([self.seed, state.epoch, state.rank]).generate_state(5)
         torch.manual_seed(int(words[0]))
         np.random.seed(int(words[1]))
         random.seed(int(words[2]))
-        loader = getattr(engine, "data_loader", None)
-        set_rnd(getattr(loader, "dataset", None), int(words[3]))
-        if loader is not None:
-            engine.set_data(loader)  # an epoch shorter than the loader starts it anew too
+        for name, word in (("data_loader", words[3]), ("upper_data_loader", words[4])):
+            set_rnd(getattr(getattr(engine, name, None), "dataset", None), int(word))
+        engine.set_data(state.dataloader)  # starts anew where an epoch is shorter than the loader
 
     def write(self, engine: Engine) -> None:
         """Write the file."""
         state: Any = engine.state
         if state.rank != 0:
             return
-        objects = {**self.objects, **self._scaler(engine)}
         content = {
             "model": adapter_state(self.network),
-            "objects": {name: thing.state_dict() for name, thing in objects.items()},
+            "objects": {name: thing.state_dict() for name, thing in self._objects(engine).items()},
             "epoch": state.epoch,
             "iteration": state.iteration,
             "epoch_length": state.epoch_length,
@@ -121,7 +120,7 @@ class TrainState:
             load_adapter_state(self.network, content["model"])
         except ValueError as error:
             raise ValueError(f"{self.path}: {error} {remedy}") from error
-        for name, thing in {**self.objects, **self._scaler(engine)}.items():
+        for name, thing in self._objects(engine).items():
             thing.load_state_dict(content["objects"][name])
         engine.state.epoch, engine.state.iteration = content["epoch"], content["iteration"]
         _set_best(engine, content["best"])
@@ -134,16 +133,15 @@ class TrainState:
         if not isinstance(content, dict) or not keys <= content.keys():
             raise ValueError(f"{self.path} must be written by TrainState, got other content. {remedy}")
         was = {**content["settings"], "epoch_length": content["epoch_length"], "objects": sorted(content["objects"])}
-        names = sorted({**self.objects, **self._scaler(engine)})
+        names = sorted(self._objects(engine))
         now = {**self.settings, "epoch_length": engine.state.epoch_length, "objects": names}
         changed = [f"{key} was {was.get(key)}, is {now.get(key)}" for key in now | was if was.get(key) != now.get(key)]
         if changed:
             raise ValueError(f"{self.path} comes from a run with other settings: {'; '.join(changed)}. {remedy}")
 
-    @staticmethod
-    def _scaler(engine: Engine) -> dict[str, Any]:
-        scaler = getattr(engine, "scaler", None)
-        return {} if scaler is None else {"scaler": scaler}
+    def _objects(self, engine: Engine) -> dict[str, Any]:
+        own = {name: getattr(engine, name, None) for name in ("optimizer", "upper_optimizer", "scaler")}
+        return {**{name: thing for name, thing in own.items() if thing is not None}, **self.objects}
 
 
 def _best(engine: Engine) -> dict[str, Any]:

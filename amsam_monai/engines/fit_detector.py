@@ -1,0 +1,67 @@
+"""The detector of a bundle: read from its file, or fitted on the training samples first."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from amsam_monai.keys import IMAGE, LABEL
+from amsam_monai.networks import weights
+from amsam_monai.networks.detector import BoxDetector, load_detector, save_detector
+from amsam_monai.networks.detector_training import DetectorSettings, train_detector
+
+logger = logging.getLogger(__name__)
+
+
+def load_or_fit_detector(
+    path: str | os.PathLike[str],
+    samples: Iterable[Mapping[str, Any]],
+    *,
+    class_names: Sequence[str],
+    start: str = "yolo26n",
+    device: str | torch.device = "cpu",
+    refit: bool = False,
+    **settings: Any,
+) -> BoxDetector:
+    """The detector in `path`; where there is none, one fitted on the boxes of `samples`, which is then written there.
+
+    Args:
+        path: the detector's file, beside model.pt and not ending in .pt.
+        samples: "image" (3, H, W) in [0, 1] and "label" (1, H, W); read only where the detector is fitted.
+        class_names: names of the foreground classes.
+        start: pretrained weights, of the catalogue or a file.
+        device: where to fit.
+        refit: fit even where the file is there.
+        settings: see `DetectorSettings`.
+
+    Raises:
+        ImportError: ultralytics is not installed.
+        FileNotFoundError: the pretrained weights are not there.
+    """
+    path = Path(path)
+    if path.is_file() and not refit:
+        return load_detector(path)
+    origin = weights.path(start)
+    chosen = [(torch.as_tensor(sample[IMAGE]), torch.as_tensor(sample[LABEL])) for sample in samples]
+    images, labels = zip(*chosen, strict=True)
+    with tqdm(total=DetectorSettings(**settings).steps, desc="detector", unit="step") as bar:
+        detector = train_detector(
+            images,
+            labels,
+            len(class_names),
+            start=origin,
+            settings=DetectorSettings(**settings),
+            class_names=class_names,
+            device=device,
+            progress=lambda step, steps, loss: bar.update() and None,
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_detector(detector, path)
+    logger.info("fitted the detector on %d images, saved %s", len(images), path)
+    return detector

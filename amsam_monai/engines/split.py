@@ -1,0 +1,60 @@
+"""Halves of a training set, by patient."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from amsam_monai import keys
+
+logger = logging.getLogger(__name__)
+
+Case = Mapping[str, Any]
+
+
+def split_by_patient(datalist: Sequence[Case], fraction: float = 0.5, seed: int = 0) -> tuple[list[Case], list[Case]]:
+    """D1 for the lower level and D2 for the upper one (AM-SAM, section 3.2): disjoint, no patient in both.
+
+    Patients are drawn at random into D1 until it holds `fraction` of the cases, rounded down; both halves are logged.
+
+    Args:
+        datalist: cases with "patient_id", or else "case_id"; each case without a patient is its own.
+        fraction: share of the cases for D1.
+        seed: another seed draws another split.
+
+    Raises:
+        ValueError: fraction outside (0, 1), a case without any id, or fewer than two patients.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction must lie between 0 and 1, got {fraction}.")
+    patients = [_patient(case) for case in datalist]
+    names = sorted(set(patients))
+    if len(names) < 2:
+        raise ValueError(f"the training set must have at least two patients to be split, got {len(names)}: {names}.")
+    order = np.random.default_rng(seed).permutation(len(names))
+    wanted = max(1, int(len(datalist) * fraction))
+    first: set[str] = set()
+    for name in (names[index] for index in order[:-1]):  # one patient at least stays for D2
+        first.add(name)
+        if sum(patient in first for patient in patients) >= wanted:
+            break
+    halves = [
+        [case for case, name in zip(datalist, patients, strict=True) if (name in first) == own] for own in (True, False)
+    ]
+    for title, half in zip(("D1 (lower level)", "D2 (upper level)"), halves, strict=True):
+        logger.info("%s, %d cases: %s", title, len(half), ", ".join(str(_name(case)) for case in half))
+    return halves[0], halves[1]
+
+
+def _patient(case: Case) -> str:
+    name = case.get(keys.PATIENT_ID, case.get(keys.CASE_ID))
+    if name is None:
+        raise ValueError(f"each case must have {keys.PATIENT_ID!r} or {keys.CASE_ID!r}, got only {sorted(case)}.")
+    return str(name)
+
+
+def _name(case: Case) -> Any:
+    return case.get(keys.CASE_ID, case.get(keys.PATIENT_ID))
