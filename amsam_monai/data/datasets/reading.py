@@ -1,0 +1,180 @@
+"""An image and its label as arrays that fit each other, whatever the owner stored."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Transform
+
+from amsam_monai.data.datasets.polygons import POLYGON_SUFFIX, read_polygons
+from amsam_monai.data.files import read_image, read_label
+from amsam_monai.data.load import as_tensor
+from amsam_monai.data.loaded_image import ImageFileError, LoadedImage, check_same_geometry
+from amsam_monai.keys import IMAGE, LABEL
+
+RULES = ("table", "binary", "instances")
+LOSSY = (".jpg", ".jpeg")
+COMPRESSION_NOISE = 32  # how far JPEG moves a mask's 0 and 255
+
+
+@dataclass
+class ReadCase:
+    """A case in memory.
+
+    Args:
+        image: as `read_image` gave it.
+        label: class indices, 0 background, on the image's grid.
+        mended: what was done to the label, such as "resized".
+    """
+
+    image: LoadedImage
+    label: LoadedImage
+    mended: tuple[str, ...] = ()
+
+
+def read_case(
+    image: str | Path, label: str | Path, rule: str = "table", labels: Mapping[int, str] | None = None
+) -> ReadCase:
+    """Image and label of a case; a picture's label is brought to the image's size and to class indices.
+
+    Args:
+        image: file.
+        label: file; the same one where an array file holds both.
+        rule: how label values become classes, see `to_classes`.
+        labels: table of label ids; None leaves the ids of rule "table" unchecked.
+
+    Raises:
+        ImageFileError, FileNotFoundError, PermissionError: a file that cannot be used; the message names it.
+    """
+    picture = read_image(image)
+    mended: list[str] = []
+    if str(label).lower().endswith(POLYGON_SUFFIX):
+        mask = LoadedImage(read_polygons(Path(label), picture.spatial_shape), "image", Path(label), "polygons")
+        mended.append("drawn from polygons")
+    else:
+        mask = read_label(label)
+    mask.array, how = to_classes(mask, rule, labels)
+    mended += [how] if how else []
+    if picture.kind == "image" and mask.kind == "image" and picture.spatial_shape != mask.spatial_shape:
+        mask.array = resize_label(mask, picture)
+        mask.stored_shape = mask.array.shape
+        mended.append("resized")
+    check_same_geometry(picture, mask)
+    return ReadCase(picture, mask, tuple(mended))
+
+
+def to_classes(mask: LoadedImage, rule: str, labels: Mapping[int, str] | None = None) -> tuple[np.ndarray, str | None]:
+    """Class indices, uint8, and what it took beyond the plain rule.
+
+    "table": values are the table's ids. "binary": 0 is background, and 1 or 255 foreground; values that compression
+    moved are cut at half. "instances": every object has a value of its own, anything above 0 is foreground.
+
+    Raises:
+        ValueError: unknown rule.
+        ImageFileError: values that the rule does not know.
+    """
+    if rule not in RULES:
+        raise ValueError(f"label rule must be one of {RULES}, got {rule!r}.")
+    array = mask.array
+    values = present_values(array)
+    if rule == "table":
+        allowed = {0, *labels} if labels else set(range(256))
+        if unknown := [value for value in values if value not in allowed]:
+            raise ImageFileError(mask.path, _unknown_values(unknown, labels))
+        return array.astype(np.uint8, copy=False), None
+    if values and values[0] < 0:
+        raise ImageFileError(mask.path, f"label values must not be negative, got {values[0]}.")
+    if rule == "instances":
+        return (array > 0).astype(np.uint8), None
+    return _binary(mask, values)
+
+
+def _binary(mask: LoadedImage, values: list[int]) -> tuple[np.ndarray, str | None]:
+    lossy = mask.path.name.lower().endswith(LOSSY)
+    if not lossy and set(values) <= {0, 1}:
+        return mask.array.astype(np.uint8, copy=False), None
+    if set(values) <= {0, 255}:
+        return (mask.array > 127).astype(np.uint8), None
+    strays = [v for v in values if COMPRESSION_NOISE <= v <= 255 - COMPRESSION_NOISE or v > 255]
+    if not lossy and not any(255 - COMPRESSION_NOISE <= v < 255 for v in values):
+        strays = [v for v in values if v not in (0, 255)]  # whole numbers of some other meaning, not noise
+    if strays and not (lossy and values[-1] <= 255 and _mostly_black_and_white(mask.array)):
+        shown = ", ".join(str(value) for value in strays[:5])
+        raise ImageFileError(
+            mask.path,
+            f"label values must be 0 and 255, or 0 and 1, got {shown}{' ...' if len(strays) > 5 else ''}; "
+            "is this the image, or a label with several classes?",
+        )
+    return (mask.array > 127).astype(np.uint8), "cut at half"
+
+
+def _mostly_black_and_white(array: np.ndarray) -> bool:
+    """Whether grey is rare enough to be the ringing of JPEG along an outline."""
+    grey = (array >= COMPRESSION_NOISE) & (array <= 255 - COMPRESSION_NOISE)
+    return float(grey.mean()) < 0.05
+
+
+def _unknown_values(unknown: list[int], labels: Mapping[int, str] | None) -> str:
+    known = ", ".join(f"{value} {name}" for value, name in (labels or {}).items())
+    shown = ", ".join(str(value) for value in unknown[:5]) + (" ..." if len(unknown) > 5 else "")
+    hint = "is this the image?" if len(unknown) > 20 else "give the table that these labels follow, or mend them."
+    return f"label values must be 0 or {known}, got {shown}; {hint}"
+
+
+def present_values(array: np.ndarray) -> list[int]:
+    """Values that occur, ascending."""
+    if array.size == 0:
+        return []
+    if array.dtype == np.uint8:
+        return [int(value) for value in np.flatnonzero(np.bincount(array.ravel(order="K"), minlength=256))]
+    return [int(value) for value in np.unique(array)]
+
+
+def resize_label(mask: LoadedImage, picture: LoadedImage) -> np.ndarray:
+    """A label on its image's grid, nearest (half-pixel centres).
+
+    Raises:
+        ImageFileError: its aspect is not the image's, give or take a pixel of rounding.
+
+    Shape: (h, w) -> (H, W)
+    """
+    (rows, columns), (height, width) = mask.spatial_shape, picture.spatial_shape
+    if abs(columns - width * rows / height) > 1 and abs(rows - height * columns / width) > 1:
+        turned = abs(rows - width * columns / height) <= 1
+        raise ImageFileError(
+            mask.path,
+            f"label must have the aspect of {picture.path}, {width}x{height}, got {columns}x{rows}"
+            + ("; the image seems turned by its EXIF tag, apply it first." if turned else "."),
+        )
+    y = ((np.arange(height) + 0.5) * rows / height).astype(np.intp)
+    x = ((np.arange(width) + 0.5) * columns / width).astype(np.intp)
+    return mask.array[np.ix_(y, x)]
+
+
+class LoadCased(Transform):
+    """Read image and label of a datalist's item as tensors that fit each other.
+
+    Where `LoadFiled` gives what the files hold, this also turns 0/255 masks and instance ids into class indices and
+    brings masks that are smaller than their image to its size. Follows the item's `label_rule`.
+
+    Args:
+        rule: for items that do not say.
+
+    Shape: image (C, H, W), label (1, H, W), or (1, I, J, K) both.
+    """
+
+    def __init__(self, rule: str = "table") -> None:
+        if rule not in RULES:
+            raise ValueError(f"label rule must be one of {RULES}, got {rule!r}.")
+        self.rule = rule
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The item with tensors in place of its two paths."""
+        case = read_case(data[IMAGE], data[LABEL], data.get("label_rule", self.rule))
+        read = {IMAGE: as_tensor(case.image, torch.float32), LABEL: as_tensor(case.label, torch.int64)}
+        return {**data, **read}
