@@ -1,0 +1,323 @@
+"""AI-SAM: one SAM that prompts itself with points, and takes a person's points, boxes and class choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from amsam_monai.framing import SquareFrame
+from amsam_monai.networks.ai_prompter import AIPrompter, PrompterOutput
+from amsam_monai.networks.class_prompts import (
+    ClassPrompts,
+    box_cells,
+    box_keeps,
+    group_by_length,
+    grow_boxes,
+    has_mask,
+    has_positive,
+    point_signs,
+    stated_presence,
+    wants_automatic,
+)
+from amsam_monai.networks.lora import add_decoder_lora, add_encoder_lora
+from amsam_monai.networks.mask_calibration import MaskCalibration
+from amsam_monai.networks.presence_classifier import PresenceClassifier
+from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.sam import SAM
+from amsam_monai.networks.system import Prediction, System
+
+ENCODER_MODES = ("frozen", "lora", "full")
+DECODER_MODES = ("frozen", "lora", "full")
+BOX_SOURCES = ("none", "detector", "user")
+
+# Logit of a class that is not in the image, and of every class outside its box.
+SUPPRESSED_LOGIT = -1e4
+
+
+@dataclass
+class AISAMPrediction(Prediction):
+    """A prediction, and what the losses need beside it.
+
+    Args:
+        points: the prompter's output.
+        presence_logits: of each class, background first.
+        iou: predicted IoU of each class's mask, background first; NaN for masks that were not made.
+
+    Shape: presence_logits (B, C), iou (B, C).
+    """
+
+    points: PrompterOutput | None = None
+    presence_logits: Tensor | None = None
+    iou: Tensor | None = None
+
+
+class AISAM(System):
+    """Automatic and interactive Segment Anything (AI-SAM, arXiv:2312.03119).
+
+    Every class, background too, has points of its own, made by the prompter from the image or given by a person; they
+    are negative points for all other classes. One decoder call per class gives its logits. A classifier tells which
+    classes are there: the others get no mask and their points count for nothing.
+
+    In training mode points are soft, all classes are decoded and nothing is gated; in evaluation mode points are
+    one-hot cells and the gate is closed. A person's points, boxes, masks and choice of classes come as `Prompts` or
+    `ClassPrompts`; boxes confine points and masks (they are not SAM's box prompts).
+
+    Args:
+        sam: Segment Anything's parts; frozen but for what the next arguments name.
+        num_classes: K, foreground classes.
+        resize: how images come into SAM's square, see `SquareFrame`.
+        num_points: points per class, or one count per class, background first.
+        num_class_tokens: see `AIPrompter`.
+        encoder: "lora", "full" or "frozen" (embeddings may then be cached).
+        encoder_lora_rank: rank of the encoder's LoRA.
+        decoder: "full", "lora" or "frozen".
+        decoder_lora_rank: rank of the decoder's LoRA; mask tokens, upscaling and hypernetwork train beside it.
+        train_quality: train SAM's IoU head, so that it knows the masks of this task.
+        calibration: "none", "paper" or "fused", see `MaskCalibration`.
+        alpha: weight of SAM's own mask in the calibration, in [0, 1].
+        one_hot: one-hot points in evaluation mode; False keeps generalised points.
+        train_one_hot: one-hot points with straight-through gradients in training mode.
+        gate: let the classifier leave classes out, in evaluation mode.
+        presence_threshold: probability above which a class is there.
+        box_source: "user" obeys a person's boxes, "detector" asks the detector where a person gave none, "none"
+            obeys no box.
+        detector: frozen; (B, 3, S, S) in [0, 1] -> boxes (B, K, 4), NaN where none, and confidence (B, K).
+        box_margin: share of its sides by which a detector's box grows on each side.
+
+    Raises:
+        ValueError: a setting outside what is listed.
+    """
+
+    def __init__(
+        self,
+        sam: SAM,
+        *,
+        num_classes: int = 1,
+        resize: str = "pad",
+        num_points: int | Sequence[int] = 4,
+        num_class_tokens: int = 16,
+        encoder: str = "lora",
+        encoder_lora_rank: int = 4,
+        decoder: str = "full",
+        decoder_lora_rank: int = 4,
+        train_quality: bool = True,
+        calibration: str = "none",
+        alpha: float = 0.7,
+        one_hot: bool = True,
+        train_one_hot: bool = False,
+        gate: bool = True,
+        presence_threshold: float = 0.5,
+        box_source: str = "user",
+        detector: nn.Module | None = None,
+        box_margin: float = 0.1,
+    ) -> None:
+        super().__init__(sam, num_classes=num_classes, resize=resize)
+        for name, value, known in (
+            ("encoder", encoder, ENCODER_MODES),
+            ("decoder", decoder, DECODER_MODES),
+            ("box_source", box_source, BOX_SOURCES),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
+        if box_source == "detector" and detector is None:
+            raise ValueError('box_source "detector" must come with a detector, got None.')
+        sam.requires_grad_(False)
+        if encoder == "lora":
+            add_encoder_lora(sam.image_encoder, rank=encoder_lora_rank)
+        elif encoder == "full":
+            sam.image_encoder.requires_grad_(True)
+        _train_decoder(sam, decoder, decoder_lora_rank, train_quality)
+        self.prompter = AIPrompter(num_classes + 1, num_points, num_class_tokens, stride=sam.image_size // sam.grid)
+        self.classifier = PresenceClassifier(num_classes + 1)
+        self.calibration = MaskCalibration(mode=calibration, alpha=alpha)
+        self.one_hot, self.train_one_hot = one_hot, train_one_hot
+        self.gate, self.presence_threshold = gate, presence_threshold
+        self.box_source, self.box_margin = box_source, box_margin
+        self.detector = detector
+        if detector is not None:
+            detector.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> AISAM:
+        """Training mode; frozen layers of SAM and the detector stay in evaluation mode."""
+        super().train(mode)
+        for module in self.sam.modules():
+            own = list(module.parameters(recurse=False))
+            if own and not any(parameter.requires_grad for parameter in own):
+                module.training = False  # batch norms under LoRA keep their statistics
+        if self.detector is not None:
+            self.detector.eval()
+        return self
+
+    def forward(  # type: ignore[override]
+        self,
+        image: Tensor,
+        *,
+        embedding: Tensor | None = None,
+        prompts: Prompts | None = None,
+        low_res: bool = False,
+        extras: bool = False,
+    ) -> Tensor | dict[str, Tensor]:
+        """Logits of an image; with `extras` a dictionary of all that the losses read.
+
+        The dictionary has logits (B, K+1, ., .) as without `extras`, the prompter's weights (B, C, N, g, g), features
+        (B, C, N, 256) and points_xy (B, C, N, 2) in SAM's square, presence_logits (B, C) and quality (B, C), the
+        predicted IoU. See `System.forward` for the arguments.
+        """
+        frame, prediction = self._predict(image, embedding, prompts)
+        logits = frame.crop(prediction.logits) if low_res else frame.restore(prediction.logits)
+        if not extras:
+            return logits
+        answer = cast(AISAMPrediction, prediction)
+        points = cast(PrompterOutput, answer.points)
+        return {
+            "logits": logits,
+            "weights": points.weights,
+            "features": points.features,
+            "points_xy": points.points_xy,
+            "presence_logits": cast(Tensor, answer.presence_logits),
+            "quality": cast(Tensor, answer.iou),
+        }
+
+    def predict(self, pixels: Tensor, embedding: Tensor, prompts: Prompts, frame: SquareFrame) -> AISAMPrediction:
+        """See `System.predict`. The prompts that come back give the same answer when they are handed in."""
+        if self.box_source == "none":
+            prompts = replace(prompts, box_xyxy=None)
+        boxes = self._boxes(pixels, prompts)
+        points = self._points(embedding, boxes)
+        presence_logits = self.classifier(embedding.detach())
+        probability = presence_logits.sigmoid()[:, 1:]
+        stated = stated_presence(prompts, probability)
+        presence = torch.where(stated.isnan(), probability, stated)  # (B, K)
+        automatic = wants_automatic(prompts, presence_logits)  # (B, C)
+        shown, counted = self._roles(prompts, presence, stated, automatic)
+        tokens, valid = self._tokens(points, prompts, automatic, counted)
+        logits, iou = self._decode(embedding, tokens, valid, prompts, shown)
+        if boxes is not None and not self.training:
+            outside = ~box_keeps(boxes, logits.shape[-1], self.image_size)
+            logits = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(outside, SUPPRESSED_LOGIT)], dim=1)
+        # A class that is left out is as good as the classifier is sure.
+        quality = torch.where(shown[:, 1:], presence * iou[:, 1:].clamp(0, 1), 1 - presence)
+        used = _used_prompts(points, prompts, boxes, automatic & counted)
+        return AISAMPrediction(logits, used, presence, quality, points, presence_logits, iou)
+
+    def _boxes(self, pixels: Tensor, prompts: Prompts) -> Tensor | None:
+        """The boxes that confine the points, (B, K, 4): a person's, and for the other classes the detector's."""
+        if self.box_source != "detector" or self.detector is None:
+            return prompts.box_xyxy
+        found = grow_boxes(self.detector(pixels)[0], self.box_margin, self.image_size)
+        given = prompts.box_xyxy
+        return found if given is None else torch.where(given.isnan().any(-1, keepdim=True), found, given)
+
+    def _points(self, embedding: Tensor, boxes: Tensor | None) -> PrompterOutput:
+        """Automatic points; no loss reaches the encoder through them."""
+        masks = None
+        if boxes is not None:
+            cells = box_cells(boxes, self.sam.grid, self.image_size)
+            masks = torch.cat([torch.ones_like(cells[:, :1]), cells], dim=1)  # background is not confined
+        one_hot = self.train_one_hot if self.training else self.one_hot
+        return self.prompter(embedding.detach(), self.sam.dense_pe(), self._point_labels(), masks, one_hot)
+
+    def _point_labels(self) -> Tensor:
+        """SAM's label embeddings: not a point, negative, positive. Shape (3, 256)."""
+        encoder = self.sam.prompt_encoder
+        kinds = (encoder.not_a_point_embed, encoder.point_embeddings[0], encoder.point_embeddings[1])
+        return torch.cat([cast(nn.Embedding, kind).weight for kind in kinds]).detach()
+
+    def _roles(self, prompts: Prompts, presence: Tensor, stated: Tensor, automatic: Tensor) -> tuple[Tensor, Tensor]:
+        """Which classes get a mask, and whose points count for the others; (B, C) each. Background always does both."""
+        always = torch.ones_like(automatic[:, :1])
+        if self.training:
+            return torch.ones_like(automatic), torch.cat([always, stated != 0], dim=1)
+        there = presence > self.presence_threshold if self.gate else stated != 0
+        prompted = automatic[:, 1:] | has_positive(prompts, presence)
+        if prompts.mask is not None:
+            prompted = prompted | has_mask(prompts.mask)
+        shown = torch.cat([always, there & prompted], dim=1)
+        return shown, shown
+
+    def _tokens(
+        self, points: PrompterOutput, prompts: Prompts, automatic: Tensor, counted: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Prompt tokens of each class (B, C, T, 256), and which of them are there (B, C, T)."""
+        classes = counted.shape[1]
+        index = torch.arange(classes, device=counted.device)
+        owner = self.prompter.owner  # (C, T)
+        valid = automatic[:, owner] & (counted[:, owner] | (owner == index[:, None]))
+        if prompts.points_xy is None or prompts.point_labels is None or not prompts.points_xy.shape[2]:
+            return points.sparse, valid
+        signs = point_signs(prompts.points_xy, prompts.point_labels)  # (B, C, K, P)
+        own = (index[:, None] == index[1:])[..., None]  # (C, K, 1)
+        own[0] = True  # what is for background counts there whoever gave it
+        there = (signs != 0) & (counted[:, None, 1:, None] | (own & ((signs > 0) | (index > 0)[:, None, None])))
+        xy = prompts.points_xy.nan_to_num().flatten(0, 1)  # (B*K, P, 2)
+        # SAM's padding token comes last, and AI-SAM has none.
+        positive = self.sam.sparse(xy, torch.ones_like(xy[..., 0]))[:, : xy.shape[1]].unflatten(
+            0, signs[:, 0].shape[:2]
+        )
+        labels = self._point_labels()
+        negative = positive - labels[2] + labels[1]
+        given = torch.where(signs[..., None] > 0, positive[:, None], negative[:, None])  # (B, C, K, P, 256)
+        return torch.cat([points.sparse, given.flatten(2, 3)], dim=2), torch.cat([valid, there.flatten(2)], dim=2)
+
+    def _decode(
+        self, embedding: Tensor, tokens: Tensor, valid: Tensor, prompts: Prompts, shown: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (B, C, h, w) and predicted IoU (B, C) of the classes that are shown; the rest suppressed and NaN."""
+        rows = shown.flatten().nonzero()[:, 0]
+        groups = group_by_length(tokens.flatten(0, 1)[rows], valid.flatten(0, 1)[rows])
+        answers = [self._decode_group(embedding, rows[chosen], sparse, prompts) for chosen, sparse in groups]
+        masks, iou = (torch.cat(part) for part in zip(*answers, strict=True))
+        order = torch.cat([rows[chosen] for chosen, _ in groups])
+        logits = masks.new_full((shown.numel(), *masks.shape[1:]), SUPPRESSED_LOGIT).index_copy(0, order, masks)
+        quality = iou.new_full((shown.numel(),), torch.nan).index_copy(0, order, iou)
+        return logits.unflatten(0, shown.shape), quality.unflatten(0, shown.shape)
+
+    def _decode_group(self, embedding: Tensor, rows: Tensor, sparse: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """One mask and its predicted IoU for each row, image * C + class; (n, h, w) and (n,)."""
+        images, classes = rows // (self.num_classes + 1), rows % (self.num_classes + 1)
+        output = self.sam.decode(embedding[images], sparse, self._dense(prompts, images, classes))
+        masks = self.calibration(self.sam.hyper(output.mask_tokens[:, :1]), output.upscaled)
+        return masks[:, 0], self.sam.iou(output)[:, 0]
+
+    def _dense(self, prompts: Prompts, images: Tensor, classes: Tensor) -> Tensor:
+        """Dense prompts: a person's mask where there is one, SAM's "no mask" elsewhere and for background."""
+        dense = self.sam.no_mask_dense(len(images))
+        if prompts.mask is None:
+            return dense
+        foreground = (classes - 1).clamp_min(0)
+        given = has_mask(prompts.mask)[images, foreground] & (classes > 0)
+        shown = self.sam.mask_dense(prompts.mask[images, foreground][:, None].nan_to_num())
+        return torch.where(given[:, None, None, None], shown, dense)
+
+
+def _train_decoder(sam: SAM, mode: str, rank: int, train_quality: bool) -> None:
+    """Let the decoder train, but for what is never read: the masks of SAM's other tokens."""
+    decoder = sam.mask_decoder
+    if mode == "lora":
+        add_decoder_lora(decoder, rank=rank)
+        for part in (decoder.mask_tokens, decoder.output_upscaling, decoder.output_hypernetworks_mlps[0]):
+            part.requires_grad_(True)
+    else:
+        decoder.requires_grad_(mode == "full")
+        decoder.output_hypernetworks_mlps[1:].requires_grad_(False)
+    decoder.iou_prediction_head.requires_grad_(train_quality and mode != "frozen")
+
+
+def _used_prompts(points: PrompterOutput, prompts: Prompts, boxes: Tensor | None, automatic: Tensor) -> ClassPrompts:
+    """What was used, ready to be changed and handed in again: each class's own points and, as negative points of every
+    class, background's; then the person's.
+    """
+    xy = points.points_xy.masked_fill(~automatic[..., None, None], torch.nan)  # (B, C, N, 2)
+    background = xy[:, :1].expand(-1, xy.shape[1] - 1, -1, -1)
+    xy = torch.cat([xy[:, 1:], background], dim=2)
+    labels = torch.ones_like(xy[..., 0])
+    labels[:, :, background.shape[2] :] = 0
+    if prompts.points_xy is not None and prompts.point_labels is not None:
+        xy = torch.cat([xy, prompts.points_xy], dim=2)
+        labels = torch.cat([labels, prompts.point_labels.to(labels)], dim=2)
+    present = prompts.present if isinstance(prompts, ClassPrompts) else None
+    return ClassPrompts(xy, labels, boxes, prompts.mask, present=present, automatic=False)

@@ -1,0 +1,299 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from amsam_monai.networks.aisam import AISAM, SUPPRESSED_LOGIT
+from amsam_monai.networks.class_prompts import ClassPrompts, box_cells, box_keeps, group_by_length, point_signs
+from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.sam import build_sam
+from tests.contract import SystemContract
+
+NAN = torch.nan
+
+
+def build(num_classes=2, **settings):
+    torch.manual_seed(0)
+    settings = {"num_points": 2, "num_class_tokens": 4, "gate": False} | settings
+    return AISAM(build_sam("vit_nano", image_size=64), num_classes=num_classes, **settings)
+
+
+def clicks(*per_class):
+    """Prompts of one image: for each class a list of (x, y, label)."""
+    longest = max(map(len, per_class))
+    rows = [[*points, *[(NAN, NAN, 1)] * (longest - len(points))] for points in per_class]
+    table = torch.tensor(rows, dtype=torch.float32)[None]
+    return {"points_xy": table[..., :2], "point_labels": table[..., 2]}
+
+
+def state(net, presence):
+    """Make the classifier say so for any image."""
+    nn.init.zeros_(net.classifier.head.weight)
+    net.classifier.forward = lambda embedding: torch.tensor([presence]).expand(len(embedding), -1)
+    return net
+
+
+@pytest.fixture(scope="module")
+def net():
+    return build().eval()
+
+
+@pytest.fixture(scope="module")
+def image():
+    return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+class TestAISAM(SystemContract):
+    def build(self, num_classes):
+        return build(num_classes)
+
+
+class TestAISAMOfThreeClassesBehindTheGate(SystemContract):
+    classes = 3
+
+    def build(self, num_classes):
+        return build(num_classes, gate=True, calibration="fused", decoder="lora", encoder="frozen")
+
+
+@torch.no_grad()
+def test_a_batch_of_four_equals_four_singles_whatever_each_one_holds(net):
+    images = torch.rand(4, 3, 64, 64)
+    prompts = ClassPrompts(
+        points_xy=torch.full((4, 2, 2, 2), NAN),
+        point_labels=torch.ones(4, 2, 2),
+        present=torch.tensor([[1.0, 0], [1, 1], [0, 0], [NAN, NAN]]),
+    )
+    prompts.points_xy[1, 0, 0], prompts.points_xy[3, 1] = torch.tensor([10.0, 20]), torch.tensor([30.0, 5])
+    together = net(images, prompts=prompts)
+    for i in range(4):
+        one = ClassPrompts(
+            prompts.points_xy[i : i + 1], prompts.point_labels[i : i + 1], present=prompts.present[i : i + 1]
+        )
+        torch.testing.assert_close(net(images[i : i + 1], prompts=one)[0], together[i], atol=1e-5, rtol=1e-5)
+
+
+def test_an_answers_prompts_give_the_same_answer(net, image):
+    asked = Prompts(**clicks([(5, 9, 1), (40, 40, 0)], []), box_xyxy=torch.tensor([[[NAN] * 4, [8.0, 8, 60, 50]]]))
+    for prompts in (None, asked):
+        answer = net.segment(image, prompts)
+        again = net.segment(image, answer.prompts)
+        torch.testing.assert_close(again.logits, answer.logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(again.prompts.box_xyxy, answer.prompts.box_xyxy, equal_nan=True)
+
+
+def test_automatic_points_lie_on_cell_centres_own_ones_first_then_backgrounds(net, image):
+    prompts = net.segment(image).prompts
+    assert prompts.points_xy.shape == (1, 2, 4, 2)
+    assert prompts.point_labels[0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0]]
+    assert ((prompts.points_xy - 7.5) % 16 == 0).all()
+    assert torch.equal(prompts.points_xy[0, 0, 2:], prompts.points_xy[0, 1, 2:])
+
+
+def test_an_automatic_point_can_be_moved_and_removed(net, image):
+    answer = net.segment(image)
+    moved = replace(answer.prompts, points_xy=answer.prompts.points_xy.clone())
+    moved.points_xy[0, 0, 0] = torch.tensor([1.0, 62.0])
+    assert not torch.allclose(net.segment(image, moved).logits, answer.logits, atol=1e-4)
+    moved.points_xy[0, 0, 0] = NAN
+    one_less = net.segment(image, moved)
+    assert not torch.allclose(one_less.logits, answer.logits, atol=1e-4)
+    assert one_less.prompts.points_xy[0, 0].isnan().any(-1).sum() == 1 + 4  # and no automatic ones beside
+
+
+def test_a_class_whose_points_are_all_removed_is_left_out(net, image):
+    prompts = net.segment(image).prompts
+    prompts.points_xy[0, 0, :2] = NAN
+    logits = net.segment(image, prompts).logits
+    assert (logits[:, 1] == SUPPRESSED_LOGIT).all()
+    assert (logits[:, 2] > SUPPRESSED_LOGIT).all()
+
+
+def test_automatic_points_may_be_asked_for_one_class_alone(net, image):
+    answer = net.segment(image, ClassPrompts(automatic=torch.tensor([[False, True, False]])))
+    assert not answer.prompts.points_xy[0, 0, :2].isnan().any()
+    assert answer.prompts.points_xy[0, 1].isnan().all()
+    assert (answer.logits[:, 2] == SUPPRESSED_LOGIT).all()
+
+
+def test_what_the_classifier_does_not_see_is_left_out_and_its_points_count_for_nothing(image):
+    net = state(build(gate=True).eval(), [-9.0, 3.0, -3.0])  # background is there whatever the classifier says
+    answer = net.segment(image)
+    assert (answer.logits[:, 2] == SUPPRESSED_LOGIT).all()
+    assert answer.prompts.points_xy[0, 1, :2].isnan().all()
+    torch.testing.assert_close(answer.presence, torch.tensor([[3.0, -3.0]]).sigmoid())
+    torch.testing.assert_close(answer.quality[0, 1], torch.tensor(3.0).sigmoid())  # sure that there is nothing
+    alone = net.segment(image, ClassPrompts(automatic=torch.tensor([[True, True, False]])))
+    torch.testing.assert_close(alone.logits, answer.logits)
+
+
+def test_a_person_overrules_the_classifier_by_choice_point_box_or_mask(image):
+    net = state(build(gate=True).eval(), [0.0, -3.0, -3.0])
+    for prompts in (
+        ClassPrompts(present=torch.tensor([[1.0, NAN]])),
+        Prompts(**clicks([(0, 0, 1)], [])),
+        Prompts(box_xyxy=torch.tensor([[[0.0, 0, 32, 32], [NAN] * 4]])),
+        Prompts(mask=torch.cat([torch.ones(1, 1, 16, 16), torch.full((1, 1, 16, 16), NAN)], dim=1)),
+    ):
+        answer = net.segment(image, prompts)
+        assert answer.presence[0, 0] == 1
+        assert (answer.logits[:, 1].amax() > SUPPRESSED_LOGIT).all()
+        assert (answer.logits[:, 2] == SUPPRESSED_LOGIT).all()
+    refused = net.segment(image, ClassPrompts(**clicks([(5, 5, 1)], []), present=torch.tensor([[0.0, NAN]])))
+    assert (refused.logits[:, 1] == SUPPRESSED_LOGIT).all()
+
+
+def test_a_point_is_for_its_class_and_against_the_others():
+    prompts = clicks([(1, 1, 1), (3, 3, 0)], [(2, 2, 1)])
+    signs = point_signs(prompts["points_xy"], prompts["point_labels"])[0]
+    assert signs[0].tolist() == [[-1, 0], [-1, 0]]  # background
+    assert signs[1].tolist() == [[1, -1], [-1, 0]]
+    assert signs[2].tolist() == [[-1, 0], [1, 0]]
+
+
+def test_a_point_against_every_class_is_for_background_once():
+    prompts = clicks([(9, 9, 1), (3, 3, 0)], [(3, 3, 0), (7, 7, 0)])
+    signs = point_signs(prompts["points_xy"], prompts["point_labels"])[0]
+    assert signs[0].tolist() == [[-1, 1], [0, 0]]
+    one = clicks([(3, 3, 0)])
+    assert point_signs(one["points_xy"], one["point_labels"])[0, 0].tolist() == [[1]]
+
+
+def test_boxes_confine_points_and_masks(net, image):
+    box = torch.tensor([[[NAN] * 4, [32.0, 16, 64, 48]]])
+    answer = net.segment(image, Prompts(box_xyxy=box))
+    x, y = answer.prompts.points_xy[0, 1, :2].unbind(-1)
+    assert ((x >= 32) & (x < 64) & (y >= 16) & (y < 48)).all()
+    inside = answer.logits[0, 2] > SUPPRESSED_LOGIT / 2
+    assert inside[16:48, 32:].all()
+    assert not inside[:, :22].any()
+    assert not inside[58:].any()
+
+
+def test_box_cells_follow_the_middle_pixel_and_keep_the_nearest():
+    boxes = torch.tensor([[[8.0, 8, 24, 25], [9.0, 9, 15, 15], [NAN] * 4]])
+    cells = box_cells(boxes, 4, 64)[0]
+    assert cells[0].nonzero().tolist() == [[0, 0], [1, 0]]
+    assert cells[1].nonzero().tolist() == [[0, 0]]
+    assert cells[2].all()
+
+
+def test_a_mask_keeps_the_cells_of_its_box_and_one_around():
+    kept = box_keeps(torch.tensor([[[16.0, 20, 24, 24], [NAN] * 4]]), 16, 64)[0]
+    assert kept[0].nonzero().amin(0).tolist() == [4, 3]
+    assert kept[0].nonzero().amax(0).tolist() == [6, 6]
+    assert kept[1].all()
+
+
+class FixedDetector(nn.Module):
+    def forward(self, image):
+        boxes = torch.tensor([[16.0, 16, 32, 32], [NAN] * 4]).expand(len(image), -1, -1)
+        return boxes, boxes.isnan().logical_not().float()[..., 0]
+
+
+def test_a_detectors_box_is_obeyed_with_a_margin_where_a_person_gave_none(image):
+    net = build(box_source="detector", detector=FixedDetector(), box_margin=0.25).eval()
+    found = net.segment(image).prompts.box_xyxy[0]
+    assert found[0].tolist() == [12, 12, 36, 36]
+    assert found[1].isnan().all()
+    given = torch.tensor([[[1.0, 2, 30, 40], [NAN] * 4]])
+    torch.testing.assert_close(net.segment(image, Prompts(box_xyxy=given)).prompts.box_xyxy, given, equal_nan=True)
+
+
+def test_box_source_none_obeys_no_box(image):
+    net = build(box_source="none").eval()
+    box = torch.tensor([[[0.0, 0, 8, 8], [0, 0, 8, 8]]])
+    assert torch.equal(net(image, prompts=Prompts(box_xyxy=box)), net(image))
+
+
+@torch.no_grad()
+def test_one_hot_and_generalised_points_can_be_compared_in_evaluation_mode(image):
+    hard, soft = (build(one_hot=flag).eval() for flag in (True, False))
+    soft.load_state_dict(hard.state_dict())
+    assert not torch.equal(hard(image), soft(image))
+    assert torch.equal(hard(image, extras=True)["weights"], soft(image, extras=True)["weights"])
+
+
+def test_training_hands_out_all_that_the_losses_read(image):
+    net = build(gate=True).train()
+    answer = net(image.expand(2, -1, -1, -1), low_res=True, extras=True)
+    shapes = {name: tuple(value.shape) for name, value in answer.items()}
+    assert shapes == {
+        "logits": (2, 3, 16, 16),
+        "weights": (2, 3, 2, 4, 4),
+        "features": (2, 3, 2, 256),
+        "points_xy": (2, 3, 2, 2),
+        "presence_logits": (2, 3),
+        "quality": (2, 3),
+    }
+    assert answer["logits"].amin() > SUPPRESSED_LOGIT  # nothing is gated
+
+
+def test_every_parameter_that_trains_gets_a_gradient(image):
+    for settings in ({}, {"encoder": "full", "decoder": "lora", "calibration": "fused"}, {"encoder": "frozen"}):
+        net = build(**settings).train()
+        answer = net(image, low_res=True, extras=True)
+        sum(answer[name].square().mean() for name in ("logits", "features", "presence_logits", "quality")).backward()
+        idle = [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
+        assert idle == []
+
+
+def test_prompter_and_classifier_losses_do_not_reach_the_encoder(image):
+    net = build(encoder="full").train()
+    answer = net(image, extras=True)
+    (answer["features"].square().sum() + answer["presence_logits"].sum()).backward()
+    assert all(parameter.grad is None for parameter in net.sam.parameters())
+
+
+def test_a_class_known_to_be_absent_gives_no_negatives_in_training_but_still_a_mask(image):
+    net = build().train()
+    usual = net(image, low_res=True)
+    known = net(image, low_res=True, prompts=ClassPrompts(present=torch.tensor([[1.0, 0.0]])))
+    assert known.amin() > SUPPRESSED_LOGIT
+    assert not torch.allclose(known[:, 1], usual[:, 1], atol=1e-5)
+    torch.testing.assert_close(known[:, 2], usual[:, 2], atol=1e-5, rtol=1e-5)
+
+
+def test_batch_norms_under_lora_keep_their_statistics():
+    torch.manual_seed(0)
+    sam = build_sam("vit_t", image_size=64)
+    net = AISAM(sam, num_classes=1, num_points=1, num_class_tokens=1).train()
+    norms = [module for module in sam.image_encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+    assert net.classifier.training
+
+
+def test_each_class_may_have_its_own_number_of_points(image):
+    net = build(num_points=[1, 2, 3]).eval()
+    prompts = net.segment(image).prompts
+    assert (~prompts.points_xy.isnan().any(-1) & (prompts.point_labels == 1)).sum(-1).tolist() == [[2, 3]]
+    torch.testing.assert_close(net.segment(image, prompts).logits, net.segment(image).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_tokens_are_grouped_by_length_and_never_padded():
+    tokens = torch.arange(6.0).reshape(3, 2, 1)
+    valid = torch.tensor([[True, True], [False, True], [True, True]])
+    groups = group_by_length(tokens, valid)
+    assert [(rows.tolist(), part.flatten().tolist()) for rows, part in groups] == [([1], [3]), ([0, 2], [0, 1, 4, 5])]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoder": "half"}, "encoder must be one of frozen, lora, full, got 'half'"),
+        ({"decoder": "half"}, "decoder must be one of frozen, lora, full, got 'half'"),
+        ({"box_source": "oracle"}, "box_source must be one of none, detector, user, got 'oracle'"),
+        ({"box_source": "detector"}, 'box_source "detector" must come with a detector, got None'),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        build(**settings)
+
+
+def test_a_choice_of_other_classes_is_refused(net, image):
+    with pytest.raises(ValueError, match=r"present must have shape \(1, 2\), got \(1, 3\)"):
+        net.segment(image, ClassPrompts(present=torch.ones(1, 3)))
+    with pytest.raises(ValueError, match=r"automatic must have shape \(1, 3\), got \(1, 2\)"):
+        net.segment(image, ClassPrompts(automatic=torch.ones(1, 2, dtype=torch.bool)))
