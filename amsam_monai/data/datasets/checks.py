@@ -80,10 +80,9 @@ def survey(
         except (ValueError, OSError) as error:
             return problem_of(case, error)
 
-    facts, problems = [], []
-    for seen in tqdm(threaded(look, listing.cases), total=len(listing.cases), desc="reading", disable=not progress):
-        (facts if isinstance(seen, Facts) else problems).append(seen)  # type: ignore[arg-type]
-    return facts, problems
+    seen = threaded(look, listing.cases)
+    found = list(tqdm(seen, total=len(listing.cases), desc="reading", disable=not progress))
+    return [one for one in found if isinstance(one, Facts)], [one for one in found if isinstance(one, Problem)]
 
 
 def problem_of(case: Case, error: Exception) -> Problem:

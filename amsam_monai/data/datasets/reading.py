@@ -176,5 +176,6 @@ class LoadCased(Transform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The item with tensors in place of its two paths."""
         case = read_case(data[IMAGE], data[LABEL], data.get("label_rule", self.rule))
-        read = {IMAGE: as_tensor(case.image, torch.float32), LABEL: as_tensor(case.label, torch.int64)}
+        read: dict[Hashable, Any] = {IMAGE: as_tensor(case.image, torch.float32)}
+        read[LABEL] = as_tensor(case.label, torch.int64)
         return {**data, **read}

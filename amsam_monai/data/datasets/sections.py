@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from amsam_monai.data.datasets.cases import SECTIONS, Case, Listing, Problem
@@ -19,7 +19,8 @@ def apply_split(listing: Listing, dataset: str, split: str | Path | None) -> Non
     Args:
         listing: cases whose `section` is what their folder says.
         dataset: name of a file in data/splits.
-        split: name of a split in that file; a JSON file of one's own; "folders" for what the folders say; None for none.
+        split: name of a split in that file; a JSON file of one's own; "folders" for what the folders say; None for
+            no sections.
 
     Raises:
         ValueError: no such split.
@@ -61,7 +62,7 @@ def _place(case: Case, place: Mapping[str, str], listing: Listing, split: str) -
     return section is not None
 
 
-def in_section(listing: Listing, section: str | None) -> Sequence[Case]:
+def in_section(listing: Listing, section: str | None) -> list[Case]:
     """The cases of a section, all of them for None.
 
     Raises:
