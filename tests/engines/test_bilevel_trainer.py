@@ -258,7 +258,7 @@ def test_both_losses_are_in_the_output_and_fall():
 
     @run.on(Events.ITERATION_COMPLETED)
     def keep(engine):
-        losses.append((engine.state.output[0]["loss"].item(), engine.state.output[0]["upper_loss"].item()))
+        losses.append((engine.state.output[0]["loss"], engine.state.output[0]["upper_loss"]))
 
     run.run()
     assert math.isfinite(losses[0][1])
