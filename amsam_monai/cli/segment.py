@@ -1,9 +1,146 @@
-"""Placeholder, replaced before release."""
+"""`amsam segment`: a file or a folder of images and volumes through a bundle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from amsam_monai.cli.errors import plain_errors
+
+if TYPE_CHECKING:
+    from amsam_monai.inferers.batch import Job, Record
+    from amsam_monai.inferers.segmenter import Segmenter
 
 app = typer.Typer()
 
+SHOWN_CASES = 20
+
 
 @app.command()
-def run() -> None:
-    """Not there yet."""
+@plain_errors
+def segment(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="File, DICOM folder, or folder of any of them.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="File (its ending chooses the format) or folder.")],
+    bundle: Annotated[str, typer.Option(help="Folder of a bundle, or its name in ./bundles or $AMSAM_BUNDLES.")],
+    labels: Annotated[bool, typer.Option("--labels", help="Also write one mask per class, named after it.")] = False,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probabilities.")] = False,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write a picture of the mask on the image.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Pass over inputs whose results are there.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; by default the bundle's.")] = None,
+    axis: Annotated[str | None, typer.Option(help="Slices: thickest, axial, coronal, sagittal, 0, 1 or 2.")] = None,
+    intensity: Annotated[
+        str | None, typer.Option(help="Instead of the bundle's: hu_window, percentile, unit8, min_max or none.")
+    ] = None,
+    per_slice: Annotated[bool, typer.Option("--per-slice", help="Scale each slice by its own statistics.")] = False,
+    flips: Annotated[bool, typer.Option("--flips", help="Average over both flips (four times the work).")] = False,
+    largest_component: Annotated[
+        bool, typer.Option("--largest-component", help="Keep the largest connected part of each class.")
+    ] = False,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Slices per call of the network.")] = None,
+) -> None:
+    """Segment images and volumes automatically.
+
+    NIfTI, NRRD, MetaImage, DICOM series, PNG, JPG, TIF, npz and h5 go in. Volumes come out as NIfTI in their own
+    geometry, a DICOM series as DICOM-SEG, images as PNG whose pixels are class indices. OUT/segment_report.json says
+    what became of every input; the exit code is 1 where one failed.
+    """
+    from amsam_monai.inferers.batch import REPORT, BatchSegmenter, Extras, plan, write_report
+
+    jobs = plan(source, target)
+    segmenter = build(
+        bundle,
+        device,
+        intensity={"mode": intensity, "per": "slice" if per_slice else None},
+        slices={
+            "axis": int(axis) if axis is not None and axis.isdigit() else axis,
+            "flips": ("horizontal", "vertical") if flips else None,
+            "batch_size": batch_size,
+        },
+        largest_component=largest_component,
+    )
+    records: list[Record] = []
+    report = (target.parent if jobs[0].output else target) / REPORT
+    try:
+        with progress_bar(len(jobs)) as (advance, tell):
+            run = BatchSegmenter(segmenter, extras=Extras(labels, probabilities, overlay), resume=resume, progress=tell)
+            for job in jobs:
+                records.append(run(job))
+                advance()
+    finally:  # an interrupted run tells what it did, too
+        write_report(records, report, bundle=bundle, labels=segmenter.labels)
+    show(records, report)
+    if any(record.status == "failed" for record in records):
+        raise typer.Exit(1)
+
+
+def build(
+    bundle: str, device: str | None, *, intensity: dict[str, Any], slices: dict[str, Any], largest_component: bool
+) -> Segmenter:
+    """The bundle's segmenter; what is not None replaces the bundle's own settings."""
+    from amsam_monai.inferers.bundle import load_bundle
+
+    loaded = load_bundle(bundle, device=device)
+    own = loaded.intensity if intensity["mode"] in (None, loaded.intensity.get("mode")) else {}
+    return loaded.segmenter(
+        intensity={**own, **given(intensity)},
+        slices={**loaded.slices, **given(slices)},
+        largest_component=largest_component or loaded.largest_component,
+    )
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[tuple[Any, Any]]:
+    """Bars for inputs and for the slices of the present one: (call after each input, call after each batch)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        files = progress.add_task("inputs", total=total)
+        slices = progress.add_task("slices", visible=False)
+
+        def tell(job: Job, done: int, depth: int) -> None:
+            progress.update(slices, description=job.source.name, completed=done, total=depth, visible=True)
+
+        def advance() -> None:
+            progress.update(slices, visible=False)
+            progress.advance(files)
+
+        yield advance, tell
+
+
+def show(records: Sequence[Record], report: Path) -> None:
+    """Print failures, a table of the first inputs, and the counts."""
+    console = Console(soft_wrap=True)
+    table = Table("input", "result", "seconds", "volumes", box=None, pad_edge=False)
+    for record in records[:SHOWN_CASES]:
+        seconds = "" if record.seconds is None else f"{record.seconds:.1f}"
+        table.add_row(Path(record.input).name, record.status, seconds, summary(record))
+    console.print(table)
+    if len(records) > SHOWN_CASES:
+        console.print(f"... and {len(records) - SHOWN_CASES} more")
+    for record in records:
+        if record.status == "failed":
+            console.print(f"failed: {record.input}: {record.error}", style="red", markup=False, highlight=False)
+    counts = Counter(record.status for record in records)
+    numbers = f"{counts['done']} segmented, {counts['skipped']} skipped, {counts['failed']} failed"
+    console.print(f"{numbers}; report: {report}", markup=False, highlight=False)
+
+
+def summary(record: Record) -> str:
+    """Volumes of the classes found, in millilitres or voxels."""
+    parts = []
+    for name, found in record.labels.items():
+        amount = f"{found['voxels']} voxels" if found["ml"] is None else f"{found['ml']:.2f} ml"
+        parts.append(f"{name} {amount}" if found["voxels"] else f"{name} none")
+    return ", ".join(parts)

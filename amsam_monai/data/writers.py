@@ -17,6 +17,8 @@ from amsam_monai.data.readers import LPS_TO_RAS, ItkGeometry
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".nrrd", ".mha")
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
+LABEL_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *PICTURE_SUFFIXES, ".dcm")
+DEFAULT_SUFFIXES = (".png", ".nii.gz", ".dcm")  # what `label_suffix` gives
 
 
 def label_suffix(source: LoadedImage) -> str:
