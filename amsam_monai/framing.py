@@ -61,7 +61,7 @@ class SquareFrame:
             image = F.interpolate(image, (rows, columns), mode="bilinear", align_corners=False, antialias=True)
         if (rows, columns) == (self.size, self.size):
             return image
-        square = image.new_empty(*image.shape[:2], self.size, self.size)
+        square = image.new_empty((*image.shape[:2], self.size, self.size))
         square[:] = image.new_tensor(fill).reshape(1, -1, 1, 1) if not isinstance(fill, Tensor) else fill.to(image)
         square[..., :rows, :columns] = image
         return square

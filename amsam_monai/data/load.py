@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
-from amsam_monai.data.files import LoadedImage, read_image, read_label
-from amsam_monai.keys import LABEL
+from amsam_monai.data.files import LoadedImage, list_inputs, read_image, read_label
+from amsam_monai.keys import IMAGE, LABEL
 
 
 class LoadFiled(MapTransform):
@@ -48,6 +49,18 @@ class LoadFiled(MapTransform):
         return sample
 
 
+def image_samples(folder: str | Path) -> list[dict[str, str]]:
+    """A datalist of all images below a folder: {"image": path}, sorted.
+
+    Raises:
+        FileNotFoundError: no such folder, or no image in it.
+    """
+    samples = [{str(IMAGE): str(path)} for path in list_inputs(folder)]
+    if not samples:
+        raise FileNotFoundError(f"{folder}: must hold images, got none that can be read.")
+    return samples
+
+
 def as_tensor(loaded: LoadedImage, dtype: torch.dtype) -> MetaTensor:
     """A loaded image as MONAI's tensor: channel first, with affine and file name.
 
@@ -65,6 +78,7 @@ def as_tensor(loaded: LoadedImage, dtype: torch.dtype) -> MetaTensor:
         "original_affine": affine,
         "spatial_shape": np.array(loaded.spatial_shape),
         "original_channel_dim": 0,
-        "spacing_mm": loaded.spacing_mm,
     }
+    if loaded.spacing_mm is not None:  # a batch cannot hold None
+        meta["spacing_mm"] = loaded.spacing_mm
     return MetaTensor(tensor, affine=torch.from_numpy(affine), meta=meta)

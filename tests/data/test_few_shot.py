@@ -1,6 +1,7 @@
 import pytest
 
 from amsam_monai.data.few_shot import few_shot_sections
+from amsam_monai.data.splits import held_out_ids, support_ids
 
 
 def cases(count, per_patient=1):
@@ -44,6 +45,10 @@ def test_all_cases_of_a_patient_stay_together():
     assert not patients[0] & patients[2]
 
 
+def test_a_smaller_pool_leaves_more_to_test():
+    assert len(few_shot_sections(cases(40), shots=8, pool=8)["test"]) == 32
+
+
 def test_few_patients_shrink_the_pool():
     assert len(few_shot_sections(cases(12), shots=8)["test"]) == 4
 
@@ -52,6 +57,19 @@ def test_few_patients_shrink_the_pool():
 def test_a_draw_that_leaves_nothing_to_test_is_refused(count, shots, validation):
     with pytest.raises(ValueError, match="shots must be at least 1 and leave cases to test"):
         few_shot_sections(cases(count), shots=shots, validation=validation)
+
+
+def test_listed_draws_are_used_where_the_datalist_holds_them():
+    support, held_out = support_ids("isic", shots=16, draw=1), held_out_ids("isic")
+    listed = [{"case_id": name} for name in {*support, *held_out, "ISIC_other"}]
+    sections = few_shot_sections(listed, shots=4, draw=1, validation=1, dataset="isic")
+    assert ids(sections["train"]) == set(support[:4])
+    assert ids(sections["test"]) == set(held_out)
+    assert ids(sections["val"]) == {"ISIC_other"}
+
+
+def test_listed_draws_are_left_alone_for_other_cases():
+    assert len(few_shot_sections(cases(40), shots=8, dataset="isic")["test"]) == 24
 
 
 def test_a_case_without_id_is_refused():
