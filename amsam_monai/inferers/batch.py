@@ -115,10 +115,11 @@ def plan(source: str | Path, target: str | Path) -> list[Job]:
         if not target.name.lower().endswith(LABEL_SUFFIXES):
             raise ValueError(f"{target}: the ending must be one of {' '.join(LABEL_SUFFIXES)}; choose one.")
         return [Job(source, target.with_name(stem_of(target)), target)]
-    own = target.resolve()
-    if source.is_dir() and own == source.resolve():
-        raise ValueError(f"{target}: the output must not be the input folder; give another one.")
-    inputs = [path for path in inputs if own not in path.resolve().parents]  # earlier results below the input folder
+    if source.is_dir():
+        own = target.resolve()
+        if own == source.resolve():
+            raise ValueError(f"{target}: the output must not be the input folder; give another one.")
+        inputs = [path for path in inputs if own not in (path.resolve(), *path.resolve().parents)]  # earlier results
     stems = {path: target / relative_stem(path, source) for path in inputs}
     counts = Counter(stems.values())
     return [

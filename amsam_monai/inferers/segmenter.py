@@ -81,7 +81,7 @@ class Segmenter:
         device: where the network runs; by default where it is.
 
     Raises:
-        ValueError: labels without a class, or a name in `largest_component` that is none of them.
+        ValueError: labels without a class, a name in `largest_component` that is none of them, or unknown slices.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class Segmenter:
         self.network = network.eval() if device is None else network.to(device).eval()
         self.intensity = intensity if isinstance(intensity, Intensity) else Intensity(**(intensity or {}))
         self.slices = dict(slices or {})
+        SliceInferer(**self.slices)  # refuses unknown ones
 
     @torch.no_grad()
     def __call__(

@@ -40,7 +40,7 @@ class SliceInferer(Inferer):
         progress: called with the number of slices done after every batch.
 
     Raises:
-        ValueError: unknown output or flip, or a batch size or number of neighbours that is no count.
+        ValueError: unknown axis, orientation, output or flip, or a batch size or number of neighbours that is no count.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class SliceInferer(Inferer):
             raise ValueError(f"flips must be among {tuple(FLIPS)}, got {unknown}.")
         if batch_size < 1 or neighbours < 0:
             raise ValueError(f"batch_size must be >= 1 and neighbours >= 0, got {batch_size} and {neighbours}.")
+        SliceView.of((1, 1, 1), np.eye(4), axis=axis, orientation=orientation)  # refuses unknown ones
         self.axis, self.orientation = axis, orientation
         self.batch_size, self.neighbours, self.output = batch_size, neighbours, output
         self.flips = [FLIPS[flip] for flip in dict.fromkeys(flips)]

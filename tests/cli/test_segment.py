@@ -1,0 +1,189 @@
+import json
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from amsam_monai.cli import app
+from amsam_monai.data.files import read_image, read_label
+
+CONFIG = """
+device: "$torch.device('cpu')"
+network_def: {_target_: toy_for_cli.build}
+network:
+  _target_: toy_for_cli.load
+  network: "$@network_def.to(@device)"
+  path: "$@bundle_root + '/models/model.pt'"
+intensity: {mode: unit8}
+slices: {batch_size: 3}
+"""
+MODULE = """
+from tests.inferers.toy import Toy
+build = Toy
+def load(network, path):
+    assert path.endswith("models/model.pt")
+    return network
+"""
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    root = tmp_path / "shelf" / "toy_segmentation"
+    for folder in ("configs", "models"):
+        (root / folder).mkdir(parents=True)
+    channels = {"0": "background", "1": "bright", "2": "right_of_bright", "3": "below_bright"}
+    metadata = {"network_data_format": {"outputs": {"pred": {"channel_def": channels}}}}
+    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    (root / "configs" / "inference.yaml").write_text(CONFIG)
+    torch.save({"model": {}}, root / "models" / "model.pt")
+    (tmp_path / "toy_for_cli.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("AMSAM_BUNDLES", str(root.parent))
+    return root
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A folder of everything, some of it broken."""
+    folder = tmp_path / "in put"
+    (folder / "sub").mkdir(parents=True)
+    voxels = np.zeros((6, 7, 4), np.int16)
+    voxels[2, 3, 1] = 250
+    nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 5.0, 1.0])), folder / "sub" / "heart ü.nii.gz")
+    picture = np.zeros((9, 8, 3), np.uint8)
+    picture[4, 4] = 255
+    Image.fromarray(picture).save(folder / "a.png")
+    Image.fromarray(picture[..., 0]).save(folder / "a.tif")
+    with h5py.File(folder / "case1.npy.h5", "w") as file:
+        file["image"] = np.zeros((3, 5, 6), np.uint8)
+    (folder / "empty.nii.gz").touch()
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:40])
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, ["segment", *map(str, arguments)])
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_a_folder_of_mixed_formats_gives_one_report_and_lists_failures(bundle, study, tmp_path):
+    out = tmp_path / "out"
+    code, printed = run(study, out, "--bundle", bundle, "--labels", "--probabilities", "--overlay")
+    assert code == 1
+    assert "4 segmented, 0 skipped, 2 failed" in printed
+    assert "empty.nii.gz: the file is empty" in printed
+    assert "cut.png: cannot be read as picture" in printed
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    wanted = {"segment_report.json", "a_png.png", "a_tif.png", "case1.nii.gz", "sub/heart ü.nii.gz"}
+    for stem, mask, shares in (("a_png", "png", "npz"), ("sub/heart ü", "nii.gz", "nii.gz")):
+        wanted |= {f"{stem}_{name}.{mask}" for name in ("bright", "right_of_bright", "below_bright")}
+        wanted |= {f"{stem}_probabilities.{shares}", f"{stem}_overlay.png"}
+    assert wanted <= files
+    assert not [name for name in files if "partial" in name]
+    label = read_label(out / "a_png.png").array
+    assert label[4, 4] == 1
+    assert label[4, 5] == 2
+    assert label[5, 4] == 3
+    assert (label > 0).sum() == 3
+    report = json.loads((out / "segment_report.json").read_text())
+    assert report["counts"] == {"done": 4, "skipped": 0, "failed": 2}
+    heart = next(case for case in report["cases"] if "heart" in case["input"])
+    assert heart["labels"]["bright"] == {"voxels": 1, "ml": 0.02}
+    assert heart["spacing_mm"] == [2.0, 2.0, 5.0]
+    shares = read_image_4d(out / "sub" / "heart ü_probabilities.nii.gz")
+    assert shares.shape == (6, 7, 4, 4)
+    np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)
+    assert shares[2, 3, 1].argmax() == 1
+
+
+def read_image_4d(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_resume_passes_over_what_is_whole(bundle, study, tmp_path):
+    out = tmp_path / "out"
+    run(study, out, "--bundle", bundle)
+    (out / "case1.nii.gz").unlink()
+    before = (out / "a_png.png").stat().st_mtime_ns
+    code, printed = run(study, out, "--bundle", "toy_segmentation", "--resume")
+    assert code == 1
+    assert "1 segmented, 3 skipped, 2 failed" in printed
+    assert (out / "a_png.png").stat().st_mtime_ns == before
+    cases = json.loads((out / "segment_report.json").read_text())["cases"]
+    assert all(case["labels"] for case in cases if case["status"] == "skipped")
+    _, printed = run(study, out, "--bundle", bundle, "--resume", "--overlay")
+    assert "4 segmented, 0 skipped" in printed  # the overlays were not there
+
+
+def test_one_file_goes_to_the_name_and_format_that_were_asked_for(bundle, study, tmp_path):
+    code, _ = run(study / "sub" / "heart ü.nii.gz", tmp_path / "out" / "h.nrrd", "--bundle", bundle)
+    assert code == 0
+    assert read_label(tmp_path / "out" / "h.nrrd").array[2, 3, 1] == 1
+    assert (tmp_path / "out" / "segment_report.json").is_file()
+
+
+def test_one_file_goes_into_a_folder_under_its_own_name(bundle, study, tmp_path):
+    assert run(study / "a.png", tmp_path / "there", "--bundle", bundle)[0] == 0
+    assert (tmp_path / "there" / "a.png").is_file()
+
+
+def test_an_image_is_never_overwritten_by_its_label(bundle, study):
+    before = (study / "a.png").read_bytes()
+    code, printed = run(study / "a.png", study, "--bundle", bundle)
+    assert code == 1
+    assert "would overwrite its image" in printed
+    assert (study / "a.png").read_bytes() == before
+    code, printed = run(study, study, "--bundle", bundle)
+    assert code == 1
+    assert "must not be the input folder" in printed
+
+
+def test_results_inside_the_input_folder_are_no_inputs(bundle, study):
+    run(study, study / "out", "--bundle", bundle)
+    _, printed = run(study, study / "out", "--bundle", bundle)
+    assert "4 segmented, 0 skipped, 2 failed" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("missing.nii.gz", "out"), "no such file"),
+        (("{study}/a.png", "out.jpg"), "the ending must be one of"),
+        (("{study}/sub", "out", "--axis", "diagonal"), "axis must be"),
+        (("{study}/sub", "out", "--intensity", "magic"), "intensity mode must be one of"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(bundle, study, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, printed = run(*[str(part).format(study=study) for part in arguments], "--bundle", bundle)
+    assert code == 1
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+def test_an_untrained_bundle_says_how_to_train_it(bundle, study, tmp_path):
+    (bundle / "models" / "model.pt").unlink()
+    code, printed = run(study, tmp_path / "out", "--bundle", bundle)
+    assert code == 1
+    assert "is not trained yet" in printed
+
+
+def test_a_bundle_that_is_nowhere_is_named(study, tmp_path):
+    code, printed = run(study, tmp_path / "out", "--bundle", "nowhere_segmentation")
+    assert code == 1
+    assert "nowhere_segmentation" in printed
+
+
+def test_options_replace_the_bundles_settings(bundle, study, tmp_path):
+    """Percentiles of an all-dark slice are one value, so per slice only the bright slice has a mask, as per volume."""
+    code, _ = run(
+        *(study / "sub", tmp_path / "out", "--bundle", bundle, "--intensity", "min_max", "--per-slice"),
+        *("--axis", "coronal", "--batch-size", 1, "--flips", "--largest-component", "--device", "cpu"),
+    )
+    assert code == 0
+    assert read_image(tmp_path / "out" / "heart ü.nii.gz").array[2, 3, 1] == 1
