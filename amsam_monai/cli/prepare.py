@@ -1,9 +1,74 @@
-"""Placeholder, replaced before release."""
+"""`amsam prepare`: a data set checked, listed and drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
 import typer
+
+from amsam_monai.cli.errors import plain_errors
 
 app = typer.Typer()
 
 
 @app.command()
-def run() -> None:
-    """Not there yet."""
+@plain_errors
+def prepare(
+    dataset: Annotated[
+        str, typer.Argument(help="acdc, synapse, isic, glas, monuseg, kvasir, polyp, sunseg, tiktok, human or plain.")
+    ],
+    src: Annotated[Path, typer.Argument(help="Folder of the data set, as its owner or a common copy lays it out.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; made if missing.")],
+    split: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Name of a split (official ...), a JSON file, or folders; default: the data set's own."),
+    ] = None,
+    labels: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What label ids mean: a table's name, or 1=RV,2=Myo,3=LV."),
+    ] = None,
+    edition: Annotated[Optional[str], typer.Option(help="isic: 2016, 2017 or 2018.")] = None,  # noqa: UP045
+    form: Annotated[Optional[str], typer.Option(help="acdc copies: auto, slice or volume.")] = None,  # noqa: UP045
+    skip_broken: Annotated[bool, typer.Option(help="Leave offending cases out and list them in the report.")] = False,
+    absolute: Annotated[bool, typer.Option(help="Absolute paths in dataset.json; relative to it by default.")] = False,
+    sheet_cases: Annotated[int, typer.Option(help="Cases on the contact sheet.", min=1)] = 24,
+) -> None:
+    """Check a data set; write dataset.json, a report and a contact sheet. Images stay where they are."""
+    from amsam_monai.data.prepare import prepare as prepare_dataset
+
+    prepared = prepare_dataset(
+        dataset,
+        src,
+        out,
+        skip_broken=skip_broken,
+        absolute=absolute,
+        sheet_cases=sheet_cases,
+        progress=True,
+        split=split,
+        labels=_table(labels),
+        edition=edition,
+        form=form,
+    )
+    report = prepared.report
+    sections = ", ".join(f"{count} {name}" for name, count in report["sections"].items())
+    typer.echo(f"{dataset}: {report['cases']} cases of {report['patients']} patients ({sections})")
+    for row in report["labels"]:
+        size = f"mean {row['mean_ml']} ml" if row["mean_ml"] is not None else f"mean {row['mean_voxels']} pixels"
+        typer.echo(f"  {row['id']} {row['name']}: in {row['cases']} cases, {size}")
+    for note in report["notes"]:
+        typer.echo(f"  note: {note}")
+    if report["problems"]:
+        typer.echo(f"  {len(report['problems'])} problem(s), left out; see the report")
+    for path in prepared.files:
+        typer.echo(f"wrote {path}")
+
+
+def _table(text: str | None) -> str | dict[int, str] | None:
+    """A table's name as it is, or "1=RV,2=Myo" as a table."""
+    if text is None or "=" not in text:
+        return text
+    pairs = [part.split("=", 1) for part in text.split(",")]
+    if not all(len(pair) == 2 and pair[0].strip().isdigit() for pair in pairs):
+        raise ValueError(f"labels must be a table's name or like 1=RV,2=Myo, got {text!r}.")
+    return {int(value): name.strip() for value, name in pairs}
