@@ -1,0 +1,101 @@
+"""EfficientNet-Lite0 without its stride-32 stages: a light backbone whose ImageNet weights a package index can give."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from amsam_monai.networks.sam import PIXEL_MEAN, PIXEL_STD
+
+# Blocks of each stage. The catalogue's file numbers its blocks through; timm numbers them within their stage.
+DEPTHS = (1, 2, 2, 3, 3, 4, 1)
+KEPT_STAGES = 5  # up to stride 16
+
+
+class EfficientNetLite0(nn.Module):
+    """Feature maps of EfficientNet-Lite0 at strides 4, 8 and 16. 700,768 parameters.
+
+    Its ImageNet weights were trained on pixels in [-1, 1], so SAM's normalisation is exchanged for that one inside.
+
+    Shape: (B, 3, H, W), normalised as for SAM -> [(B, 24, H/4, W/4), (B, 40, H/8, W/8), (B, 112, H/16, W/16)].
+
+    Raises:
+        ImportError: timm is not installed.
+    """
+
+    channels = (24, 40, 112)
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        net = _timm_lite0()
+        self.conv_stem, self.bn1 = net.conv_stem, net.bn1
+        self.blocks = net.blocks[:KEPT_STAGES]
+        scale = torch.tensor(PIXEL_STD).reshape(1, 3, 1, 1) / 0.5
+        shift = (torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1) - 0.5) / 0.5
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Feature maps at strides 4, 8 and 16."""
+        x = self.bn1(self.conv_stem(pixels * self.scale + self.shift))
+        maps = []
+        for stage in self.blocks:
+            x = stage(x)
+            maps.append(x)
+        return [maps[1], maps[2], maps[4]]
+
+
+def lite0_state_dict(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The catalogue's `efficientnet_lite0` file in the names of `EfficientNetLite0`; what lies deeper is left out.
+
+    Raises:
+        ValueError: the file holds names that EfficientNet-Lite0 does not have.
+    """
+    stem = {"_conv_stem": "conv_stem", "_bn0": "bn1"}
+    ours = {}
+    for name, value in state.items():
+        head, _, rest = name.partition(".")
+        if head in stem:
+            ours[f"{stem[head]}.{rest}"] = value
+        elif head == "_blocks":
+            number, layer, leaf = rest.split(".")
+            stage, block = _stage_and_block(int(number))
+            if stage < KEPT_STAGES:
+                ours[f"blocks.{stage}.{block}.{_layer(layer, expands=stage > 0)}.{leaf}"] = value
+        elif head not in ("_conv_head", "_bn1", "_fc"):
+            raise ValueError(f"weights must be EfficientNet-Lite0's, got {name!r}; fetch `efficientnet_lite0`.")
+    return ours
+
+
+def _stage_and_block(number: int) -> tuple[int, int]:
+    for stage, depth in enumerate(DEPTHS):
+        if number < depth:
+            return stage, number
+        number -= depth
+    raise ValueError(f"EfficientNet-Lite0 has {sum(DEPTHS)} blocks, got number {number + sum(DEPTHS)}.")
+
+
+def _layer(name: str, *, expands: bool) -> str:
+    """timm's name of a block's layer; the first stage has no expansion, so its layers are numbered from one earlier."""
+    if not expands:
+        return {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}[name]
+    return {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }[name]
+
+
+def _timm_lite0() -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(
+            'backbone "efficientnet_lite0" needs timm; install it with `pip install "amsam-monai[backbones]"`.'
+        ) from error
+    return timm.create_model("tf_efficientnet_lite0", pretrained=False)
