@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,20 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def is_dicom_folder(folder: Path, names: Iterable[str] | None = None) -> bool:
-    """Whether one of the folder's first files is DICOM."""
+    """Whether one of the folder's first files is DICOM, those first whose names look like it."""
     if names is None:
         names = (entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    return any(is_dicom_file(folder / name) for name in islice(names, PROBED_FILES) if name != "DICOMDIR")
+    likely, others = [], []
+    for name in names:
+        (likely if looks_like_dicom(name) else others).append(name)
+    probes = likely[:PROBED_FILES] + others[:PROBED_FILES]
+    return any(is_dicom_file(folder / name) for name in probes)
+
+
+def looks_like_dicom(name: str) -> bool:
+    """Whether a file's name is one that scanners and archives give: IM0001, 1.2.840.113, x.dcm, but not DICOMDIR."""
+    ending = name.rpartition(".")[2].lower() if "." in name else ""
+    return name != "DICOMDIR" and (ending in ("", "dcm", "dicom", "ima") or ending.isdigit())
 
 
 def read_dicom_file(path: Path) -> LoadedImage:
@@ -53,15 +62,13 @@ def read_dicom_series(folder: Path, series: str | None = None) -> LoadedImage:
 
     reader = sitk.ImageSeriesReader()
     found = reader.GetGDCMSeriesIDs(str(folder))
+    check_all_listed(folder, [name for one in found for name in reader.GetGDCMSeriesFileNames(str(folder), one)])
     if series is None and len(found) != 1:
         problem = f"must hold one DICOM series, got {len(found)} ({', '.join(found)})"
         raise ImageFileError(folder, f"{problem}; put each into a folder of its own, or name one.")
     if series is not None and series not in found:
         raise ImageFileError(folder, f"series must be one of {', '.join(found)}, got {series}.")
     files = reader.GetGDCMSeriesFileNames(str(folder), series or found[0])
-    for name in files:
-        if Path(name).stat().st_size == 0:
-            raise ImageFileError(name, "the file is empty (0 bytes); copy the series again.")
     if len(files) == 1:
         loaded = read_dicom_file(Path(files[0]))
         loaded.path = folder
@@ -71,6 +78,16 @@ def read_dicom_series(folder: Path, series: str | None = None) -> LoadedImage:
     loaded = from_itk(reader.Execute(), folder, "dicom")
     loaded.members = [Path(name) for name in files]
     return loaded
+
+
+def check_all_listed(folder: Path, listed: Iterable[str]) -> None:
+    """Refuse a folder with a damaged file, which GDCM leaves out without a word."""
+    known = {Path(name).name for name in listed}
+    for path in sorted(folder.iterdir()):
+        if path.name in known or path.name == "DICOMDIR" or not path.is_file():
+            continue
+        if path.suffix.lower() == ".dcm" or is_dicom_file(path):
+            raise ImageFileError(path, "the file is damaged, truncated or empty; copy the series again.")
 
 
 def check_gaps(folder: Path, files: Iterable[str]) -> None:
@@ -85,6 +102,6 @@ def check_gaps(folder: Path, files: Iterable[str]) -> None:
     if len(positions) < 3:
         return
     gaps = np.linalg.norm(np.diff(np.array(positions), axis=0), axis=1)
-    if gaps.max() > 1.5 * np.median(gaps) or gaps.min() < 0.5 * np.median(gaps):
+    if gaps.max() > 1.5 * gaps.min():
         problem = f"slices must lie at equal distances, got gaps from {gaps.min():.3g} to {gaps.max():.3g} mm"
         raise ImageFileError(folder, f"{problem}; slices are missing or doubled: fetch the series again.")

@@ -50,10 +50,10 @@ def write_dicom_seg(path: Path, label: np.ndarray, source: LoadedImage, labels: 
     Raises:
         ImageFileError: the source is no DICOM series, or lacks what a segmentation must refer to.
     """
-    import highdicom as hd
+    series = source_datasets(source)
+    import highdicom as hd  # after the check: it takes seconds to import
     from pydicom.uid import ExplicitVRLittleEndian
 
-    series = source_datasets(source)
     frames = label.transpose(2, 1, 0)  # (I, J, K) -> (K, rows, columns)
     numbers = {index: number for number, index in enumerate(sorted(set(labels) - {0}), start=1)}
     numbered = np.zeros(frames.shape, dtype=np.uint8)
