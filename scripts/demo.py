@@ -20,6 +20,7 @@ from rich.table import Table
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "isic_amsam_segmentation"
 CASES, SHOTS = 32, 8
+NONE = "$None"  # MONAI passes over overrides that are None
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(BUNDLE, root, ignore=shutil.ignore_patterns("*.pt", "*.pth", "eval"))
     (root / "models").mkdir(exist_ok=True)
-    common = {"dataset_dir": data, "shots": SHOTS, "support_pool": SHOTS, "val_images": 0, "listed_draws": None}
+    common = {"dataset_dir": data, "shots": SHOTS, "support_pool": SHOTS, "val_images": 0, "listed_draws": NONE}
     step("Train on 8 images", "train.yaml", root, common, max_epochs=arguments.epochs)
     step("Segment all images", "inference.yaml", root, {}, dataset_dir=data / "images", output_dir=out / "predictions")
     step("Score the images not trained on", "evaluate.yaml", root, common, output_dir=out / "adapted")
@@ -45,7 +46,7 @@ def main() -> None:
         root,
         common,
         output_dir=out / "untrained",
-        **{"network_def#detector": None, "calibration": "none", "validate#handlers#0#_disabled_": True},
+        **{"network_def#detector": NONE, "calibration": "none", "validate#handlers#0#_disabled_": True},
     )
     report(out)
 
