@@ -80,7 +80,7 @@ def upright(plane: np.ndarray, volume: LoadedImage, axis: int) -> tuple[np.ndarr
 
 
 def to_bytes(plane: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Values as 0..255: pictures by their depth, CT in the abdominal window, others between the 1st and 99.5th percentile.
+    """Values as 0..255: pictures by their depth, CT in the abdominal window, others between two percentiles.
 
     Args:
         plane: what is shown.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import nibabel
@@ -14,6 +15,7 @@ from amsam_monai.data.atomic import whole_file
 from amsam_monai.data.phantoms_abdomen import abdomen
 from amsam_monai.data.phantoms_heart import chest_scene, heart_image, heart_labels, oblique_affine, random_heart
 from amsam_monai.data.phantoms_skin import skin_lesion
+from amsam_monai.data.splits import split_sections
 
 FIRST_ISIC_ID = 9_000_001  # a range that the archive's challenge sets do not use
 
@@ -60,7 +62,7 @@ def write_acdc_case(out: Path, case: int, seed: int, side: int) -> Path:
     shape = (8 * round(side * rng.uniform(0.8, 1.0) / 8), side, int(rng.integers(6, 11)))
     heart, scene = random_heart(rng, min(1.0, side / 112)), chest_scene(rng, shape)
     affine, last = oblique_affine(rng, shape), int(rng.integers(8, 14))
-    name = f"patient{case + 1:03d}"
+    name = official_id("acdc", case)
     folder = out / "training" / name
     for frame, contraction in ((1, 0.0), (last, 1.0)):
         labels = heart_labels(heart, shape, contraction)
@@ -75,12 +77,30 @@ def write_acdc_case(out: Path, case: int, seed: int, side: int) -> Path:
 
 
 def write_synapse_case(out: Path, case: int, seed: int, side: int) -> Path:
-    """One abdomen as img/imgNNNN.nii.gz and label/labelNNNN.nii.gz, numbered as BTCV is (1 to 10, then 21 on)."""
+    """One abdomen as img/imgNNNN.nii.gz and label/labelNNNN.nii.gz."""
     image, labels, affine = abdomen(np.random.default_rng([seed, case]), side)
-    number = case + 1 if case < 10 else case + 11
-    save_volume(image, affine, out / "img" / f"img{number:04d}.nii.gz")
-    save_volume(labels, affine, out / "label" / f"label{number:04d}.nii.gz")
-    return out / "img" / f"img{number:04d}.nii.gz"
+    number = official_id("synapse", case).removeprefix("case")
+    save_volume(image, affine, out / "img" / f"img{number}.nii.gz")
+    save_volume(labels, affine, out / "label" / f"label{number}.nii.gz")
+    return out / "img" / f"img{number}.nii.gz"
+
+
+def official_id(dataset: str, case: int) -> str:
+    """The id that the real set uses for one of its cases; a few phantoms have some of each official section.
+
+    Two for training, then one of every other section, and so on; beyond the real set's size numbers go on from it.
+    """
+    sections = split_sections(dataset)
+    queues = [iter(sections["training"]), *(iter(ids) for name, ids in sections.items() if name != "training")]
+    order: list[str] = []
+    while len(order) < sum(map(len, sections.values())):
+        order += [one for queue in (queues[0], *queues) for one in islice(queue, 1)]
+    if case < len(order):
+        return order[case]
+    prefix = order[0].rstrip("0123456789")
+    width = len(order[0]) - len(prefix)
+    highest = max(int(one.removeprefix(prefix)) for one in order)
+    return f"{prefix}{highest + 1 + case - len(order):0{width}d}"
 
 
 def save_picture(array: np.ndarray, path: Path) -> None:
@@ -93,6 +113,7 @@ def save_volume(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
     """Write a NIfTI file that states its affine twice, as scanners do, in millimetres."""
     volume = nibabel.Nifti1Image(array, affine)  # type: ignore[no-untyped-call]
     volume.header.set_xyzt_units("mm", "sec")
+    volume.header["descrip"] = b"phantom by amsam_monai, no patient"
     volume.set_sform(affine, 1)
     volume.set_qform(affine, 1)
     with whole_file(path) as partial:

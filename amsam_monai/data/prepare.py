@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,9 +60,9 @@ def find_dataset(dataset: str, src: str | Path, **options: Any) -> Listing:
     taken = {"acdc": {"split", "form"}, "synapse": {"split", "labels"}, "isic": {"split", "edition"}}
     if strange := sorted(set(given) - taken.get(dataset, {"split", "labels"})):
         raise ValueError(f"{dataset} takes no {', '.join(strange)}.")
-    if dataset in taken:
-        finder = {"acdc": find_acdc, "synapse": find_synapse, "isic": find_isic}[dataset]
-        return finder(src, **given)  # type: ignore[operator, no-any-return]
+    finders: dict[str, Callable[..., Listing]] = {"acdc": find_acdc, "synapse": find_synapse, "isic": find_isic}
+    if dataset in finders:
+        return finders[dataset](src, **given)
     return find_images(src, preset=dataset, **given)
 
 
@@ -189,7 +189,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that replaces `path` when the block ends well and it holds anything, and vanishes otherwise."""
+    """A temporary folder that replaces `path` when the block ends well and vanishes otherwise, or when it is empty."""
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     partial.mkdir(parents=True)
     try:

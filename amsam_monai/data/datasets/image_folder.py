@@ -24,6 +24,7 @@ from amsam_monai.data.labels import label_table
 from amsam_monai.data.names import natural_key
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+PATIENTS_UNKNOWN = "the owner does not say whose pictures these are; each counts as a patient of its own"
 DEPTH = 2  # how far below the given folder a layout may begin: archives unpack into a folder of their own
 
 
@@ -72,6 +73,8 @@ def find_images(
         add_layout(listing, base, layout, rule="table" if labels else layout.rule)
     for case in listing.cases:
         name_patient_and_section(case, rules)
+    if not rules.patient:
+        listing.notes.append(PATIENTS_UNKNOWN)
     listing.cases.sort(key=lambda case: natural_key(case.case_id))
     apply_split(listing, preset, split)
     return listing

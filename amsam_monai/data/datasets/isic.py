@@ -8,7 +8,7 @@ from typing import Any
 
 from amsam_monai.data.datasets.cases import Listing, folders_below
 from amsam_monai.data.datasets.checks import finish
-from amsam_monai.data.datasets.image_folder import add_layout, find_layouts
+from amsam_monai.data.datasets.image_folder import PATIENTS_UNKNOWN, add_layout, find_layouts
 from amsam_monai.data.datasets.presets import PLAIN, PLAIN_SECTIONS, Layout, Preset
 from amsam_monai.data.datasets.sections import FROM_FOLDERS, apply_split
 from amsam_monai.data.labels import label_table
@@ -66,6 +66,7 @@ def find_isic(root: str | Path, *, edition: str | None = None, split: str | Path
     found, listing.notes = challenge_folders(Path(root), edition)
     for base, layout in found or find_layouts(Path(root), SIMPLE):
         add_layout(listing, base, layout, rule="binary")
+    listing.notes.append(PATIENTS_UNKNOWN)
     listing.cases.sort(key=lambda case: natural_key(case.case_id))
     apply_split(listing, "isic", split)
     return listing

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from amsam_monai.data.labels import label_table, remap, value_lists, value_map
+
+
+def test_both_synapse_orders_come_from_the_raw_ids_by_name():
+    raw = np.arange(14, dtype=np.uint8)
+    # reference: SAMed's script maps 1,2,3,4,6,7,8,11 to 1..8; TransUNet's order begins with the aorta
+    assert remap(raw, "synapse-raw", "synapse-samed").tolist() == [0, 1, 2, 3, 4, 0, 5, 6, 7, 0, 0, 8, 0, 0]
+    assert remap(raw, "synapse-raw", "synapse-transunet").tolist() == [0, 7, 4, 3, 2, 0, 5, 8, 1, 0, 0, 6, 0, 0]
+
+
+def test_one_order_to_the_other_and_back_is_the_same():
+    labels = np.arange(9, dtype=np.uint8)
+    there = remap(labels, "synapse-samed", "synapse-transunet")
+    assert remap(there, "synapse-transunet", "synapse-samed").tolist() == labels.tolist()
+
+
+def test_a_name_that_the_source_lacks_is_refused():
+    with pytest.raises(ValueError, match="got esophagus"):
+        value_map("synapse-samed", {1: "liver", 2: "esophagus"})
+
+
+def test_values_outside_the_table_are_refused():
+    with pytest.raises(ValueError, match=r"got \[9\]"):
+        remap(np.array([0, 9]), "synapse-samed", "synapse-transunet")
+
+
+def test_lists_for_monai_agree_with_the_map():
+    old, new = value_lists({1: "RV", 2: "Myo", 3: "LV"}, {1: "LV"})
+    assert dict(zip(old, new, strict=True)) == {0: 0, 1: 0, 2: 0, 3: 1}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [("brain", "label table must be one of"), ({}, "1..255"), ({300: "x"}, "1..255"), ({1: "a", 2: "a"}, "differ")],
+)
+def test_bad_tables_are_refused(table, message):
+    with pytest.raises(ValueError, match=message):
+        label_table(table)
