@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 from torch import Tensor
@@ -116,15 +117,18 @@ class SquareImaged(MapTransform):
         sample = dict(data)
         shapes = {}
         for key in self.key_iterator(sample):
-            entry = torch.as_tensor(sample[key])
+            given = sample[key]
+            entry = given.as_tensor() if isinstance(given, MetaTensor) else torch.as_tensor(given)
             if entry.ndim != 3:
                 raise ValueError(f"{key} must have shape (C, H, W), got {tuple(entry.shape)}.")
             shapes[key] = tuple(entry.shape[1:])
             frame = SquareFrame(entry.shape[1], entry.shape[2], self.size, self.mode)
-            if key in self.label_keys:
-                sample[key] = frame.label(entry[None], IGNORE_INDEX)[0]
-            else:
-                sample[key] = frame.image(entry[None], self.fill)[0]
+            square = (
+                frame.label(entry[None], IGNORE_INDEX)
+                if key in self.label_keys
+                else frame.image(entry[None], self.fill)
+            )
+            sample[key] = MetaTensor(square[0]).copy_meta_from(given) if isinstance(given, MetaTensor) else square[0]
         if len(set(shapes.values())) > 1:
             raise ValueError(f"entries must have one height and width, got {shapes}; resize the label with nearest.")
         return sample
