@@ -1,0 +1,182 @@
+"""Training of a system on a few images with cached embeddings, and its Dice on others: what benchmarks run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.data import DataLoader
+from monai.engines import SupervisedTrainer
+from monai.inferers import SimpleInferer
+from torch import Tensor
+from torch.utils.data import RandomSampler
+
+from amsam_monai import keys
+from amsam_monai.data.embedding_cache import EmbeddingCache
+from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset
+from amsam_monai.engines.bilevel_trainer import BilevelTrainer
+from amsam_monai.engines.cycling import cycling_loader
+from amsam_monai.engines.prepare_batch import LowResLoss, PrepareSystemBatch
+from amsam_monai.engines.simulated_boxes import SimulatedBoxes
+from amsam_monai.engines.split import split_by_patient
+from amsam_monai.handlers import PolynomialDecay
+from amsam_monai.losses import CEDiceLoss
+from amsam_monai.networks.amsam import AMSAM
+from amsam_monai.networks.prompts import Prompts
+from amsam_monai.transforms.sam_input import SquareImaged
+from amsam_monai.transforms.views import FlippedViews
+
+
+@dataclass(frozen=True)
+class FewShotSettings:
+    """How a few images train a system.
+
+    Args:
+        epochs: of `steps_per_epoch` batches each.
+        steps_per_epoch: batches of D1 in an epoch, drawn from its images' views.
+        batch_size: views in a batch, of D1 and of D2.
+        learning_rate: of the lower level, or of all.
+        upper_learning_rate: of the prompt embedding.
+        weight_decay: of AdamW, both levels.
+        dice_weight: lambda of the loss.
+        views: flipped and turned copies of each image.
+        box_iou: overlap of the simulated boxes with the true ones; None trains without boxes.
+        box_drop: share of images trained without a box.
+        bilevel: train the prompt embedding on D2; False trains all on all images.
+        order: see `BilevelTrainer`.
+        seed: of everything random.
+    """
+
+    epochs: int = 20
+    steps_per_epoch: int = 5
+    batch_size: int = 4
+    learning_rate: float = 1e-3
+    upper_learning_rate: float = 1e-3
+    weight_decay: float = 0.1
+    dice_weight: float = 0.8
+    views: int = 8
+    box_iou: float | None = 0.8
+    box_drop: float = 0.1
+    bilevel: bool = True
+    order: str = "first"
+    seed: int = 0
+
+
+def few_shot_trainer(
+    network: AMSAM,
+    samples: Sequence[dict[str, Any]],
+    cache: EmbeddingCache,
+    settings: FewShotSettings,
+    *,
+    handlers: Sequence[Any] = (),
+    device: torch.device | str = "cpu",
+) -> SupervisedTrainer:
+    """A trainer of `network` on `samples`, ready to run.
+
+    Args:
+        network: on its device; its encoder is frozen.
+        samples: "image" (3, H, W) in [0, 1], "label" (1, H, W) and "case_id".
+        cache: of the network's embeddings.
+        settings: see `FewShotSettings`.
+        handlers: further handlers of the trainer.
+        device: where it runs.
+    """
+    torch.manual_seed(settings.seed)
+    loss = LowResLoss(CEDiceLoss(settings.dice_weight), image_size=network.image_size, resize=network.resize)
+    boxes = (
+        None
+        if settings.box_iou is None
+        else SimulatedBoxes(network.num_classes, mean_iou=settings.box_iou, p_drop=settings.box_drop)
+    )
+    common: dict[str, Any] = {
+        "device": torch.device(device),
+        "max_epochs": settings.epochs,
+        "network": network,
+        "loss_function": loss,
+        "inferer": SimpleInferer(),
+        "prepare_batch": PrepareSystemBatch(low_res=True, boxes=boxes),
+    }
+
+    def dataset(part: Sequence[dict[str, Any]]) -> CachedEmbeddingDataset:
+        return CachedEmbeddingDataset(
+            part,
+            SquareImaged(size=network.image_size, mode=network.resize),
+            cache=cache,
+            encode=network.encode,
+            augment=FlippedViews(),
+            views=settings.views,
+            keep=1024,
+            device=device,
+            progress=False,
+        )
+
+    def loader(data: CachedEmbeddingDataset) -> DataLoader:
+        count = settings.batch_size * settings.steps_per_epoch
+        sampler = RandomSampler(data, replacement=True, num_samples=count)
+        return DataLoader(data, batch_size=settings.batch_size, sampler=sampler, num_workers=0)
+
+    def optimizer(parameters: Any, rate: float) -> torch.optim.AdamW:
+        return torch.optim.AdamW(list(parameters), lr=rate, weight_decay=settings.weight_decay)
+
+    if not settings.bilevel:
+        trained = optimizer((p for p in network.parameters() if p.requires_grad), settings.learning_rate)
+        return SupervisedTrainer(
+            train_data_loader=loader(dataset(samples)),
+            optimizer=trained,
+            train_handlers=[PolynomialDecay(trained), *handlers],
+            **common,
+        )
+    first, second = split_by_patient(samples, seed=settings.seed)
+    lower = optimizer(network.lower_parameters(), settings.learning_rate)
+    upper = optimizer(network.upper_parameters(), settings.upper_learning_rate)
+    return BilevelTrainer(
+        train_data_loader=loader(dataset(first)),
+        upper_data_loader=cycling_loader(dataset(second), batch_size=settings.batch_size, seed=settings.seed),
+        optimizer=lower,
+        upper_optimizer=upper,
+        order=settings.order,
+        train_handlers=[PolynomialDecay([lower, upper]), *handlers],
+        **common,
+    )
+
+
+@torch.no_grad()
+def dice_of_samples(
+    network: AMSAM,
+    samples: Sequence[dict[str, Any]],
+    cache: EmbeddingCache,
+    *,
+    boxes: dict[str, Tensor] | None = None,
+    device: torch.device | str = "cpu",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Foreground Dice of each sample of a two-class task, at native size and on the logits' grid; (N,), (N,).
+
+    Args:
+        network: a system.
+        samples: "image" (3, H, W) in [0, 1], "label" (1, H, W) and "case_id".
+        cache: of the network's embeddings.
+        boxes: (1, 4) by case id, in pixels of the image, where the detector has run already.
+        device: where the network is.
+    """
+    network.eval()
+    native, coarse = [], []
+    for sample in samples:
+        image = sample[keys.IMAGE][None].to(device)
+        embedding = cache.get_or_compute(sample[keys.IMAGE], network.encode, device=device)[None].to(image)
+        prompts = None if boxes is None else Prompts(box_xyxy=boxes[sample[keys.CASE_ID]][None].to(device))
+        logits = network(image, embedding=embedding, prompts=prompts)
+        label = (sample[keys.LABEL][None] == 1).float()  # (1, 1, H, W)
+        native.append(_dice(logits, label))
+        small = F.interpolate(logits, (64, 64), mode="bilinear", align_corners=False, antialias=True)
+        coarse.append(_dice(small, F.interpolate(label, (64, 64), mode="nearest-exact")))
+    return np.array(native), np.array(coarse)
+
+
+def _dice(logits: Tensor, label: Tensor) -> float:
+    pred, label = logits.argmax(1).cpu() == 1, label[:, 0].cpu() > 0
+    total = int(pred.sum()) + int(label.sum())
+    return 2.0 * int((pred & label).sum()) / total if total else float("nan")
