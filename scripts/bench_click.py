@@ -1,0 +1,116 @@
+"""How long a click takes: p50 and p95 of `InteractiveSession` on a warm slice, and over HTTP with --url.
+
+python scripts/bench_click.py                                    a MobileSAM at 512 px, random clicks
+python scripts/bench_click.py --bundle DIR                       a bundle's network
+python scripts/bench_click.py --url http://127.0.0.1:8000 --model NAME --image ID --clients 8 --seconds 120
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+import time
+
+import numpy as np
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", help="folder of a bundle; default: AM-SAM on MobileSAM, not trained")
+    parser.add_argument("--weights", default="mobile_sam", help="weights of the default network; 'none': random")
+    parser.add_argument("--image-size", type=int, default=512)
+    parser.add_argument("--classes", type=int, default=1)
+    parser.add_argument("--clicks", type=int, default=50)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--url", help="measure a MONAI Label server instead")
+    parser.add_argument("--model", help="model of the server, a bundle's interactive one")
+    parser.add_argument("--image", action="append", help="image id of the server; several are shared by the clients")
+    parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 16), help="voxels to click in")
+    parser.add_argument("--clients", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=0, help="how long each client clicks; 0: --clicks times")
+    args = parser.parse_args()
+    report(*(over_http(args) if args.url else in_process(args)))
+
+
+def report(seconds: list[float], facts: dict[str, object]) -> None:
+    """Print p50 and p95 in milliseconds."""
+    milliseconds = np.array(seconds) * 1000
+    quantiles = {f"p{q}_ms": round(float(np.percentile(milliseconds, q)), 1) for q in (50, 95)}
+    print(json.dumps({**facts, "clicks": len(seconds), **quantiles}))
+
+
+def in_process(args: argparse.Namespace) -> tuple[list[float], dict[str, object]]:
+    """Clicks on one slice of a session; the embedding is there before the first counts."""
+    import torch
+
+    from amsam_monai.inferers.session import InteractiveSession
+
+    torch.set_num_threads(args.threads)
+    if args.bundle:
+        from amsam_monai.inferers.bundle import load_bundle
+
+        session = InteractiveSession.of_bundle(load_bundle(args.bundle))
+    else:
+        from amsam_monai.networks.amsam import AMSAM
+        from amsam_monai.networks.sam import build_sam
+
+        weights = None if args.weights == "none" else args.weights
+        sam = build_sam("vit_t", image_size=args.image_size, weights=weights)
+        session = InteractiveSession(AMSAM(sam, num_classes=args.classes))
+    rng = np.random.default_rng(0)
+    session.open(rng.integers(0, 255, tuple(args.shape)).astype(np.int16), affine=np.diag([1.0, 1.0, 5.0, 1.0]))
+    start = time.perf_counter()
+    session.answers.embedding(3)
+    facts = {"encode_ms": round((time.perf_counter() - start) * 1000), "classes": len(session.labels)}
+    session.segment(3)
+    seconds = []
+    for click in range(args.clicks + 3):
+        if click % 10 == 0:
+            session.clear()
+        i, j = rng.integers(0, session.image.voxel_shape[0]), rng.integers(0, session.image.voxel_shape[1])
+        start = time.perf_counter()
+        session.add_point(1, (i, j, 3), positive=click % 3 < 2)
+        session.segment(3)
+        seconds.append(time.perf_counter() - start)
+    return seconds[3:], {"threads": args.threads, **facts}
+
+
+def over_http(args: argparse.Namespace) -> tuple[list[float], dict[str, object]]:
+    """Clicks of several clients, each on a slice that is warm for it."""
+    seconds: list[float] = []
+    errors: list[str] = []
+    clients = [
+        threading.Thread(target=click_away, args=(args, number, seconds, errors)) for number in range(args.clients)
+    ]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    return seconds, {"url": args.url, "clients": args.clients, "errors": len(errors), "first_error": errors[:1]}
+
+
+def click_away(args: argparse.Namespace, number: int, seconds: list[float], errors: list[str]) -> None:
+    """One client: opens its image with a first click, then clicks and notes how long each took."""
+    import requests
+
+    rng = np.random.default_rng(number)
+    image = args.image[number % len(args.image)]
+    address = f"{args.url.rstrip('/')}/infer/{args.model}?image={image}&output=image"
+    depth = number % args.shape[2]
+    end, count = None, 0
+    while (time.perf_counter() < end) if end and args.seconds else count <= args.clicks:
+        point = [int(rng.integers(0, args.shape[0])), int(rng.integers(0, args.shape[1])), depth]
+        params = {"foreground": [point], "background": [], "client_id": f"bench-{number}", "result_extension": ".nrrd"}
+        start = time.perf_counter()
+        answer = requests.post(address, data={"params": json.dumps(params)}, timeout=300)
+        if answer.status_code != 200:
+            errors.append(f"{answer.status_code} {answer.text[:200]}")
+        elif end:
+            seconds.append(time.perf_counter() - start)
+        end = end or time.perf_counter() + args.seconds
+        count += 1
+
+
+if __name__ == "__main__":
+    main()
