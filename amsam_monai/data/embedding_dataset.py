@@ -16,6 +16,7 @@ from amsam_monai import keys
 from amsam_monai.data.embedding_cache import EmbeddingCache, Encode
 
 Sample = dict[str, Any]
+EMBEDDING_BYTES = 2**21  # about what an embedding takes: 256 x 64 x 64 in float16
 
 
 class FixedViews:
@@ -57,7 +58,7 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
         augment: (sample, view number) to the view, deterministic (see `FixedViews`); view 0 is the sample as it is.
         views: how many views an image has; one is drawn at each access.
         post_transform: may be random, must leave the image alone (prompts simulated from the label, jittered boxes).
-        keep: how many views to keep in memory.
+        keep: MiB of samples to keep in memory, the first that come.
         batch_size: images at once, where embeddings are computed.
         device: where `encode` computes.
         fill: compute missing embeddings now; False computes at first access.
@@ -78,7 +79,7 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
         augment: Callable[[Sample, int], Sample] | None = None,
         views: int = 1,
         post_transform: Callable[[Sample], Sample] | None = None,
-        keep: int = 64,
+        keep: float = 512,
         batch_size: int = 4,
         device: torch.device | str = "cpu",
         fill: bool = True,
@@ -90,7 +91,7 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
         super().__init__(data, transform)
         self.cache, self.encode, self.device = cache, encode, device
         self.augment, self.views, self.post_transform = augment, views, post_transform
-        self.keep = keep
+        self._room = keep * 2**20  # bytes
         self._kept: dict[tuple[int, int], Sample] = {}
         if fill:
             images = _Images(self)
@@ -139,9 +140,17 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
         sample = self._kept.get((index, view))
         if sample is None:
             sample = self.view(index, view)
-            if len(self._kept) < self.keep:
+            size = _size(sample) + EMBEDDING_BYTES
+            if size <= self._room:
                 self._kept[index, view] = sample
+                self._room -= size
         return sample
+
+
+def _size(sample: Sample) -> int:
+    """Bytes of the sample's arrays."""
+    tensors = (torch.as_tensor(part) for part in sample.values() if isinstance(part, (Tensor, np.ndarray)))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 class _Images(Sequence[Tensor]):

@@ -32,9 +32,9 @@ class BilevelTrainer(SupervisedTrainer):
     goes round and round (`cycling_loader`; an ordinary loader starts again where it ends, but does not resume exactly).
     Learning rates are a handler's work, `PolynomialDecay([optimizer, upper_optimizer])`.
 
-    The output of an iteration has the lower level's image, label, pred and loss, and "upper_loss", NaN before any.
-    With several processes, the network is wrapped in DistributedDataParallel and both loaders share out their images;
-    gradients are means over the processes.
+    The output of an iteration has the lower level's image, label, pred and loss, and "upper_loss", the last of the
+    epoch, NaN before the first. With several processes, the network is wrapped in DistributedDataParallel and both
+    loaders share out their images; gradients are means over the processes.
 
     Args:
         device: where it runs.
@@ -218,6 +218,7 @@ class BilevelTrainer(SupervisedTrainer):
 
     def _rewind(self, engine: Engine) -> None:
         """Begin the epoch with the D2 image that follows the last epoch's, in a resumed run too."""
+        self._upper_loss = torch.tensor(float("nan"))
         sampler = getattr(self.upper_data_loader, "sampler", None)
         if isinstance(sampler, CyclingSampler):
             per_epoch = -(-self.state.epoch_length // self.accumulation_steps)

@@ -106,7 +106,7 @@ class Indirect:
             return gradients(product, self.upper)
 
     def _difference(self, loss: Loss, direction: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        # where g is zero by structure, AdamW's slope is 1 / eps: the exact term has a zero there, differences would drown
+        # where g is zero by structure, AdamW's slope is 1 / eps: the exact term meets a zero, differences would drown
         direction = [
             part if parameter.grad is None else part.where(parameter.grad != 0, 0)
             for part, parameter in zip(direction, self.lower, strict=True)

@@ -204,7 +204,7 @@ def test_samples_bring_their_embedding_and_are_prepared_once(tmp_path):
 
 def test_samples_beyond_what_is_kept_in_memory_come_from_disk(tmp_path):
     encode, transform = Encoder(), Count()
-    data = CachedEmbeddingDataset(samples(3), transform, cache=cache(tmp_path), encode=encode, keep=1, progress=False)
+    data = CachedEmbeddingDataset(samples(3), transform, cache=cache(tmp_path), encode=encode, keep=3, progress=False)
     assert [data[index]["embedding"].shape for index in (0, 1, 2, 0, 1, 2)] == [(3, 2, 2)] * 6
     assert encode.batches == [3]
     assert transform.calls == 3 + 4
