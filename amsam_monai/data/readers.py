@@ -28,7 +28,10 @@ def read_nifti(path: Path) -> LoadedImage:
     shape = three_axes(path, stored_shape)
     if file.get_data_dtype().kind not in "biuf":
         raise ImageFileError(path, f"voxels must be single numbers, got {file.get_data_dtype()}; split its channels.")
-    array = native(np.asanyarray(file.dataobj, order="F")).reshape(shape, order="F")
+    proxy: Any = file.dataobj
+    rescaled = (proxy.slope, proxy.inter) != (1, 0)
+    stored = file.get_fdata("unchanged", np.float32) if rescaled else np.asanyarray(proxy)
+    array = native(stored).reshape(shape, order="F")
     affine = check_affine(path, file.affine)
     spacing = spacing_of(affine)
     header = file.header

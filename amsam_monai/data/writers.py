@@ -51,13 +51,13 @@ def write_label(
     path = Path(path)
     if label.shape != source.spatial_shape:
         raise ValueError(f"label must have the shape of its image, {source.spatial_shape}, got {label.shape}.")
-    label = label.astype(label_dtype(label, source), copy=False)
+    dtype = label_dtype(label, source)
     name = path.name.lower()
     with whole_file(path) as temporary:
         if name.endswith(NIFTI_SUFFIXES) and source.kind == "volume":
-            write_nifti(temporary, label.reshape(nifti_shape(source)), source)
+            write_nifti(temporary, label.reshape(nifti_shape(source)), source, dtype)
         elif name.endswith(ITK_SUFFIXES) and source.kind == "volume":
-            write_itk(temporary, label, source)
+            write_itk(temporary, label.astype(dtype, copy=False), source)
         elif name.endswith(PICTURE_SUFFIXES) and (source.kind == "image" or name.endswith((".tif", ".tiff"))):
             write_picture(temporary, label)
         elif name.endswith(".dcm"):
@@ -76,7 +76,7 @@ def write_probabilities(path: str | Path, probabilities: np.ndarray, source: Loa
     path = Path(path)
     with whole_file(path) as temporary:
         if path.name.lower().endswith(NIFTI_SUFFIXES):
-            write_nifti(temporary, np.moveaxis(probabilities, 0, -1).astype(np.float32), source)
+            write_nifti(temporary, np.moveaxis(probabilities, 0, -1), source, np.dtype(np.float32))
         elif path.name.lower().endswith(".npz"):
             np.savez_compressed(temporary, probabilities=probabilities)
         else:
@@ -102,20 +102,24 @@ def nifti_shape(source: LoadedImage) -> tuple[int, ...]:
     return source.stored_shape if source.format == "nifti" else source.spatial_shape
 
 
-def write_nifti(path: Path, array: np.ndarray, source: LoadedImage) -> None:
-    """Write a NIfTI file with a NIfTI input's own transforms, or the affine as scanner coordinates."""
+def write_nifti(path: Path, array: np.ndarray, source: LoadedImage, dtype: np.dtype) -> None:
+    """Write a NIfTI file with a NIfTI input's own transforms, or the affine as scanner coordinates.
+
+    Voxels are converted to `dtype` slice by slice, as they are written.
+    """
     import nibabel as nib
 
     if source.format == "nifti":
         header = source.header.copy()
         header.extensions.clear()  # may hold a patient's data
         blank_header(header)
-        header.set_data_dtype(array.dtype.newbyteorder(header.endianness))
+        header.set_data_dtype(dtype.newbyteorder(header.endianness))
         header.set_data_shape(array.shape)
         image: Any = (nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image)(array, None, header)
         image.header["pixdim"] = source.header["pixdim"]
     else:
         image = nib.Nifti1Image(array, source.affine if source.affine is not None else np.eye(4))
+        image.set_data_dtype(dtype)
         image.header.set_xyzt_units("mm")
         if source.affine is not None:
             image.set_qform(source.affine, code=1, strip_shears=True)

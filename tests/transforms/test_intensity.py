@@ -21,7 +21,9 @@ def test_percentiles_of_whole_numbers_are_numpys():
 def test_percentiles_of_other_numbers_are_the_value_at_the_rank_below(make):
     image = make(np.random.default_rng(0)).astype(np.float32)
     expected = np.percentile(image, [2, 90], method="lower")
-    assert Intensity(low=2, high=90).limits(image) == pytest.approx(expected, abs=np.ptp(image) / 2**31, rel=1e-6)
+    assert Intensity(low=2, high=90).limits(image) == pytest.approx(
+        expected, abs=float(np.ptp(image)) / 2**31, rel=1e-6
+    )
 
 
 def test_the_order_of_voxels_does_not_matter():

@@ -1,0 +1,116 @@
+"""Memory of segmenting a thick and a thin stack: file in, file out, input and output volumes aside.
+
+    python scripts/bench_volume_memory.py [--side 512] [--depths 100 1000] [--network stub|vit_nano] [--float]
+
+Each depth runs in a process of its own. Working memory is the peak of resident memory, less what the libraries and
+the network take before the volume comes, less the input volume and the label map.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+LIMIT = 2.5
+MIB = 2**20
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def write_volume(path: Path, side: int, depth: int, dtype: str) -> None:
+    import nibabel as nib
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    slice_ = rng.integers(-1000, 1000, (side, side)).astype(dtype)
+    header = nib.Nifti1Header()
+    header.set_data_shape((side, side, depth))
+    header.set_data_dtype(dtype)
+    header.set_sform([[-0.7, 0, 0, 0], [0, -0.7, 0, 0], [0, 0, 1.5, 0]], code=1)
+    header["vox_offset"] = 352
+    with path.open("wb") as file:  # slice by slice: this is not what is measured
+        file.write(header.binaryblock.replace(b"ni1\0", b"n+1\0") + bytes(4))
+        for number in range(depth):
+            file.write(np.roll(slice_, number, axis=0).tobytes(order="F"))
+
+
+def build_network(name: str):
+    import torch
+    from torch import nn
+
+    if name == "vit_nano":
+        from amsam_monai.networks.amsam import AMSAM
+        from amsam_monai.networks.sam import build_sam
+
+        return AMSAM(build_sam("vit_nano", image_size=256), num_classes=3)
+
+    class Stub(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 4, 3, padding=1)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.layer(image)
+
+    return Stub()
+
+
+def measure(path: Path, network: str) -> dict[str, float]:
+    """Peak and working memory of one segmentation, in this process."""
+    import torch
+
+    from amsam_monai.data.files import read_image
+    from amsam_monai.inferers.segmenter import Segmenter
+
+    torch.manual_seed(0)
+    segmenter = Segmenter(build_network(network), {1: "a", 2: "b", 3: "c"}, intensity={"mode": "percentile"})
+    segmenter.network(torch.rand(1, 3, 64, 64))  # first call sets libraries up
+    before = resident_bytes()
+    image = read_image(path)
+    result = segmenter(image)
+    result.save(path.with_name("out.nii.gz"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    volumes = image.array.nbytes + result.label.nbytes
+    return {"peak": peak / MIB, "volumes": volumes / MIB, "working": (peak - before - volumes) / MIB}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--depths", type=int, nargs=2, default=(100, 1000))
+    parser.add_argument("--network", choices=("stub", "vit_nano"), default="stub")
+    parser.add_argument("--float", action="store_true", help="store 32-bit floats instead of 16-bit integers")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure, options.network)))
+        return 0
+    working = []
+    for depth in options.depths:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "volume.nii"
+            write_volume(path, options.side, depth, "<f4" if options.float else "<i2")
+            command = [sys.executable, __file__, "--measure", str(path), "--network", options.network]
+            found = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+            )
+        working.append(found["working"])
+        print(
+            f"{options.side} x {options.side} x {depth}: peak {found['peak']:.0f} MiB, "
+            f"input and output volumes {found['volumes']:.0f} MiB, working memory {found['working']:.0f} MiB"
+        )
+    ratio = working[1] / working[0]
+    print(f"working memory ratio {ratio:.2f}, limit {LIMIT}: {'kept' if ratio <= LIMIT else 'exceeded'}")
+    return int(ratio > LIMIT)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
