@@ -1,9 +1,99 @@
-"""Placeholder, replaced before release."""
+"""`amsam evaluate`: score predictions against labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from amsam_monai.cli.errors import plain_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 app = typer.Typer()
 
 
 @app.command()
-def run() -> None:
-    """Not there yet."""
+@plain_errors
+def evaluate(
+    pred: Annotated[Path, typer.Argument(metavar="PRED", help="Label maps to score: a file or a folder.")],
+    truth: Annotated[Path, typer.Argument(metavar="LABELS", help="Labels to score against: a file or a folder.")],
+    labels: Annotated[str, typer.Option(help="Classes, such as 1=RV,2=Myo,3=LV.")],
+    out: Annotated[Path, typer.Option(help="Folder for scores.csv, summary.json, report.md and report.html.")],
+    protocol: Annotated[str, typer.Option(help="strict, transunet, aisam, autosam or blosam.")] = "strict",
+    images: Annotated[Path | None, typer.Option(help="Images, for the report's pictures.")] = None,
+    tolerance: Annotated[float, typer.Option(min=0.0, help="Of NSD; mm where the spacing is known, or voxels.")] = 2.0,
+    sod: Annotated[bool, typer.Option("--sod", help="Add S, E, weighted F and mean F measures (pictures).")] = False,
+    probabilities: Annotated[
+        Path | None, typer.Option(help="Folder of probabilities for --sod: npz of `amsam segment`, or grey pictures.")
+    ] = None,
+    beside: Annotated[
+        str | None, typer.Option(help="Print published results too: synapse, acdc, isic, tiktok, human, glas ...")
+    ] = None,
+    side: Annotated[int | None, typer.Option(min=8, help="Grid of autosam: 512; GlaS 256, polyps 352.")] = None,
+    only_matched: Annotated[
+        bool, typer.Option("--only-matched", help="Leave out cases without a partner instead of refusing.")
+    ] = False,
+    worst: Annotated[int, typer.Option(min=0, help="Cases to show in report.html.")] = 12,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads [default: all cores].")] = None,
+) -> None:
+    """Score predictions, ours or anybody's, against labels.
+
+    Cases are matched by file name; endings such as _seg, _pred, _gt, _label do not matter. NIfTI, NRRD, MetaImage,
+    PNG, TIF, npz and h5. Nothing is written if a file lacks its partner or does not fit it.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from amsam_monai.evaluation.evaluate import evaluate_pairs
+    from amsam_monai.evaluation.pairs import find_pairs, parse_labels
+    from amsam_monai.evaluation.protocols import get_protocol
+    from amsam_monai.evaluation.published import published_results
+    from amsam_monai.evaluation.report import write_report
+    from amsam_monai.evaluation.summary import summarise
+
+    table = parse_labels(labels)
+    rules = get_protocol(protocol, side=side)
+    published_results(beside)  # an unknown data set is refused before the work
+    pairs = find_pairs(pred, truth, images, only_matched=only_matched, names=table.values())
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True) as bar:
+        task = bar.add_task("scoring", total=len(pairs))
+        scores, notes = evaluate_pairs(
+            pairs,
+            table,
+            protocol=rules,
+            tolerance=tolerance,
+            sod=sod or probabilities is not None,
+            probabilities=probabilities,
+            workers=workers,
+            progress=lambda: bar.advance(task),
+        )
+    summary = summarise(scores, table, rules, notes=notes)
+    paths = write_report(out, scores, summary, pairs=pairs, beside=beside, worst=worst)
+    show(summary)
+    for path in paths:
+        typer.echo(path)
+
+
+def show(summary: Mapping[str, Any]) -> None:
+    """Print means per class, and how many were missed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from amsam_monai.evaluation.tables import means_of
+
+    columns = summary["columns"]
+    table = Table("label", *columns, "missed", "false", "both empty", title=f"protocol {summary['protocol']}")
+    for name, row in summary["classes"].items():
+        counts = [str(row["outcomes"][outcome]) for outcome in ("missed", "false", "both_empty")]
+        table.add_row(name, *means_of(row, columns), *counts)
+    if len(summary["classes"]) > 1:
+        table.add_row("mean", *means_of(summary["mean"], columns))
+    console = Console(width=max(Console().width, 13 * (len(columns) + 4)), soft_wrap=True)  # numbers are never cut
+    console.print(table, soft_wrap=False)
+    approximate = [f"approximate: {summary['approximate']}"] if summary["approximate"] else []
+    for note in [*approximate, *summary["notes"]]:
+        console.print(note, markup=False, highlight=False)

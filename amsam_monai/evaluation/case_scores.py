@@ -106,11 +106,12 @@ def score_case(
             pred, label, indices = pred == indices[0], label == indices[0], [1]
         pred, label = protocol.label_grid(pred, label)
     scene = _Scene(pred, label, protocol, spacing, tolerance, wanted, sod, probability)
-    results = scene.score_all(indices, workers or _cores())
+    results = scene.score_all(indices, workers or available_cores())
     return [Score(case, name, *result) for name, result in zip(labels.values(), results, strict=True)]
 
 
-def _cores() -> int:
+def available_cores() -> int:
+    """Cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
