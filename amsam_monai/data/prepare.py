@@ -27,6 +27,7 @@ from amsam_monai.data.prepare_report import make_report, to_markdown
 from amsam_monai.data.writers import write_label
 
 DATASETS = ("acdc", "synapse", "isic", *PRESETS)
+DESCRIPTION = "listed by amsam prepare"
 MODALITY = {"acdc": "MRI", "synapse": "CT"}
 
 
@@ -95,8 +96,10 @@ def prepare(
 
     Raises:
         DatasetError: offending files, all of them; or no sound case at all.
+        ValueError: `out` holds labels that are not from here.
     """
     out, listing = Path(out), find_dataset(dataset, src, **options)
+    check_out(out)
     shown = {case.case_id for case in spread_out(listing.cases, sheet_cases)}
     tiles: dict[str, Tile] = {}
     with new_folder(out / "labels") as labels:
@@ -119,6 +122,20 @@ def prepare(
     ordered = [tiles[fact.case.case_id] for fact in facts if fact.case.case_id in tiles]
     files = [write_contact_sheet(out / "contact_sheet.png", ordered, title, listing.labels), *write_report(out, report)]
     return Prepared(report, [write_json(out / "dataset.json", content), *files])
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder whose labels would be replaced though `prepare` did not write them, the source's own above all.
+
+    Raises:
+        ValueError: there is such a folder, or `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: must be a folder to write to, got a file.")
+    listing = out / "dataset.json"
+    ours = listing.is_file() and DESCRIPTION in listing.read_text(encoding="utf-8", errors="replace")
+    if (out / "labels").exists() and not ours:
+        raise ValueError(f"{out}: must not hold labels that amsam prepare did not write; choose another folder.")
 
 
 def without_problems(facts: list[Facts], problems: list[Problem]) -> list[Facts]:
@@ -146,7 +163,7 @@ def dataset_json(listing: Listing, facts: list[Facts], out: Path, absolute: bool
         groups.setdefault(case.section or loose, []).append(decathlon_item(case, out, absolute))
     return {
         "name": listing.dataset,
-        "description": f"{listing.dataset}, listed by amsam prepare",
+        "description": f"{listing.dataset}, {DESCRIPTION}",
         "tensorImageSize": "3D" if facts and len(facts[0].shape) == 3 else "2D",
         "modality": {"0": MODALITY.get(listing.dataset, "RGB")},
         "labels": {"0": "background"} | {str(value): name for value, name in listing.labels.items()},
