@@ -1,9 +1,56 @@
-"""Placeholder, replaced before release."""
+"""`amsam label start`: serve bundles to 3D Slicer and OHIF through MONAI Label."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-app = typer.Typer()
+from amsam_monai.cli.errors import plain_errors
+
+app = typer.Typer(no_args_is_help=True, help="Serve bundles through MONAI Label.")
+
+
+@app.callback()
+def label() -> None:
+    """Serve bundles through MONAI Label."""
 
 
 @app.command()
-def run() -> None:
-    """Not there yet."""
+@plain_errors
+def start(
+    studies: Annotated[str, typer.Argument(help="Folder of images, volumes and DICOM series, or a DICOMweb address.")],
+    bundle: Annotated[
+        list[str] | None, typer.Option("--bundle", "-b", help="Bundle to serve: a path or a name; may be repeated.")
+    ] = None,
+    app_dir: Annotated[
+        Path | None,
+        typer.Option(help="Copies of bundles, new weights and logs [default: STUDIES/.amsam_label]."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port.")] = 8000,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ... [default: the bundle's].")] = "",
+    cache_mb: Annotated[int, typer.Option(help="Memory for embeddings.", min=1)] = 512,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Copy the bundles anew; what they learned is lost.")] = False,
+) -> None:
+    """Start the server; 3D Slicer and OHIF connect to its address. Nothing is downloaded."""
+    from amsam_monai.label_app.launch import prepare_app, server_command
+
+    remote = studies.startswith(("http://", "https://"))
+    if not remote and not Path(studies).is_dir():
+        raise FileNotFoundError(f"{studies}: no such folder; give the folder of your images.")
+    home = app_dir or (Path("amsam_label") if remote else Path(studies) / ".amsam_label")
+    if not bundle and not list(home.glob("model/*/configs/metadata.json")):
+        raise ValueError("--bundle must name at least one bundle, got none, and none was served from here before.")
+    folder = prepare_app(home, bundle or [], fresh=fresh)
+    conf = {"cache_mb": str(cache_mb)}
+    if device:
+        conf["device"] = device
+    if bundle:
+        from amsam_monai.inferers.bundle import find_bundle
+
+        conf["models"] = ",".join(find_bundle(one).name for one in bundle)
+    command = server_command(folder, studies, host=host, port=port, conf=conf)
+    raise typer.Exit(subprocess.call(command))

@@ -151,6 +151,11 @@ class InteractiveSession:
         return image
 
     @property
+    def is_open(self) -> bool:
+        """Whether an image is open."""
+        return self._image is not None
+
+    @property
     def image(self) -> SessionImage:
         """The open image."""
         if self._image is None:
@@ -278,16 +283,28 @@ class InteractiveSession:
     def set_box(self, label: str | int, corner: Sequence[float], opposite: Sequence[float]) -> list[int]:
         """Give a class a box by two opposite corner voxels, in any order, both inside it.
 
-        Corners in different slices give the box to each slice between. Gives the slices.
+        Corners in different slices give the box to each slice between. Gives the slices that had another box.
         """
         index = self.label_index(label)
         one, other = self.image.check_voxel(corner), self.image.check_voxel(opposite)
         first, last = sorted((self.image.slice_of(one), self.image.slice_of(other)))
-        touched = list(range(first, last + 1))
-        self._record(touched)
+        corners = {at: (self._in_slice(one, at), self._in_slice(other, at)) for at in range(first, last + 1)}
+        edits = {at: changed(self.edits.get(at, {}), index, box=box, box_given=True) for at, box in corners.items()}
+        touched = [at for at in edits if edits[at] != self.edits.get(at, {})]
+        if touched:
+            self._record(touched)
         for at in touched:
-            corners = (self._in_slice(one, at), self._in_slice(other, at))
-            self._store(at, changed(self.edits.get(at, {}), index, box=corners, box_given=True))
+            self._store(at, edits[at])
+        return touched
+
+    def drop_boxes(self, label: str | int) -> list[int]:
+        """Forget a person's boxes of a class in all slices, as one step; gives the slices."""
+        index = self.label_index(label)
+        touched = [at for at in sorted(self.edits) if index in self.edits[at] and self.edits[at][index].box_given]
+        if touched:
+            self._record(touched)
+        for at in touched:
+            self._store(at, changed(self.edits[at], index, box=None, box_given=False))
         return touched
 
     def remove_box(self, label: str | int, slice: int) -> None:

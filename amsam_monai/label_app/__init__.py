@@ -1,1 +1,1 @@
-"""The MONAI Label app."""
+"""MONAI Label: bundles served automatically and by clicks, trained and asked which case comes next."""

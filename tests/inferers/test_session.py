@@ -11,6 +11,8 @@ from amsam_monai.data.files import read_label
 from amsam_monai.inferers.embeddings_lru import EmbeddingLRU
 from amsam_monai.inferers.propagation import overlap, prompts_of_mask
 from amsam_monai.inferers.session import InteractiveSession, SessionPoint
+from amsam_monai.networks.aisam import AISAM
+from amsam_monai.networks.amsam import AMSAM
 from tests.inferers.toy_net import BrightRegions
 
 AXIAL = np.diag([1.0, 1.0, 5.0, 1.0])
@@ -102,8 +104,8 @@ def test_points_are_moved_and_removed_by_their_index():
     assert session.points(1, 2) == []
     with pytest.raises(ValueError, match="index must count one of 0 points"):
         session.remove_point(1, 2, 0)
+    session.add_point(1, (3, 3, 2))
     with pytest.raises(ValueError, match="must stay in its slice"):
-        session.add_point(1, (3, 3, 2))
         session.move_point(1, 2, 0, (3, 3, 3))
 
 
@@ -248,11 +250,7 @@ def phantom(tmp_path):
 
 def nano_session(nano_sam, system="amsam"):
     torch.manual_seed(1)
-    if system == "amsam":
-        from amsam_monai.networks.amsam import AMSAM as Net
-    else:
-        from amsam_monai.networks.aisam import AISAM as Net
-    net = Net(nano_sam, num_classes=2)
+    net = {"amsam": AMSAM, "aisam": AISAM}[system](nano_sam, num_classes=2)
     return InteractiveSession(net, {1: "liver", 2: "spleen"})
 
 

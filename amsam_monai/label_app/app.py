@@ -1,0 +1,126 @@
+"""The MONAI Label app: every bundle twice, automatic and by clicks, with training and active learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.tasks.activelearning.first import First
+from monailabel.tasks.activelearning.random import Random
+
+from amsam_monai.inferers.bundle import class_names
+from amsam_monai.label_app.datastore import StudiesDatastore
+from amsam_monai.label_app.infer import AutomaticInfer, InteractiveInfer
+from amsam_monai.label_app.service import BundleService
+from amsam_monai.label_app.strategies import LeastCertain, MostDiverse
+from amsam_monai.label_app.train import FewShotTrain
+
+CLICK = "_click"
+
+
+class AmsamApp(MONAILabelApp):
+    """Serves the bundles below `app_dir`/model; nothing is downloaded.
+
+    Args:
+        app_dir: as `prepare_app` made it.
+        studies: folder of images.
+        conf: `models`: names of bundles, comma-separated (all by default); `cache_mb`: memory for embeddings (512);
+            `sessions`: images open at once (8); `device`.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.services = services_of(Path(app_dir) / "model", conf or {})
+        description = "Segment Anything adapted to medical images: automatic points and boxes, corrected by clicks"
+        super().__init__(app_dir, studies, conf, name="amsam_monai", description=description)
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """Two tasks for each bundle: its name, and its name with "_click"."""
+        infers: dict[str, InferTask] = {}
+        for name, service in self.services.items():
+            metadata = metadata_of(service.root)
+            labels = {label: index for index, label in class_names(service.root, metadata).items()}
+            about = str(metadata.get("description", name))
+            dimension = dimension_of(metadata)
+            infers[name] = AutomaticInfer(service, labels, dimension, about)
+            infers[name + CLICK] = InteractiveInfer(service, labels, dimension, f"{about} Corrected by clicks.")
+        return infers
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """One for each bundle."""
+        cache = Path(self.app_dir) / "embeddings"
+        return {name: FewShotTrain(service, cache) for name, service in self.services.items()}
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """What "next sample" offers."""
+        return {
+            "least_certain": LeastCertain(self.services),
+            "most_diverse": MostDiverse(self.services),
+            "random": Random(),
+            "first": First(),
+        }
+
+    def init_datastore(self) -> Datastore:
+        """A local folder, or a DICOMweb server as MONAI Label has it."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return StudiesDatastore(
+            self.studies,
+            Path(self.app_dir) / "dicom",
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> Any:
+        """See MONAILabelApp; an unknown model is the client's mistake."""
+        if request.get("model") not in self._infers:
+            raise HTTPException(404, f"model must be one of {', '.join(self._infers)}, got {request.get('model')!r}.")
+        return super().infer(request, datastore)
+
+    def next_sample(self, request: dict[str, Any]) -> Any:
+        """See MONAILabelApp; an unknown strategy is the client's mistake."""
+        strategy = request.get("strategy") or "random"
+        if strategy not in self._strategies:
+            raise HTTPException(404, f"strategy must be one of {', '.join(self._strategies)}, got {strategy!r}.")
+        return super().next_sample(request)
+
+
+def services_of(folder: Path, conf: dict[str, str]) -> dict[str, BundleService]:
+    """The bundles in a folder, by name.
+
+    Raises:
+        FileNotFoundError: a bundle that `models` names is not there, or there is none at all.
+    """
+    there = sorted(path.parents[1].name for path in folder.glob("*/configs/metadata.json"))
+    wanted = [name.strip() for name in conf.get("models", "").split(",") if name.strip()] or there
+    if missing := [name for name in wanted if name not in there] or ([] if wanted else ["any bundle"]):
+        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; there are: {', '.join(there) or 'none'}.")
+    options: dict[str, Any] = {"device": conf.get("device") or None}
+    if conf.get("cache_mb"):
+        options["max_bytes"] = int(conf["cache_mb"]) * 2**20
+    if conf.get("sessions"):
+        options["max_sessions"] = int(conf["sessions"])
+    return {name: BundleService(folder / name, **options) for name in wanted}
+
+
+def metadata_of(root: Path) -> dict[str, Any]:
+    """A bundle's metadata."""
+    import json
+
+    metadata: dict[str, Any] = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    return metadata
+
+
+def dimension_of(metadata: dict[str, Any]) -> int:
+    """3 for bundles whose data are volumes, 2 for pictures; the network is 2D in both cases.
+
+    A bundle says so in `data_type` ("nifti", "dicom" ..., or "jpeg", "png" ...).
+    """
+    pictures = ("jpeg", "jpg", "png", "tif", "bmp", "picture")
+    return 2 if any(word in str(metadata.get("data_type", "")).lower() for word in pictures) else 3

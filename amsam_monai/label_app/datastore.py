@@ -1,0 +1,61 @@
+"""The studies: files of every format that MONAI Label's store takes, and folders of DICOM series."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from monailabel.datastore.local import LocalDatastore
+
+from amsam_monai.data.atomic import whole_file
+from amsam_monai.data.dicom import is_dicom_folder
+from amsam_monai.data.files import read_image
+from amsam_monai.data.writers import write_nifti
+
+EXTENSIONS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg", "*.tif", "*.tiff", "*.bmp")
+
+
+class StudiesDatastore(LocalDatastore):
+    """A folder of images and volumes; a folder in it that holds a DICOM series counts as one image.
+
+    Clients download files, so a series is handed out as NIfTI with the same voxels in the same order.
+
+    Args:
+        studies: the folder.
+        converted: where NIfTI copies of DICOM series are kept.
+        options: of `LocalDatastore`.
+    """
+
+    def __init__(self, studies: str, converted: str | Path, **options: Any) -> None:
+        self.converted = Path(converted)
+        super().__init__(studies, extensions=EXTENSIONS, **options)
+
+    def _list_files(self, path: str, patterns: Any) -> dict[str, str]:
+        files: dict[str, str] = super()._list_files(path, patterns)
+        if os.path.realpath(path) != os.path.realpath(self._datastore.image_path()):
+            return files
+        for name in sorted(os.listdir(path)):
+            folder = Path(path, name)
+            if folder.is_dir() and not name.startswith(".") and is_dicom_folder(folder):
+                files[name] = name
+        return files
+
+    def _to_id(self, file: str) -> tuple[str, str]:
+        if os.path.isdir(os.path.join(self._datastore.image_path(), file)):
+            return file, ""
+        identity, ending = super()._to_id(file)
+        return str(identity), str(ending)
+
+    def get_image_uri(self, image_id: str) -> str:
+        """The image's file; of a DICOM series a NIfTI copy; "" where there is no such image."""
+        uri = str(super().get_image_uri(image_id))
+        return self._as_nifti(image_id, Path(uri)) if uri and os.path.isdir(uri) else uri
+
+    def _as_nifti(self, image_id: str, folder: Path) -> str:
+        copy = self.converted / f"{image_id}.nii.gz"
+        if not copy.is_file() or copy.stat().st_mtime_ns < folder.stat().st_mtime_ns:
+            source = read_image(folder)
+            with whole_file(copy) as partial:
+                write_nifti(partial, source.array, source)
+        return str(copy)

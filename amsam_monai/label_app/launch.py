@@ -1,0 +1,65 @@
+"""Starting the server: a folder for the app, bundles in it, and MONAI Label's own command."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from amsam_monai.inferers.bundle import find_bundle
+
+MAIN = '''"""Written by `amsam label`."""
+
+from amsam_monai.label_app.app import AmsamApp  # noqa: F401
+'''
+
+
+def prepare_app(folder: str | Path, bundles: Sequence[str | Path], *, fresh: bool = False) -> Path:
+    """A folder that MONAI Label takes as an app, with copies of bundles in it, which training may change.
+
+    Args:
+        folder: made if missing; copies that are there already stay, with what they learned.
+        bundles: paths or names.
+        fresh: copy anew.
+
+    Raises:
+        FileNotFoundError: a bundle is not there, or has no weights.
+    """
+    folder = Path(folder)
+    for bundle in bundles:
+        root = find_bundle(bundle)
+        if not (root / "models" / "model.pt").is_file():
+            raise FileNotFoundError(f"{root / 'models' / 'model.pt'}: the bundle is not trained yet; train it first.")
+        copy = folder / "model" / root.name
+        if root == copy.resolve():
+            continue
+        if fresh and copy.exists():
+            shutil.rmtree(copy)
+        if not copy.exists():
+            shutil.copytree(root, copy, ignore=shutil.ignore_patterns("eval", "data", "__pycache__", "previous"))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "main.py").write_text(MAIN, encoding="utf-8")
+    return folder
+
+
+def server_command(
+    app_dir: str | Path, studies: str | Path, *, host: str, port: int, conf: dict[str, str]
+) -> list[str]:
+    """The command that starts the server.
+
+    Raises:
+        ImportError: MONAI Label is not installed.
+    """
+    if find_spec("monailabel") is None:
+        raise ImportError(
+            "monailabel must be installed to serve bundles; it needs an environment of its own: "
+            "pip install 'amsam-monai[label]' -c constraints-label.txt"
+        )
+    options = [part for key, value in conf.items() for part in ("--conf", key, value)]
+    return [
+        *(sys.executable, "-m", "monailabel.main", "start_server"),
+        *("--app", str(app_dir), "--studies", str(studies), "--host", host, "--port", str(port)),
+        *("--uvicorn_app", "amsam_monai.label_app.server:app", *options),
+    ]

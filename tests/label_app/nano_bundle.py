@@ -1,0 +1,62 @@
+"""A bundle of a few hundred kilobytes with a random network, for tests of what serves bundles."""
+
+import json
+from pathlib import Path
+
+import torch
+import yaml
+
+SYSTEMS = {"amsam": "amsam_monai.networks.amsam.AMSAM", "aisam": "amsam_monai.networks.aisam.AISAM"}
+
+
+def write_nano_bundle(
+    folder: Path,
+    *,
+    name: str = "nano_segmentation",
+    system: str = "amsam",
+    labels: tuple[str, ...] = ("liver", "spleen"),
+    data_type: str = "nifti",
+    intensity: dict | None = None,
+) -> Path:
+    """Write the bundle; the same arguments give the same weights."""
+    from amsam_monai.networks.aisam import AISAM
+    from amsam_monai.networks.amsam import AMSAM
+    from amsam_monai.networks.sam import build_sam
+
+    root = folder / name
+    (root / "configs").mkdir(parents=True)
+    (root / "models").mkdir()
+    settings: dict = {"num_classes": len(labels)}
+    if system == "aisam":
+        settings |= {"encoder": "frozen", "gate": False}
+    torch.manual_seed(3)
+    sam = build_sam("vit_nano", image_size=64)
+    net = {"amsam": AMSAM, "aisam": AISAM}[system](sam, **settings)
+    torch.save({"model": net.adapter_state_dict()}, root / "models" / "model.pt")
+    sam_config = {"_target_": "amsam_monai.networks.sam.build_sam", "backbone": "vit_nano", "image_size": 64}
+    config = {
+        "bundle_root": ".",
+        "device": "$torch.device('cpu')",
+        "sam": "$torch.manual_seed(3) and " + f"monai.bundle.ConfigParser({sam_config!r}).get_parsed_content()",
+        "imports": ["$import torch", "$import monai"],
+        "network_def": {"_target_": SYSTEMS[system], "sam": "@sam", **settings},
+        "network": {
+            "_target_": "amsam_monai.handlers.load_adapter",
+            "network": "$@network_def.to(@device)",
+            "path": "$@bundle_root + '/models/model.pt'",
+        },
+        "intensity": intensity or {"mode": "percentile"},
+    }
+    (root / "configs" / "inference.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    channels = {"0": "background", **{str(at): label for at, label in enumerate(labels, 1)}}
+    metadata = {
+        "version": "0.1.0",
+        "description": "A random network for tests.",
+        "data_type": data_type,
+        "network_data_format": {
+            "inputs": {"image": {"spatial_shape": ["*", "*"]}},
+            "outputs": {"pred": {"channel_def": channels}},
+        },
+    }
+    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    return root

@@ -1,0 +1,174 @@
+"""Bundles in memory: clients kept apart, new weights picked up, cases ranked, training."""
+
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from amsam_monai.inferers.bundle import load_bundle
+from amsam_monai.label_app.launch import prepare_app
+from amsam_monai.label_app.ranking import certainty, least_certain, most_diverse, sample_slices, slice_certainty
+from amsam_monai.label_app.results import write_result
+from amsam_monai.label_app.service import BundleService
+from amsam_monai.label_app.training import LabelledCase, as_classes, patient_of, split_cases, train_bundle
+from tests.label_app.nano_bundle import write_nano_bundle
+
+CLICK = {"label": "liver", "foreground": [[20, 15, 3]], "background": []}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return write_nano_bundle(tmp_path_factory.mktemp("bundles"), system="aisam")
+
+
+def save_ball(path, centre=(20, 15, 3)):
+    grid = np.mgrid[:40, :36, :7].astype(float)
+    distance = sum(((g - c) * s) ** 2 for g, c, s in zip(grid, centre, (1, 1, 3), strict=True))
+    ball = distance < 110
+    affine = np.diag([-1.5, 1.5, 6.0, 1.0])
+    nib.save(nib.Nifti1Image((100 * ball + grid[0] % 5).astype(np.int16), affine), path)
+    nib.save(nib.Nifti1Image(ball.astype(np.uint8), affine), path.parent / f"label-{path.name}")
+    return path
+
+
+@pytest.fixture
+def ball(tmp_path):
+    return save_ball(tmp_path / "ball.nii.gz")
+
+
+def test_clients_on_one_image_are_kept_apart_and_share_embeddings(bundle, ball):
+    service = BundleService(bundle)
+    first = service.click("a", ball, CLICK)
+    kept = len(service.cache)
+    second = service.click("b", ball, {**CLICK, "foreground": [[5, 5, 3]]})
+    assert len(service.cache) == kept == 1
+    again = service.click("a", ball, CLICK)
+    np.testing.assert_array_equal(first.label, again.label)
+    assert first.params["points"] != second.params["points"]
+
+
+def test_automatic_points_come_back_with_the_answer(bundle, ball):
+    points = BundleService(bundle).click("a", ball, CLICK).params["points"]["liver"]
+    assert {"voxel": [20.0, 15.0, 3.0], "positive": True, "automatic": False} in points
+    assert sum(point["automatic"] for point in points) > 0
+
+
+def test_all_points_of_the_client_replace_those_before(bundle, ball):
+    service = BundleService(bundle)
+    request = {**CLICK, "automatic_points": False}
+    service.click("a", ball, request)
+    params = service.click("a", ball, {**request, "foreground": [[5, 5, 3], [6, 6, 4]]}).params
+    voxels = [point["voxel"] for point in params["points"]["liver"]]
+    assert voxels == [[5.0, 5.0, 3.0], [6.0, 6.0, 4.0]]
+    assert params["slices"] == [3, 4]
+
+
+def test_reset_forgets_the_label(bundle, ball):
+    service = BundleService(bundle)
+    service.segment("a", ball)
+    answer = service.click("a", ball, {"label": "liver", "reset_state": True})
+    assert answer.label.sum() == 0
+
+
+def test_a_click_outside_leaves_the_session_as_it_was(bundle, ball):
+    service = BundleService(bundle)
+    before = service.click("a", ball, CLICK).label
+    with pytest.raises(ValueError, match="inside the image"):
+        service.click("a", ball, {**CLICK, "foreground": [[400, 1, 1]]})
+    np.testing.assert_array_equal(service.click("a", ball, CLICK).label, before)
+
+
+def test_sessions_and_embeddings_are_bounded(bundle, tmp_path):
+    service = BundleService(bundle, max_sessions=2, max_bytes=4 * 256 * 16 * 4)
+    for number in range(4):
+        service.segment("a", save_ball(tmp_path / f"{number}.nii.gz"))
+    assert len(service._sessions) == 2
+    assert service.cache.bytes <= 4 * 256 * 16 * 4
+    service.unload()
+    assert service.cache.bytes == 0
+
+
+def test_results_are_written_in_the_format_that_is_asked_for(bundle, ball):
+    answer = BundleService(bundle).segment("a", ball)
+    for extension in (None, ".nrrd", ".nii.gz"):
+        path = write_result(answer.label, answer.session.image.source, answer.session.labels, extension)
+        assert path.name.endswith(extension or ".nii.gz")
+        path.unlink()
+    with pytest.raises(ValueError, match="result_extension must be one of"):
+        write_result(answer.label, answer.session.image.source, answer.session.labels, ".exe")
+
+
+def test_training_replaces_the_weights_keeps_the_old_and_is_served(tmp_path):
+    root = write_nano_bundle(tmp_path, labels=("ball",))
+    cases = []
+    for number in range(3):
+        image = save_ball(tmp_path / f"p{number}_frame01.nii.gz", (14 + 4 * number, 15, 3))
+        cases.append(LabelledCase(f"p{number}", f"p{number}", image, image.parent / f"label-{image.name}"))
+    service = BundleService(root)
+    before = service.segment("a", cases[0].image).label
+    old = torch.load(root / "models" / "model.pt", weights_only=True)
+    stats = train_bundle(root, cases, epochs=4, steps_per_epoch=8, cache=tmp_path / "cache")
+    assert (stats["cases"], stats["validation_cases"]) == (2, 1)
+    assert stats["dice_after"] > stats["dice_before"]
+    kept = torch.load(root / "models" / "previous" / stats["previous_weights"], weights_only=True)
+    assert all(torch.equal(kept["model"][name], value) for name, value in old["model"].items())
+    assert (service.segment("a", cases[0].image).label != before).any()
+    train_bundle(root, cases, epochs=1, steps_per_epoch=1, pretrained=False, val_split=0, cache=tmp_path / "cache")
+    assert len(list((root / "models" / "previous").iterdir())) == 2
+
+
+def test_patients_are_not_split():
+    assert patient_of("patient001_frame01") == patient_of("patient001_frame12") == "patient001"
+    assert patient_of("case-7_ES") == "case-7"
+    assert patient_of("img0001") == "img0001"
+    cases = [LabelledCase(f"p{n}_{t}", f"p{n}", None, None) for n in range(5) for t in "ab"]
+    training, validation = split_cases(cases, 0.2, seed=1)
+    assert len(training) == 8
+    assert {case.patient_id for case in training}.isdisjoint({case.patient_id for case in validation})
+    assert split_cases(cases[:4], 0.5, seed=0)[1] == []
+
+
+def test_labels_are_read_by_their_names():
+    label = np.array([0, 1, 2, 3])
+    classes = as_classes(label, {1: "Spleen", 2: "tumour", 3: "liver"}, {1: "liver", 2: "spleen"})
+    assert classes.tolist() == [0, 2, 0, 1]
+    assert as_classes(label, None, {1: "liver", 2: "spleen"}).tolist() == [0, 1, 2, 0]
+
+
+def test_certainty_is_that_of_the_least_sure_class():
+    mask, labels = np.array([[0, 1], [2, 2]]), {1: "a", 2: "b"}
+    assert slice_certainty(labels, mask, {"a": 0.9, "b": 0.4}, {}) == 0.4
+    assert slice_certainty(labels, mask, {}, {"a": 0.9, "b": 0.45}) == pytest.approx(0.1)
+    assert slice_certainty(labels, mask * 0, {"a": 0.1, "b": 0.1}, {}) == 1.0
+    assert least_certain({"x": 0.5, "y": 0.2, "z": 0.2}) == "y"
+    assert sample_slices(3) == [0, 1, 2]
+    assert sample_slices(100) == [10, 30, 50, 70, 90]
+
+
+def test_the_most_diverse_case_is_farthest_from_what_was_seen():
+    one, near, far = np.array([1.0, 0.0]), np.array([0.9, 0.436]), np.array([0.0, 1.0])
+    assert most_diverse({"near": near, "far": far}, [one]) == "far"
+    assert most_diverse({"one": one, "near": near, "far": far}, []) == "near"
+
+
+def test_an_open_image_has_a_certainty(bundle, ball):
+    session = BundleService(bundle).new_session()
+    session.open(ball)
+    assert 0.0 <= certainty(session) <= 1.0
+
+
+def test_an_app_folder_holds_copies_that_training_may_change(bundle, tmp_path):
+    app = prepare_app(tmp_path / "app", [bundle])
+    assert "AmsamApp" in (app / "main.py").read_text()
+    assert load_bundle(app / "model" / bundle.name).labels == {1: "liver", 2: "spleen"}
+    (app / "model" / bundle.name / "note").write_text("learned")
+    prepare_app(app, [bundle])
+    assert (app / "model" / bundle.name / "note").exists()
+    prepare_app(app, [bundle], fresh=True)
+    assert not (app / "model" / bundle.name / "note").exists()
+    shutil.copytree(bundle, tmp_path / "untrained")
+    (tmp_path / "untrained" / "models" / "model.pt").unlink()
+    with pytest.raises(FileNotFoundError, match="not trained yet"):
+        prepare_app(app, [tmp_path / "untrained"])
