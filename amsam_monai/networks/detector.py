@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -137,7 +138,7 @@ def build_model(architecture: Mapping[str, Any], num_classes: int, *, dense: boo
     wanted = copy.deepcopy(dict(architecture))
     if dense:
         wanted["end2end"] = False
-    model = _ultralytics().nn.tasks.DetectionModel(wanted, ch=3, verbose=False)
+    model = ultralytics_module("nn.tasks").DetectionModel(wanted, ch=3, verbose=False)
     _set_classes(model.model[-1], num_classes)
     return cast(nn.Module, model).eval()
 
@@ -156,8 +157,7 @@ def _set_classes(head: Any, num_classes: int) -> None:
 
 def detection_loss(model: nn.Module, epochs: int) -> Any:
     """Ultralytics' loss of `model`, a function of a batch of `img`, `batch_idx`, `cls` and `bboxes`."""
-    ultralytics = _ultralytics()
-    arguments = copy.deepcopy(ultralytics.utils.DEFAULT_CFG)
+    arguments = copy.deepcopy(ultralytics_module("utils").DEFAULT_CFG)
     arguments.epochs = epochs
     model.args = arguments
     model.criterion = model.init_criterion()  # type: ignore[operator]
@@ -179,26 +179,21 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], list[str], dict[s
         raise FileNotFoundError(
             f"detector weights must be a file, got {path}; get them by `amsam weights fetch yolo26n`."
         )
-    tasks = _ultralytics().nn.tasks
-    layers = {tasks.DetectionModel}
-    for module in [*vars(_ultralytics().nn.modules).values(), *vars(nn.modules).values()]:
-        if isinstance(module, type(os)):
-            layers.update(cls for cls in vars(module).values() if isinstance(cls, type) and issubclass(cls, nn.Module))
+    layers = {ultralytics_module("nn.tasks").DetectionModel}
+    for module in (*vars(ultralytics_module("nn.modules")).values(), *vars(nn.modules).values()):
+        if isinstance(module, ModuleType):
+            layers.update(
+                kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, nn.Module)
+            )
     try:
         with torch.serialization.safe_globals(sorted(layers, key=str)):
             content = torch.load(path, map_location="cpu", weights_only=True)
         model = content.get("ema") or content["model"]
         names = [str(model.names[index]) for index in range(len(model.names))]
         return dict(model.yaml), names, model.float().state_dict()
-    except (RuntimeError, KeyError, AttributeError, EOFError, OSError, ValueError, TypeError) as error:
-        raise _unreadable(path, error) from error
-    except Exception as error:  # pickle.UnpicklingError: a class that is no network layer
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: str | Path, error: Exception) -> ValueError:
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ValueError(f"detector weights must be an Ultralytics detection checkpoint, got {path} ({first[:200]}).")
+    except Exception as error:  # a class that is no network layer, no such key, no zip archive: all kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"detector weights must be an Ultralytics checkpoint, got {path} ({reason}).") from error
 
 
 def save_detector(detector: BoxDetector, path: str | Path) -> None:
@@ -278,23 +273,23 @@ def pretrained_detector(weights: str | Path, **options: Any) -> BoxDetector:
     return BoxDetector(model, class_names=names, **options)
 
 
-def _ultralytics() -> Any:
-    """The ultralytics package, imported without its side effects on this process.
+def ultralytics_module(name: str) -> Any:
+    """A module below the ultralytics package, imported without side effects on this process.
 
     Its import writes a settings file, asks a name server whether it is online, and changes print options, warning
-    filters, `torch.save` and OpenCV's threads. All of that is kept away or put back.
+    filters, the environment and `torch.save`. All of that is kept away or put back.
+
+    Raises:
+        ImportError: ultralytics is not installed.
     """
-    loaded = sys.modules.get("ultralytics")
-    if loaded is not None and "ultralytics.nn.tasks" in sys.modules:
-        return loaded
     try:
-        with _contained():
+        with contextlib.nullcontext() if "ultralytics.nn.tasks" in sys.modules else _contained():
             importlib.import_module("ultralytics.nn.tasks")
+            return importlib.import_module(f"ultralytics.{name}")
     except ImportError as error:
         raise ImportError(
             'a box detector needs ultralytics (AGPL-3.0), which is not installed; pip install "amsam-monai[detector]"'
         ) from error
-    return sys.modules["ultralytics"]
 
 
 @contextlib.contextmanager
@@ -306,8 +301,9 @@ def _contained() -> Iterator[None]:
         try:
             yield
         finally:
-            os.environ.clear()
             os.environ.update(environment)
+            for name in os.environ.keys() - environment.keys():
+                del os.environ[name]
             torch.save = save
             np.set_printoptions(**numpy_print)
             torch.set_printoptions(profile="default")

@@ -7,10 +7,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.boxes import box_iou, class_boxes, instances_of
@@ -27,10 +29,12 @@ class DetectorSettings:
     Args:
         steps: optimiser steps; a step is a batch of random views.
         batch_size: views per step.
+        extra_share: share of a batch that is drawn from the extra images, where there are some.
         image_size: side of the square that the detector sees, a multiple of 32.
         learning_rate: of AdamW, falling along a cosine.
         weight_decay: of AdamW.
         frozen_layers: leading layers that do not train; 11 is the backbone of YOLO26 and 10 that of YOLOv8.
+        average: decay of the weights' running mean, which is what the finished detector gets.
         per: one box per "class", or one per connected "component".
         confidence: floor of the finished detector.
         augmentation: how far the random views go.
@@ -39,10 +43,12 @@ class DetectorSettings:
 
     steps: int = 100
     batch_size: int = 8
-    image_size: int = 256
+    extra_share: float = 0.5
+    image_size: int = 224
     learning_rate: float = 1e-3
     weight_decay: float = 5e-4
-    frozen_layers: int = 0
+    frozen_layers: int = 5
+    average: float = 0.97
     per: str = "class"
     confidence: float = 0.05
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -55,6 +61,7 @@ def train_detector(
     num_classes: int,
     *,
     start: str | Path,
+    extra: Iterable[tuple[Tensor, Tensor]] = (),
     settings: DetectorSettings | None = None,
     class_names: Sequence[str] | None = None,
     device: str | torch.device = "cpu",
@@ -67,6 +74,7 @@ def train_detector(
         labels: class indices of each image, 0 background, IGNORE_INDEX nothing.
         num_classes: K, foreground classes.
         start: Ultralytics checkpoint that training starts from, such as the catalogue's `yolo26n`.
+        extra: further images with labels that keep a few real ones from being learned by heart, such as phantoms.
         settings: how to fit; the defaults suit a handful of images.
         class_names: K names; kept in the detector's file.
         device: where to train.
@@ -85,35 +93,59 @@ def train_detector(
     scenes = [_scene(image, label, num_classes, settings) for image, label in zip(images, labels, strict=True)]
     if not any(len(scene.classes) for scene in scenes):
         raise ValueError(f"labels must hold an object of classes 1..{num_classes}, got none in {len(scenes)}.")
-    model = starting_model(start, num_classes).to(device).train()
-    for layer in list(model.model)[: settings.frozen_layers]:  # type: ignore[arg-type]
-        layer.requires_grad_(False)
-    _fit(model, scenes, settings, device, progress)
+    others = [_scene(image, label, num_classes, settings) for image, label in extra]
+    model = starting_model(start, num_classes).to(device)
+    model = _fit(model, scenes, others, settings, device, progress)
     return BoxDetector(model, class_names=names, image_size=settings.image_size, confidence=settings.confidence)
 
 
 def _fit(
     model: nn.Module,
     scenes: Sequence[Scene],
+    others: Sequence[Scene],
     settings: DetectorSettings,
     device: str | torch.device,
     progress: Callable[[int, int, float], None] | None,
-) -> None:
+) -> nn.Module:
+    """Train `model` in place; returns the running mean of its weights."""
+    averaged = AveragedModel(model, avg_fn=_running_mean(settings.average))
+    trained = _prepare(model, settings.frozen_layers)
     generator = torch.Generator().manual_seed(settings.seed)
     loss_of = detection_loss(model, settings.steps)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     for step in range(settings.steps):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
-        batch = _draw_batch(scenes, settings, generator)
+        batch = _draw_batch(scenes, others, settings, generator)
         loss = loss_of({name: value.to(device) for name, value in batch.items()}) / settings.batch_size
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 10.0)
         optimizer.step()
+        averaged.update_parameters(model)
         if progress is not None:
             progress(step + 1, settings.steps, float(loss.detach()))
+    return averaged.module.eval()
+
+
+def _prepare(model: nn.Module, frozen_layers: int) -> list[nn.Parameter]:
+    """Put `model` in training mode and give what trains; a handful of images must not change the batch statistics."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    for index, layer in enumerate(cast(nn.Sequential, model.model)):
+        layer.requires_grad_(index >= frozen_layers)
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Exponential mean that follows closely at first, so that a short training counts."""
+
+    def mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        return old.lerp(new, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return mean
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -122,11 +154,14 @@ def _schedule(step: int, steps: int) -> float:
     return warm * (0.05 + 0.475 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _draw_batch(scenes: Sequence[Scene], settings: DetectorSettings, generator: torch.Generator) -> dict[str, Tensor]:
-    """Random views of random scenes, every scene once before any comes twice, in the form of Ultralytics' losses."""
-    size, rounds = settings.image_size, -(-settings.batch_size // len(scenes))
-    order = torch.cat([torch.randperm(len(scenes), generator=generator) for _ in range(rounds)])[: settings.batch_size]
-    drawn = [random_view(scenes[index], size, settings.augmentation, generator, GREY[0]) for index in order.tolist()]
+def _draw_batch(
+    scenes: Sequence[Scene], others: Sequence[Scene], settings: DetectorSettings, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Random views in the form of Ultralytics' losses."""
+    size = settings.image_size
+    share = round(settings.batch_size * settings.extra_share) if others else 0
+    chosen = _pick(scenes, settings.batch_size - share, generator) + _pick(others, share, generator)
+    drawn = [random_view(scene, size, settings.augmentation, generator, GREY[0]) for scene in chosen]
     boxes = torch.from_numpy(np.concatenate([boxes for _, boxes, _ in drawn])) / size
     classes = torch.from_numpy(np.concatenate([classes for _, _, classes in drawn]))
     counts = torch.tensor([len(classes) for _, _, classes in drawn])
@@ -136,6 +171,13 @@ def _draw_batch(scenes: Sequence[Scene], settings: DetectorSettings, generator: 
         "cls": classes.float()[:, None] - 1,
         "bboxes": torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1),  # centre, size
     }
+
+
+def _pick(scenes: Sequence[Scene], count: int, generator: torch.Generator) -> list[Scene]:
+    """`count` random scenes, each once before any comes twice."""
+    rounds = -(-count // max(1, len(scenes)))
+    order = [torch.randperm(len(scenes), generator=generator) for _ in range(rounds)]
+    return [scenes[index] for index in torch.cat(order)[:count].tolist()] if order else []
 
 
 def _scene(image: Tensor, label: Tensor, num_classes: int, settings: DetectorSettings) -> Scene:

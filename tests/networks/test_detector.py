@@ -1,0 +1,327 @@
+"""The box detector: what it sees, what it answers, its files, and its training."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("ultralytics", reason="the detector extra is not installed")
+
+from amsam_monai.networks.boxes import box_iou
+from amsam_monai.networks.detector import (
+    BoxDetector,
+    build_model,
+    load_detector,
+    pretrained_detector,
+    read_checkpoint,
+    save_detector,
+    vote,
+)
+from amsam_monai.networks.detector_training import DetectorSettings, score_detector, train_detector
+from amsam_monai.networks.detector_views import Augmentation, Scene, random_view
+from tests.networks.yolo_fixtures import write_tiny_yolo
+
+STILL = Augmentation(rotate=0, zoom=0, shift=0, shear=0, flip_x=0, flip_y=0, light=0, hue=0, noise=0)
+
+
+class ScriptedYolo(nn.Module):
+    """Answers like an Ultralytics model with the given boxes (centre, size), whatever it sees; remembers that."""
+
+    def __init__(self, centre_size, scores):
+        super().__init__()
+        self.answer = torch.cat([torch.tensor(centre_size), torch.tensor(scores)], dim=1).T[None]  # (1, 4 + nc, A)
+
+    def forward(self, pixels):
+        self.seen = pixels
+        return self.answer.expand(len(pixels), -1, -1), None
+
+
+def scripted(centre_size, scores, **options):
+    options = {"flips": False, "image_size": 64, "class_names": ["a", "b"][: len(scores[0])], **options}
+    return BoxDetector(ScriptedYolo(centre_size, scores), **options)
+
+
+@pytest.fixture(scope="session")
+def tiny_yolo(tmp_path_factory):
+    return write_tiny_yolo(tmp_path_factory.mktemp("yolo"))
+
+
+def square(size=64, low=20, high=44):
+    image = torch.full((3, size, size), 0.2)
+    image[:, low:high, low:high] = 0.9
+    label = torch.zeros(1, size, size, dtype=torch.long)
+    label[:, low:high, low:high] = 1
+    return image, label
+
+
+def test_the_best_box_of_each_class_comes_back_in_pixels_of_the_image():
+    detector = scripted([[32.0, 16, 20, 10], [10, 10, 4, 4]], [[0.9, 0.1], [0.2, 0.6]])
+    boxes, confidence = detector(torch.rand(1, 3, 64, 128))  # wide: scaled by a half, padded below
+    assert boxes.tolist() == [[[44, 22, 84, 42], [16, 16, 24, 24]]]
+    assert confidence.tolist() == [pytest.approx([0.9, 0.6])]
+
+
+def test_what_the_detector_sees_keeps_its_aspect_and_is_padded_grey():
+    detector = scripted([[32.0, 16, 20, 10]], [[0.9]])
+    detector(torch.ones(1, 3, 32, 64))
+    assert detector.model.seen.shape == (1, 3, 64, 64)
+    assert detector.model.seen[0, :, :32].eq(1).all()
+    assert detector.model.seen[0, :, 32:].sub(114 / 255).abs().max() < 1e-6
+
+
+def test_below_the_confidence_floor_there_is_no_box():
+    boxes, confidence = scripted([[32.0, 32, 20, 10]], [[0.3, 0.01]], confidence=0.05)(torch.rand(2, 3, 64, 64))
+    assert boxes[:, 0].isfinite().all()
+    assert boxes[:, 1].isnan().all()
+    assert confidence[0].tolist() == pytest.approx([0.3, 0.01])
+
+
+def test_a_box_ends_at_the_border_of_the_image():
+    boxes, _ = scripted([[60.0, 4, 20, 20]], [[0.9]])(torch.rand(1, 3, 64, 64))
+    assert boxes.tolist() == [[[50, 0, 64, 14]]]
+
+
+def test_classes_can_be_chosen_and_ordered():
+    detector = scripted([[32.0, 32, 20, 10], [10, 10, 4, 4]], [[0.9, 0.1], [0.2, 0.6]], classes=[1])
+    assert detector.num_classes == 1
+    assert detector(torch.rand(1, 3, 64, 64))[0].tolist() == [[[8, 8, 12, 12]]]
+
+
+def test_the_mirrored_image_votes_at_its_mirrored_place():
+    detector = scripted([[16.0, 32, 20, 20]], [[0.9]], flips=True, vote_iou=1.0)
+    boxes, scores = detector.candidates(torch.rand(1, 3, 64, 64))
+    assert boxes.tolist() == [[[6, 22, 26, 42], [38, 22, 58, 42]]]
+    assert scores.shape == (1, 2, 1)
+
+
+def test_boxes_that_overlap_the_best_one_vote_by_score_and_others_do_not():
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [2, 0, 12, 10], [50, 50, 60, 60]]])
+    mean, confidence = vote(boxes, torch.tensor([[[0.6], [0.3], [0.5]]]), 0.6)
+    assert mean[0, 0].tolist() == pytest.approx([2 / 3, 0, 10 + 2 / 3, 10])
+    assert float(confidence) == pytest.approx(0.6)
+    assert vote(boxes, torch.tensor([[[0.6], [0.3], [0.5]]]), 1.0)[0][0, 0].tolist() == [0, 0, 10, 10]
+
+
+def test_an_end_to_end_head_is_understood():
+    detector = scripted([[0.0, 0, 0, 0]], [[0.0, 0.0]])
+    detector.model.answer = torch.tensor([[[1.0, 2, 3, 4, 0.7, 1], [5, 6, 7, 8, 0.4, 0], [0, 0, 9, 9, 0.2, 0]]])
+    boxes, confidence = detector(torch.rand(1, 3, 64, 64))
+    assert boxes.tolist() == [[[5, 6, 7, 8], [1, 2, 3, 4]]]
+    assert confidence[0].tolist() == pytest.approx([0.4, 0.7])
+
+
+def test_one_image_does_not_depend_on_its_batch_mates(tiny_yolo):
+    detector = pretrained_detector(tiny_yolo, image_size=64, confidence=0.0)
+    images = torch.rand(3, 3, 50, 64)
+    together = detector(images)[1]
+    alone = torch.cat([detector(image[None])[1] for image in images])
+    torch.testing.assert_close(together, alone)
+
+
+def test_the_detector_is_frozen_and_stays_so_inside_a_network(tiny_yolo):
+    network = nn.ModuleDict({"detector": pretrained_detector(tiny_yolo, image_size=64)}).train()
+    assert not any(module.training for module in network.detector.modules())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_bad_options_are_refused():
+    with pytest.raises(ValueError, match="image_size must be a positive multiple of 32, got 100"):
+        scripted([[0.0, 0, 0, 0]], [[0.0]], image_size=100)
+    with pytest.raises(ValueError, match=r"classes must be in 0\.\.0, got \[3\]"):
+        scripted([[0.0, 0, 0, 0]], [[0.0]], classes=[3])
+
+
+@pytest.mark.parametrize("family", ["yolo26", "yolov8"])
+def test_a_saved_detector_comes_back(tmp_path, family):
+    detector = pretrained_detector(
+        write_tiny_yolo(tmp_path, family, classes=3), image_size=64, confidence=0.0, classes=[2]
+    )
+    save_detector(detector, tmp_path / "detector.pth")
+    again = load_detector(tmp_path / "detector.pth")
+    image = torch.rand(1, 3, 40, 64)
+    assert again.class_names == ["thing 0", "thing 1", "thing 2"]
+    assert (again.image_size, again.confidence, again.classes) == (64, 0.0, [2])
+    torch.testing.assert_close(again(image), detector(image), rtol=0.02, atol=0.5)  # fp16 on disk
+    assert load_detector(tmp_path / "detector.pth", confidence=2.0)(image)[0].isnan().all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["detector.pth", f"{family}.pt"]
+
+
+def test_the_file_holds_no_code(tmp_path, tiny_yolo):
+    save_detector(pretrained_detector(tiny_yolo), tmp_path / "detector.pth")
+    content = torch.load(tmp_path / "detector.pth", weights_only=True)
+    assert set(content) == {"format", "config", "state_dict"}
+    assert json.loads(json.dumps(content["config"]))["image_size"] == 320
+    assert {value.dtype for value in content["state_dict"].values()} <= {torch.float16, torch.int64}
+
+
+def test_a_name_that_monai_label_would_take_for_the_network_is_refused(tmp_path, tiny_yolo):
+    with pytest.raises(ValueError, match=r"must not end in \.pt, got detector\.pt; name it detector\.pth"):
+        save_detector(pretrained_detector(tiny_yolo), tmp_path / "detector.pt")
+
+
+def test_missing_and_broken_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="amsam train-detector"):
+        load_detector(tmp_path / "none.pth")
+    (tmp_path / "broken.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=r"broken\.pth"):
+        load_detector(tmp_path / "broken.pth")
+    with pytest.raises(FileNotFoundError, match="amsam weights fetch"):
+        read_checkpoint(tmp_path / "none.pt")
+    with pytest.raises(ValueError, match="must be an Ultralytics checkpoint"):
+        read_checkpoint(tmp_path / "broken.pth")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, ("true",)
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match="must be an Ultralytics checkpoint"):
+        read_checkpoint(tmp_path / "evil.pt")
+
+
+def test_a_still_view_is_the_image_and_its_boxes_are_tight():
+    image, label = square()
+    scene = Scene((image * 255).to(torch.uint8), label[0].to(torch.int16), torch.tensor([1]).numpy())
+    view, boxes, classes = random_view(scene, 64, STILL, torch.Generator().manual_seed(0), 0.4)
+    torch.testing.assert_close(view, scene.image / 255, atol=1e-5, rtol=0)
+    assert boxes.tolist() == [[20, 20, 44, 44]]
+    assert classes.tolist() == [1]
+
+
+def test_a_tall_image_is_centred_in_its_view():
+    scene = Scene(
+        torch.zeros(3, 64, 32, dtype=torch.uint8), torch.ones(64, 32, dtype=torch.int16), torch.tensor([1]).numpy()
+    )
+    view, boxes, _ = random_view(scene, 64, STILL, torch.Generator().manual_seed(0), 0.4)
+    assert boxes.tolist() == [[16, 0, 48, 64]]
+    assert float(view[0, 0, 0]) == pytest.approx(0.4, abs=1e-6)
+
+
+def test_turned_and_scaled_views_keep_boxes_round_the_object():
+    image, label = square()
+    scene = Scene((image * 255).to(torch.uint8), label[0].to(torch.int16), torch.tensor([1]).numpy())
+    generator = torch.Generator().manual_seed(0)
+    how = Augmentation(light=0, hue=0, noise=0)
+    for _ in range(20):
+        view, boxes, _ = random_view(scene, 64, how, generator, 0.0)
+        bright = (view[0] > 0.6).nonzero()
+        found = torch.tensor([*bright.min(0).values.flip(0), *(bright.max(0).values.flip(0) + 1)])
+        assert float(box_iou(torch.tensor(boxes[0]), found)) > 0.85
+
+
+def test_an_object_that_left_the_view_is_dropped():
+    objects = torch.zeros(64, 64, dtype=torch.int16)
+    objects[:2, :2] = 1
+    scene = Scene(torch.zeros(3, 64, 64, dtype=torch.uint8), objects, torch.tensor([1]).numpy())
+    how = Augmentation(rotate=0, zoom=-2, shift=0, shear=0, flip_x=0, flip_y=0)
+    draws = [random_view(scene, 64, how, torch.Generator().manual_seed(seed), 0.0) for seed in range(10)]
+    assert any(len(classes) == 0 and len(boxes) == 0 for _, boxes, classes in draws)
+
+
+def quick(**changes):
+    return DetectorSettings(**{"steps": 2, "batch_size": 2, "image_size": 64, **changes})
+
+
+def test_training_gives_a_detector_of_its_own_classes(tiny_yolo):
+    image, label = square()
+    label[0, :5, :5] = 2
+    seen = []
+    detector = train_detector(
+        [image, image], [label, label[0]], 2, start=tiny_yolo, class_names=["box", "corner"], settings=quick(),
+        progress=lambda step, steps, loss: seen.append((step, steps, loss > 0)),
+    )  # fmt: skip
+    assert detector.class_names == ["box", "corner"]
+    assert detector(image[None])[1].shape == (1, 2)
+    assert seen == [(1, 2, True), (2, 2, True)]
+
+
+def test_the_same_seed_trains_the_same_detector(tiny_yolo):
+    image, label = square()
+    runs = [train_detector([image], [label], 1, start=tiny_yolo, settings=quick(seed=s)) for s in (3, 3, 4)]
+    states = [run.model.state_dict() for run in runs]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_leading_layers_and_batch_statistics_stay_as_they_were(tiny_yolo):
+    image, label = square()
+    before = read_checkpoint(tiny_yolo)[2]
+    after = train_detector([image], [label], 1, start=tiny_yolo, settings=quick(frozen_layers=5)).model.state_dict()
+    assert torch.equal(after["model.4.cv1.conv.weight"], before["model.4.cv1.conv.weight"])
+    assert torch.equal(after["model.10.cv1.bn.running_mean"], before["model.10.cv1.bn.running_mean"])
+    assert not torch.equal(after["model.10.cv1.conv.weight"], before["model.10.cv1.conv.weight"])
+
+
+def test_extra_images_fill_their_share_of_a_batch(tiny_yolo):
+    image, label = square()
+    seen = []
+    extra = [(torch.rand(3, 64, 64), label)] * 3
+    plain = train_detector([image], [label], 1, start=tiny_yolo, settings=quick())
+    mixed = train_detector(
+        [image], [label], 1, start=tiny_yolo, extra=extra, settings=quick(), progress=lambda *step: seen.append(step)
+    )
+    assert len(seen) == 2
+    name = "model.23.cv3.0.2.bias"
+    assert not torch.equal(plain.model.state_dict()[name], mixed.model.state_dict()[name])
+
+
+def test_images_without_objects_and_wrong_shapes_are_refused(tiny_yolo):
+    image, label = square()
+    with pytest.raises(ValueError, match=r"labels must hold an object of classes 1\.\.1, got none in 1"):
+        train_detector([image], [label * 0], 1, start=tiny_yolo)
+    with pytest.raises(ValueError, match=r"image must have shape \(3, H, W\) and its label \(H, W\)"):
+        train_detector([image], [label[..., :32]], 1, start=tiny_yolo)
+    with pytest.raises(ValueError, match="class_names must be 1 names, got 2"):
+        train_detector([image], [label], 1, start=tiny_yolo, class_names=["a", "b"])
+
+
+def test_scores_count_missed_objects_and_false_boxes():
+    image, label = square()
+    detector = scripted([[32.0, 32, 24, 12], [10, 10, 4, 4]], [[0.9, 0.0], [0.0, 0.6]])
+    score = score_detector(detector, [image, image], [label, torch.zeros_like(label)])
+    assert score.iou.tolist() == [pytest.approx(0.5)]
+    assert (score.recall(0.5), score.recall(0.75), score.mean_iou) == (1.0, 0.0, pytest.approx(0.5))
+    assert (score.false_boxes, score.absent) == (3, 3)
+
+
+def test_asking_for_a_detector_without_ultralytics_says_what_to_install(monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "ultralytics"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ultralytics", None)
+    with pytest.raises(ImportError, match=r'a box detector needs ultralytics .* pip install "amsam-monai\[detector\]"'):
+        build_model({}, 1)
+
+
+@pytest.mark.slow
+def test_a_detector_leaves_no_trace_outside_its_file(tmp_path, tiny_yolo):
+    code = (
+        "import os, torch, numpy\n"
+        "from amsam_monai.networks.detector import pretrained_detector\n"
+        "before = dict(os.environ), torch.save, numpy.get_printoptions()\n"
+        f"pretrained_detector({str(tiny_yolo)!r})\n"
+        "assert before == (dict(os.environ), torch.save, numpy.get_printoptions())\n"
+    )
+    settings = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    settings.pop("YOLO_CONFIG_DIR", None)
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=settings, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+    assert not [path for path in tmp_path.rglob("*") if "ltralytics" in str(path)]
+
+
+@pytest.mark.weights
+def test_the_pretrained_yolo_finds_nothing_in_noise():
+    from amsam_monai.networks import weights
+
+    try:
+        path = weights.fetch("yolo26n", offline=True, progress=False)
+    except Exception as error:  # not in the cache
+        pytest.skip(f"yolo26n is not in the weights folder: {error}")
+    detector = pretrained_detector(path, classes=[0], confidence=0.5)
+    assert detector.class_names[0] == "person"
+    assert detector(torch.rand(1, 3, 64, 64))[0].isnan().all()
