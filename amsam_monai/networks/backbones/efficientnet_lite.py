@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -30,8 +32,9 @@ class EfficientNetLite0(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         net = _timm_lite0()
-        self.conv_stem, self.bn1 = net.conv_stem, net.bn1
-        self.blocks = net.blocks[:KEPT_STAGES]
+        self.conv_stem: nn.Module = net.conv_stem
+        self.bn1: nn.Module = net.bn1
+        self.blocks: nn.Sequential = net.blocks[:KEPT_STAGES]
         scale = torch.tensor(PIXEL_STD).reshape(1, 3, 1, 1) / 0.5
         shift = (torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1) - 0.5) / 0.5
         self.register_buffer("scale", scale, persistent=False)
@@ -91,7 +94,7 @@ def _layer(name: str, *, expands: bool) -> str:
     }[name]
 
 
-def _timm_lite0() -> nn.Module:
+def _timm_lite0() -> Any:
     try:
         import timm
     except ImportError as error:

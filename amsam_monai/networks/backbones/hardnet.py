@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,9 +26,9 @@ class HarDNet85(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         features = _pytorchcv_hardnet85().features
-        self.stem = features.init_block
+        self.stem: nn.Module = features.init_block
         self.stages = nn.ModuleList([features.stage1, features.stage2, features.stage3])
-        for stage in self.stages:
+        for stage in (features.stage1, features.stage2, features.stage3):
             for unit in stage:
                 for block in unit.blocks:
                     block.activ = nn.ReLU6(inplace=True)
@@ -40,7 +42,7 @@ class HarDNet85(nn.Module):
         return maps
 
 
-def _pytorchcv_hardnet85() -> nn.Module:
+def _pytorchcv_hardnet85() -> Any:
     try:
         from pytorchcv.models.hardnet import hardnet85
     except ImportError as error:
