@@ -334,7 +334,7 @@ def test_a_set_with_several_classes_takes_its_own_table(tmp_path):
 
 def test_nothing_found_says_what_is_expected(tmp_path):
     (tmp_path / "pictures").mkdir()
-    with pytest.raises(FileNotFoundError, match="expected Training_Images/1.jpg with .* found pictures"):
+    with pytest.raises(FileNotFoundError, match=r"expected Training_Images/1\.jpg with .* found pictures"):
         image_folder_datalist(tmp_path, preset="human")
     with pytest.raises(FileNotFoundError, match="no ACDC here; expected folders patient001"):
         acdc_datalist(tmp_path)
