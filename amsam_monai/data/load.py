@@ -73,7 +73,7 @@ def as_tensor(loaded: LoadedImage, dtype: torch.dtype) -> MetaTensor:
         array = array.astype(np.float32) / 257.0  # 65535 -> 255
     tensor = torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
     affine = np.eye(4) if loaded.affine is None else loaded.affine
-    meta = {
+    meta: dict[str, Any] = {
         "filename_or_obj": str(loaded.path),
         "original_affine": affine,
         "spatial_shape": np.array(loaded.spatial_shape),
