@@ -28,6 +28,7 @@ from amsam_monai.networks.mask_calibration import MaskCalibration
 from amsam_monai.networks.presence_classifier import PresenceClassifier
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.sam import SAM
+from amsam_monai.networks.shared_decoder import decode_shared
 from amsam_monai.networks.system import Prediction, System
 
 ENCODER_MODES = ("frozen", "lora", "full")
@@ -279,15 +280,15 @@ class AISAM(System):
     def _decode_group(self, embedding: Tensor, rows: Tensor, sparse: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
         """One mask and its predicted IoU for each row, image * C + class; (n, h, w) and (n,)."""
         images, classes = rows // (self.num_classes + 1), rows % (self.num_classes + 1)
-        output = self.sam.decode(embedding[images], sparse, self._dense(prompts, images, classes))
+        output = decode_shared(self.sam, embedding, images, sparse, self._dense(prompts, images, classes))
         masks = self.calibration(self.sam.hyper(output.mask_tokens[:, :1]), output.upscaled)
         return masks[:, 0], self.sam.iou(output)[:, 0]
 
-    def _dense(self, prompts: Prompts, images: Tensor, classes: Tensor) -> Tensor:
+    def _dense(self, prompts: Prompts, images: Tensor, classes: Tensor) -> Tensor | None:
         """Dense prompts: a person's mask where there is one, SAM's "no mask" elsewhere and for background."""
-        dense = self.sam.no_mask_dense(len(images))
         if prompts.mask is None:
-            return dense
+            return None
+        dense = self.sam.no_mask_dense(len(images))
         foreground = (classes - 1).clamp_min(0)
         given = has_mask(prompts.mask)[images, foreground] & (classes > 0)
         shown = self.sam.mask_dense(prompts.mask[images, foreground][:, None].nan_to_num())
