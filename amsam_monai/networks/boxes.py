@@ -97,32 +97,63 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def jitter_boxes(
-    boxes: Tensor, generator: torch.Generator | None = None, *, scale: float = 0.1, p_drop: float = 0.0
+    boxes: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    scale: float = 0.1,
+    p_drop: float = 0.0,
+    p_wild: float = 0.0,
+    wild: float = 4.0,
 ) -> Tensor:
     """Boxes as imperfect as a detector's: each edge moves by a normal share of the side, and some boxes are missing.
 
-    A segmenter that trains with perfect boxes trusts them too much. `scale_for_iou` gives the scale that makes the
-    overlap with the true boxes equal to a detector's.
+    A segmenter that trains with perfect boxes trusts them too much. `match_jitter` gives the settings that imitate a
+    detector: most of its boxes are a little off, a few are wrong altogether.
 
     Args:
         boxes: true boxes; NaN stays NaN.
         generator: source of randomness.
         scale: standard deviation of an edge's shift, as a share of the box's width or height.
         p_drop: share of boxes that become NaN, so that the answer without a box is learned too.
+        p_wild: share of boxes whose edges move `wild` times as far.
+        wild: see `p_wild`.
 
     Shape: boxes (..., 4) -> (..., 4).
 
     Raises:
-        ValueError: scale below 0, or p_drop outside [0, 1].
+        ValueError: scale below 0, or a share outside [0, 1].
     """
-    if scale < 0 or not 0 <= p_drop <= 1:
-        raise ValueError(f"scale must be at least 0 and p_drop in [0, 1], got {scale} and {p_drop}.")
+    if scale < 0 or not 0 <= p_drop <= 1 or not 0 <= p_wild <= 1:
+        raise ValueError(f"scale must be at least 0, p_drop and p_wild in [0, 1], got {scale}, {p_drop} and {p_wild}.")
     noise = torch.randn(boxes.shape, generator=generator).to(boxes)
-    dropped = (torch.rand(boxes.shape[:-1], generator=generator) < p_drop).to(boxes.device)
+    draw = torch.rand((2, *boxes.shape[:-1], 1), generator=generator).to(boxes.device)
+    reach = torch.where(draw[1] < p_wild, scale * wild, scale).to(boxes)
     sides = boxes[..., 2:] - boxes[..., :2]
-    first, second = (boxes + scale * torch.cat([sides, sides], dim=-1) * noise).chunk(2, dim=-1)
+    first, second = (boxes + reach * torch.cat([sides, sides], dim=-1) * noise).chunk(2, dim=-1)
     ordered = torch.cat([torch.minimum(first, second), torch.maximum(first, second)], dim=-1)
-    return ordered.masked_fill(dropped[..., None], torch.nan)
+    return ordered.masked_fill(draw[0] < p_drop, torch.nan)
+
+
+def match_jitter(overlaps: Tensor, *, wrong: float = 0.4) -> dict[str, float]:
+    """Settings of `jitter_boxes` that imitate a detector.
+
+    Args:
+        overlaps: of its boxes with the true ones, on images that it was not trained on; 0 where it gave none.
+        wrong: overlap below which a box counts as wrong, not as inexact.
+
+    Shape: overlaps (N,) -> "scale", "p_drop", "p_wild".
+
+    Raises:
+        ValueError: no overlaps.
+    """
+    if overlaps.numel() == 0:
+        raise ValueError("overlaps must hold at least one value, got none; measure the detector on labelled images.")
+    close = overlaps[overlaps >= wrong]
+    return {
+        "scale": scale_for_iou(float(close.mean())) if len(close) else scale_for_iou(wrong),
+        "p_drop": float((overlaps == 0).float().mean()),
+        "p_wild": float(((overlaps > 0) & (overlaps < wrong)).float().mean()),
+    }
 
 
 def scale_for_iou(mean_iou: float, *, samples: int = 4096) -> float:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.boxes import box_iou, class_boxes, instances_of
-from amsam_monai.networks.detector import GREY, BoxDetector, build_model, detection_loss, read_checkpoint
+from amsam_monai.networks.detector import GREY, BoxDetector, build_model, detection_loss, load_detector, read_checkpoint
 from amsam_monai.networks.detector_views import Augmentation, Scene, random_view
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class DetectorSettings:
         learning_rate: of AdamW, falling along a cosine.
         weight_decay: of AdamW.
         frozen_layers: leading layers that do not train; 11 is the backbone of YOLO26 and 10 that of YOLOv8.
+        fit_statistics: let batch statistics follow the images; for hundreds of images, not for a handful.
         average: decay of the weights' running mean, which is what the finished detector gets.
         per: one box per "class", or one per connected "component".
         confidence: floor of the finished detector.
@@ -48,6 +49,7 @@ class DetectorSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 5e-4
     frozen_layers: int = 5
+    fit_statistics: bool = False
     average: float = 0.97
     per: str = "class"
     confidence: float = 0.05
@@ -73,7 +75,8 @@ def train_detector(
         images: in [0, 1]; sizes may differ.
         labels: class indices of each image, 0 background, IGNORE_INDEX nothing.
         num_classes: K, foreground classes.
-        start: Ultralytics checkpoint that training starts from, such as the catalogue's `yolo26n`.
+        start: what training starts from: an Ultralytics checkpoint, such as the catalogue's `yolo26n`, or a
+            detector's file, for instance of one fitted on phantoms.
         extra: further images with labels that keep a few real ones from being learned by heart, such as phantoms.
         settings: how to fit; the defaults suit a handful of images.
         class_names: K names; kept in the detector's file.
@@ -108,8 +111,8 @@ def _fit(
     progress: Callable[[int, int, float], None] | None,
 ) -> nn.Module:
     """Train `model` in place; returns the running mean of its weights."""
-    averaged = AveragedModel(model, avg_fn=_running_mean(settings.average))
-    trained = _prepare(model, settings.frozen_layers)
+    averaged = AveragedModel(model, avg_fn=_running_mean(settings.average), use_buffers=settings.fit_statistics)
+    trained = _prepare(model, settings)
     generator = torch.Generator().manual_seed(settings.seed)
     loss_of = detection_loss(model, settings.steps)
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -128,14 +131,14 @@ def _fit(
     return averaged.module.eval()
 
 
-def _prepare(model: nn.Module, frozen_layers: int) -> list[nn.Parameter]:
-    """Put `model` in training mode and give what trains; a handful of images must not change the batch statistics."""
+def _prepare(model: nn.Module, settings: DetectorSettings) -> list[nn.Parameter]:
+    """Put `model` in training mode and give what trains."""
     model.train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+            module.train(settings.fit_statistics)
     for index, layer in enumerate(cast(nn.Sequential, model.model)):
-        layer.requires_grad_(index >= frozen_layers)
+        layer.requires_grad_(index >= settings.frozen_layers)
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
@@ -194,8 +197,18 @@ def _scene(image: Tensor, label: Tensor, num_classes: int, settings: DetectorSet
 
 
 def starting_model(start: str | Path, num_classes: int) -> nn.Module:
-    """A model for `num_classes` with all the weights of `start`; each new class begins as the mean of the old ones."""
-    architecture, names, state = read_checkpoint(start)
+    """A model for `num_classes` with all the weights of `start`; each new class begins as the mean of the old ones.
+
+    Args:
+        start: an Ultralytics checkpoint (.pt), or a detector's file (.pth).
+        num_classes: K.
+    """
+    if Path(start).suffix == ".pt":
+        architecture, names, state = read_checkpoint(start)
+    else:
+        detector = load_detector(start)
+        architecture = cast("dict[str, Any]", detector.model.yaml)
+        names, state = detector.class_names, detector.model.state_dict()
     model = build_model(architecture, num_classes)
     own = model.state_dict()
     for name, value in state.items():

@@ -12,6 +12,7 @@ from amsam_monai.networks.boxes import (
     instance_boxes,
     instances_of,
     jitter_boxes,
+    match_jitter,
     scale_for_iou,
 )
 
@@ -100,6 +101,20 @@ def test_jitter_is_in_shares_of_each_side():
     assert moved.std(0).tolist() == pytest.approx([5, 0.5, 5, 0.5], rel=0.05)
 
 
+def test_wild_boxes_move_further():
+    boxes = torch.tensor([[0.0, 0, 100, 100]]).repeat(4000, 1)
+    moved = jitter_boxes(boxes, torch.Generator().manual_seed(0), scale=0.02, p_wild=0.5) - boxes
+    assert float(moved.var()) == pytest.approx((2**2 + 8**2) / 2, rel=0.1)
+
+
+def test_jitter_matches_a_detector_that_misses_one_and_is_wrong_once():
+    found = match_jitter(torch.tensor([0.8, 0.8, 0.8, 0.8, 0.1, 0.0, 0.8, 0.8]))
+    assert (found["p_drop"], found["p_wild"]) == (1 / 8, 1 / 8)
+    assert found["scale"] == pytest.approx(scale_for_iou(0.8))
+    with pytest.raises(ValueError, match="overlaps must hold at least one value"):
+        match_jitter(torch.tensor([]))
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.floats(0.3, 0.95))
 def test_the_scale_for_an_overlap_gives_that_overlap(wanted):
@@ -110,7 +125,7 @@ def test_the_scale_for_an_overlap_gives_that_overlap(wanted):
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match=r"p_drop in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"p_drop and p_wild in \[0, 1\]"):
         jitter_boxes(torch.zeros(1, 4), p_drop=2)
     with pytest.raises(ValueError, match=r"mean_iou must lie in \(0, 1\]"):
         scale_for_iou(0)
