@@ -81,7 +81,7 @@ def step(title: str, config: str, root: Path, common: dict[str, object], **overr
 
 def mean_dice(folder: Path) -> tuple[float, int]:
     summary = json.loads((folder / "scores" / "summary.json").read_text(encoding="utf-8"))
-    dice = summary["labels"]["lesion"]["metrics"]["dice"]
+    dice = summary["classes"]["lesion"]["dice"]
     return dice["mean"], dice["n"]
 
 
