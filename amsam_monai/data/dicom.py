@@ -26,7 +26,8 @@ def is_dicom_folder(folder: Path, names: Iterable[str] | None = None) -> bool:
     """Whether one of the folder's first files is DICOM, those first whose names look like it."""
     if names is None:
         names = (entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    likely, others = [], []
+    likely: list[str] = []
+    others: list[str] = []
     for name in names:
         (likely if looks_like_dicom(name) else others).append(name)
     probes = likely[:PROBED_FILES] + others[:PROBED_FILES]

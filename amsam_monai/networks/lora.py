@@ -36,15 +36,16 @@ class LoRALinear(nn.Linear):
         if rank < 1:
             raise ValueError(f"rank must be at least 1, got {rank}.")
         super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
-        self.weight = linear.weight.requires_grad_(False)
+        linear.requires_grad_(False)
+        self.weight = linear.weight
         if linear.bias is not None:
-            self.bias = linear.bias.requires_grad_(False)
+            self.bias = linear.bias
         whole = torch.arange(linear.out_features)
         parts = [whole] if parts is None else list(parts)
-        like = {"device": linear.weight.device, "dtype": linear.weight.dtype}
+        like = linear.weight
         self.scale = 1.0 if alpha is None else alpha / rank
-        self.lora_a = nn.ParameterList([nn.Parameter(torch.empty(rank, linear.in_features, **like)) for _ in parts])
-        self.lora_b = nn.ParameterList([nn.Parameter(torch.zeros(len(part), rank, **like)) for part in parts])
+        self.lora_a = nn.ParameterList([nn.Parameter(like.new_empty(rank, linear.in_features)) for _ in parts])
+        self.lora_b = nn.ParameterList([nn.Parameter(like.new_zeros(len(part), rank)) for part in parts])
         self.covers_all = len(parts) == 1 and len(parts[0]) == linear.out_features
         self.register_buffer("rows", torch.cat(list(parts)).to(linear.weight.device), persistent=False)
         for matrix in self.lora_a:

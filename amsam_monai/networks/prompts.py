@@ -45,12 +45,11 @@ class Prompts:
                 raise ValueError(
                     f"{name} must have shape ({shape}) with B = {batch} and K = {classes}, got {tuple(part.shape)}."
                 )
-        if self.points_xy is not None and self.point_labels is not None:
-            if self.points_xy.shape[2] != self.point_labels.shape[2]:
-                raise ValueError(
-                    f"points_xy and point_labels must hold the same number of points, "
-                    f"got {self.points_xy.shape[2]} and {self.point_labels.shape[2]}."
-                )
+        counts = [0 if part is None else part.shape[2] for part in (self.points_xy, self.point_labels)]
+        if counts[0] != counts[1]:
+            raise ValueError(
+                f"points_xy and point_labels must hold the same number of points, got {counts[0]} and {counts[1]}."
+            )
 
     def map(self, points: Callable[[Tensor], Tensor], boxes: Callable[[Tensor], Tensor]) -> Prompts:
         """The same prompts in another frame."""
