@@ -1,7 +1,8 @@
-"""Losses: CE + Dice (BLO-SAM), BCE + Dice (AutoSAM) and the prompt heuristic loss (AI-SAM)."""
+"""Losses: CE + Dice (BLO-SAM), BCE + Dice (AutoSAM) and AI-SAM's, with its prompt heuristic loss."""
 
+from amsam_monai.losses.aisam import AISAMLoss
 from amsam_monai.losses.bce_dice import BCEDiceLoss
 from amsam_monai.losses.prompt_heuristic import PromptHeuristicLoss
 from amsam_monai.losses.segmentation import CEDiceLoss
 
-__all__ = ["BCEDiceLoss", "CEDiceLoss", "PromptHeuristicLoss"]
+__all__ = ["AISAMLoss", "BCEDiceLoss", "CEDiceLoss", "PromptHeuristicLoss"]
