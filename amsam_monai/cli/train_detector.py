@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,12 +39,18 @@ def train_detector(
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="With --ids: measure on all images that are not named.")
     ] = False,
-    steps: Annotated[int | None, typer.Option(min=1, help="Batches of random views. [default: 150]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Batches of random views. [default: 100]")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of what it sees, a multiple of 32.")] = None,
     per: Annotated[str, typer.Option(help="One box per 'class', or per connected 'component'.")] = "class",
     start: Annotated[
         str, typer.Option(help="Pretrained weights: a name of `amsam weights list`, or a file.")
     ] = "yolo26n",
+    extra: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Folders of phantoms' images and labels to mix into every batch.")
+    ] = None,
+    many: Annotated[
+        bool, typer.Option("--many", help="For hundreds of images: all layers and batch statistics follow them.")
+    ] = False,
     intensity: Annotated[
         str | None, typer.Option(help="hu_window, percentile, unit8, min_max or none; by default from the format.")
     ] = None,
@@ -66,17 +73,19 @@ def train_detector(
     if unknown := sorted((chosen or set()) - pairs.keys()):
         raise ValueError(f"ids must name images in {images}, got {', '.join(unknown)}.")
     training = [pair for name, pair in pairs.items() if chosen is None or name in chosen]
-    given = {"steps": steps, "image_size": image_size}
-    settings = DetectorSettings(per=per, seed=seed, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    given: dict[str, Any] = {"steps": steps, "image_size": image_size}
+    given |= {"frozen_layers": 0, "fit_statistics": True, "average": 0.99} if many else {}
+    settings = DetectorSettings(per=per, seed=seed, **{k: v for k, v in given.items() if v is not None})
     console = Console(stderr=True)
     console.print(f"{len(training)} of {len(pairs)} cases train, classes {', '.join(names)}")
-    samples = list(read_samples(training, len(names), intensity))
+    samples, again = tee(read_samples(training, len(names), intensity))  # read one by one: there may be thousands
     with progress_bar(console, settings.steps) as advance:
         detector = train_detector(
             (image for image, _ in samples),
-            (label for _, label in samples),
+            (label for _, label in again),
             len(names),
             start=weights.fetch(start) if start in weights.CATALOGUE else start,
+            extra=read_samples(list(find_pairs(*extra).values()), len(names), intensity) if extra else (),
             settings=settings,
             class_names=names,
             device=device,

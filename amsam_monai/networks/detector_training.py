@@ -255,3 +255,31 @@ def score_detector(detector: BoxDetector, images: Iterable[Tensor], labels: Iter
         false_boxes += int((~boxes.isnan().any(dim=-1) & ~present).sum())
         absent += int((~present).sum())
     return DetectorScore(torch.cat(overlaps).numpy() if overlaps else np.zeros(0), false_boxes, absent)
+
+
+def cross_fitted_boxes(
+    images: Sequence[Tensor], labels: Sequence[Tensor], num_classes: int, *, folds: int = 2, **options: Any
+) -> Tensor:
+    """Boxes of training images from detectors that did not see them: as imperfect as those of new images.
+
+    Args:
+        images: see `train_detector`.
+        labels: see `train_detector`.
+        num_classes: K.
+        folds: parts; each is boxed by a detector trained on the others.
+        options: of `train_detector`.
+
+    Shape: -> (N, K, 4) in pixels of each image; NaN = none.
+
+    Raises:
+        ValueError: folds outside 2..N.
+    """
+    if not 2 <= folds <= len(images):
+        raise ValueError(f"folds must lie in 2..{len(images)}, the number of images, got {folds}.")
+    boxes: list[Tensor] = [torch.empty(0)] * len(images)
+    for fold in range(folds):
+        rest = [index for index in range(len(images)) if index % folds != fold]
+        detector = train_detector([images[i] for i in rest], [labels[i] for i in rest], num_classes, **options)
+        for index in range(fold, len(images), folds):
+            boxes[index] = detector(torch.as_tensor(images[index])[None].float())[0][0]
+    return torch.stack(boxes)

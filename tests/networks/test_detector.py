@@ -21,7 +21,12 @@ from amsam_monai.networks.detector import (
     save_detector,
     vote,
 )
-from amsam_monai.networks.detector_training import DetectorSettings, score_detector, train_detector
+from amsam_monai.networks.detector_training import (
+    DetectorSettings,
+    cross_fitted_boxes,
+    score_detector,
+    train_detector,
+)
 from amsam_monai.networks.detector_views import Augmentation, Scene, random_view
 from tests.networks.yolo_fixtures import write_tiny_yolo
 
@@ -279,6 +284,41 @@ def test_images_without_objects_and_wrong_shapes_are_refused(tiny_yolo):
         train_detector([image], [label[..., :32]], 1, start=tiny_yolo)
     with pytest.raises(ValueError, match="class_names must be 1 names, got 2"):
         train_detector([image], [label], 1, start=tiny_yolo, class_names=["a", "b"])
+
+
+def test_a_detectors_file_can_be_what_training_starts_from(tmp_path, tiny_yolo):
+    image, label = square()
+    save_detector(train_detector([image], [label], 1, start=tiny_yolo, settings=quick()), tmp_path / "first.pth")
+    second = train_detector(
+        [image], [label], 1, start=tmp_path / "first.pth", settings=quick(learning_rate=0.0, steps=1)
+    )
+    first, second = load_detector(tmp_path / "first.pth").model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_boxes_of_training_images_come_from_detectors_that_did_not_see_them(tiny_yolo, monkeypatch):
+    trained_on = []
+
+    class Spy:
+        def __init__(self, images):
+            self.images = images
+
+        def __call__(self, image):
+            assert not any(torch.equal(image[0], one) for one in self.images)
+            return torch.full((1, 1, 4), float(len(self.images))), torch.ones(1, 1)
+
+    def train(images, labels, num_classes, **options):
+        trained_on.append(len(images))
+        return Spy(images)
+
+    monkeypatch.setattr("amsam_monai.networks.detector_training.train_detector", train)
+    images = [torch.full((3, 8, 8), n / 5) for n in range(5)]
+    labels = [torch.ones(1, 8, 8, dtype=torch.long)] * 5
+    boxes = cross_fitted_boxes(images, labels, 1, folds=2, start=tiny_yolo)
+    assert boxes.shape == (5, 1, 4)
+    assert trained_on == [2, 3]
+    with pytest.raises(ValueError, match=r"folds must lie in 2\.\.5"):
+        cross_fitted_boxes(images, labels, 1, folds=6, start=tiny_yolo)
 
 
 def test_scores_count_missed_objects_and_false_boxes():
