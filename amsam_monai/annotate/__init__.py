@@ -1,1 +1,1 @@
-"""The web page."""
+"""The web page: open, see, click, correct, save."""

@@ -1,9 +1,40 @@
-"""Placeholder, replaced before release."""
+"""`amsam annotate`: the web page for looking, clicking and correcting."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from amsam_monai.cli.errors import plain_errors
 
 app = typer.Typer()
 
 
 @app.command()
-def run() -> None:
-    """Not there yet."""
+@plain_errors
+def annotate(
+    path: Annotated[Path | None, typer.Argument(help="An image, a volume, or a folder of them.")] = None,
+    bundle: Annotated[
+        str, typer.Option("--bundle", "-b", help="Bundle: a path or a name.")
+    ] = "isic_amsam_segmentation",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for label maps.")] = Path("annotations"),
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port.")] = 7860,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ... [default: the bundle's].")] = "",
+) -> None:
+    """Open the web page for interactive segmentation, on this machine alone by default."""
+    if find_spec("gradio") is None:
+        raise ImportError("gradio must be installed for the web page: pip install 'amsam-monai[annotate]'")
+    from amsam_monai.annotate.app import build_page, serve
+    from amsam_monai.annotate.workbench import find_files
+    from amsam_monai.inferers.bundle import load_bundle
+
+    files = find_files(path) if path else []
+    loaded = load_bundle(bundle, device=device or None)
+    out = out.resolve()
+    page = build_page(loaded, [file.resolve() for file in files], out)
+    typer.echo(f"{len(files)} case(s); the page is at http://{host}:{port} (Ctrl+C ends it); label maps go to {out}")
+    serve(page, host=host, port=port, allowed=[out])

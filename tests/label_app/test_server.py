@@ -96,7 +96,6 @@ def write_picture(path):
 
 def write_dicom(folder):
     """Six slices of 24 x 20 as CT files."""
-    import pydicom
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -119,7 +118,8 @@ def write_dicom(folder):
         pixels = np.zeros((24, 20), dtype=np.int16)
         pixels[8:16, 5:12] = 300
         data.PixelData = pixels.tobytes()
-        pydicom.dcmwrite(folder / f"{number}.dcm", data, enforce_file_format=True)
+        data.is_little_endian, data.is_implicit_VR = True, False
+        data.save_as(folder / f"{number}.dcm", write_like_original=False)
 
 
 def label_of(answer):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from amsam_monai.inferers.bundle import load_bundle
+from amsam_monai.inferers.ranking import certainty, least_certain, most_diverse, sample_slices, slice_certainty
 from amsam_monai.label_app.launch import prepare_app
-from amsam_monai.label_app.ranking import certainty, least_certain, most_diverse, sample_slices, slice_certainty
 from amsam_monai.label_app.results import write_result
 from amsam_monai.label_app.service import BundleService
 from amsam_monai.label_app.training import LabelledCase, as_classes, patient_of, split_cases, train_bundle

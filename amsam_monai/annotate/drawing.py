@@ -1,0 +1,154 @@
+"""Pictures of a slice: grey values, masks, points and boxes, at the size of the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from amsam_monai.data.palette import class_colours
+
+XY = tuple[float, float]
+BACKDROP = (17, 20, 26)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point to draw: pixel of the slice, class index, its sign, and whether the network chose it."""
+
+    xy: XY
+    index: int
+    positive: bool
+    automatic: bool
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """How a slice (H, W) fills a square of the screen: scaled with its spacing, centred.
+
+    Args:
+        height: rows of the slice.
+        width: columns of the slice.
+        spacing: millimetres of (row, column); only their ratio counts.
+        side: pixels of the square.
+    """
+
+    height: int
+    width: int
+    spacing: tuple[float, float] = (1.0, 1.0)
+    side: int = 640
+
+    @property
+    def scale(self) -> XY:
+        """Screen pixels per pixel of the slice, (x, y)."""
+        tall, wide = self.height * self.spacing[0], self.width * self.spacing[1]
+        unit = self.side / max(tall, wide)
+        return unit * self.spacing[1], unit * self.spacing[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the slice on the screen."""
+        x, y = self.scale
+        return max(1, round(self.width * x)), max(1, round(self.height * y))
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        """Where the slice's top-left corner lies in the square."""
+        return (self.side - self.size[0]) // 2, (self.side - self.size[1]) // 2
+
+    def screen(self, x: float, y: float) -> XY:
+        """Pixel of the slice -> place on the screen."""
+        return self.offset[0] + (x + 0.5) * self.scale[0], self.offset[1] + (y + 0.5) * self.scale[1]
+
+    def pixel(self, x: float, y: float) -> XY | None:
+        """Place on the screen -> pixel of the slice; None beside the slice."""
+        px, py = (x - self.offset[0]) / self.scale[0] - 0.5, (y - self.offset[1]) / self.scale[1] - 0.5
+        inside = -0.5 <= px <= self.width - 0.5 and -0.5 <= py <= self.height - 0.5
+        return (min(max(px, 0.0), self.width - 1.0), min(max(py, 0.0), self.height - 1.0)) if inside else None
+
+
+def draw(
+    pixels: np.ndarray,
+    mask: np.ndarray,
+    canvas: Canvas,
+    *,
+    opacity: float = 0.4,
+    marks: Iterable[Mark] = (),
+    boxes: Mapping[int, tuple[float, float, float, float]] | None = None,
+    cross: XY | None = None,
+) -> np.ndarray:
+    """A slice as the page shows it.
+
+    Args:
+        pixels: grey or RGB in [0, 1].
+        mask: class indices.
+        canvas: where it goes.
+        opacity: of the masks; their outlines are always solid.
+        marks: points.
+        boxes: edges x1, y1, x2, y2 by class index, in pixels of the slice.
+        cross: a place to mark with thin lines, in pixels of the slice.
+
+    Shape: pixels (H, W) or (H, W, 3), mask (H, W) -> (side, side, 3), uint8.
+    """
+    grey = np.clip(pixels * 255, 0, 255).astype(np.uint8)
+    image = Image.fromarray(grey).convert("RGB").resize(canvas.size, Image.Resampling.BICUBIC)
+    labels = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(canvas.size, Image.Resampling.NEAREST))
+    blended = blend(np.asarray(image), labels, opacity)
+    square = Image.new("RGB", (canvas.side, canvas.side), BACKDROP)
+    square.paste(Image.fromarray(blended), canvas.offset)
+    pen = ImageDraw.Draw(square)
+    if cross is not None:
+        draw_cross(pen, canvas, cross)
+    for index, (x1, y1, x2, y2) in (boxes or {}).items():
+        corners = [*canvas.screen(x1 - 0.5, y1 - 0.5), *canvas.screen(x2 - 0.5, y2 - 0.5)]
+        pen.rectangle(corners, outline=colour(index), width=2)
+    for mark in marks:
+        draw_mark(pen, canvas.screen(*mark.xy), mark)
+    return np.asarray(square)
+
+
+def blend(image: np.ndarray, labels: np.ndarray, opacity: float) -> np.ndarray:
+    """Masks in their colours over an image, with solid outlines. Shape (h, w, 3), (h, w) -> (h, w, 3)."""
+    colours = class_colours()[labels].astype(np.float32)
+    shown = labels > 0
+    edge = np.zeros_like(shown)
+    for axis in (0, 1):
+        step = np.diff(labels.astype(np.int16), axis=axis) != 0
+        ahead, behind = [slice(None)] * 2, [slice(None)] * 2
+        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
+        edge[tuple(ahead)] |= step
+        edge[tuple(behind)] |= step
+    weight = np.where(shown & edge, 1.0, np.where(shown, opacity, 0.0))[..., None]
+    return (image * (1 - weight) + colours * weight).astype(np.uint8)
+
+
+def draw_mark(pen: ImageDraw.ImageDraw, place: XY, mark: Mark) -> None:
+    """A person's point: a filled disc with + or -; the network's: a ring."""
+    x, y = place
+    if mark.automatic:
+        pen.ellipse([x - 6, y - 6, x + 6, y + 6], outline=(0, 0, 0), width=4)
+        ring = colour(mark.index) if mark.positive else (225, 60, 60)
+        pen.ellipse([x - 5, y - 5, x + 5, y + 5], outline=ring, width=2)
+        return
+    pen.ellipse([x - 9, y - 9, x + 9, y + 9], fill=(255, 255, 255), outline=(0, 0, 0))
+    pen.ellipse([x - 7, y - 7, x + 7, y + 7], fill=colour(mark.index) if mark.positive else (205, 40, 40))
+    pen.line([x - 4, y, x + 4, y], fill=(255, 255, 255), width=2)
+    if mark.positive:
+        pen.line([x, y - 4, x, y + 4], fill=(255, 255, 255), width=2)
+
+
+def draw_cross(pen: ImageDraw.ImageDraw, canvas: Canvas, xy: XY) -> None:
+    """Thin lines through a place, as far as the slice goes."""
+    x, y = canvas.screen(*xy)
+    left, top = canvas.offset
+    width, height = canvas.size
+    pen.line([x, top, x, top + height], fill=(90, 200, 250), width=1)
+    pen.line([left, y, left + width, y], fill=(90, 200, 250), width=1)
+
+
+def colour(index: int) -> tuple[int, int, int]:
+    """Colour of a class."""
+    red, green, blue = (int(part) for part in class_colours()[index])
+    return red, green, blue

@@ -1,0 +1,120 @@
+"""The page's markup that Gradio has no parts for: styles, the script for mouse and keys, and small tables."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+from amsam_monai.annotate.drawing import colour
+
+STYLE = """
+.gradio-container {max-width: 1280px !important; margin: 0 auto !important;}
+#heading {padding: 2px 2px 0;} #heading h1 {font-size: 1.35rem; margin: 0;} #heading p {margin: 2px 0 0; opacity: .75;}
+#main-view, .side-view {background: #11141a; border: 1px solid #2b313c !important; padding: 0 !important;}
+#main-view img, .side-view img {width: 100% !important; height: auto !important; object-fit: contain; display: block;
+  border-radius: 6px; user-select: none; -webkit-user-drag: none; cursor: crosshair;}
+#main-view {position: relative;}
+#drag-box {position: fixed; border: 2px dashed #56b4e9; pointer-events: none; z-index: 9;}
+#status {min-height: 2.2em; padding: 4px 10px; border-left: 3px solid #56b4e9;
+  background: var(--background-fill-secondary);}
+#facts table {width: 100%; border-collapse: collapse; font-size: .9rem;}
+#facts th, #facts td {text-align: left; padding: 3px 6px; border-bottom: 1px solid var(--border-color-primary);}
+.swatch {display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin-right: .45em;}
+.bar {display: inline-block; width: 3.6em; height: .55em; border-radius: 3px; background: #8884; margin-right: .4em;}
+.bar i {display: block; height: 100%; border-radius: 3px; background: #009e73;} .bar i.low {background: #d55e00;}
+.relay {display: none !important;} footer {display: none !important;}
+#keys kbd {border: 1px solid var(--border-color-primary); border-radius: 4px; padding: 0 5px; font-size: .8rem;}
+"""
+
+# Mouse and keys become events of hidden or visible Gradio parts; coordinates are fractions of the picture.
+SCRIPT = """
+() => {
+  let start = null, box = null;
+  const picture = (event) => {
+    const view = event.target.closest('#main-view, .side-view');
+    const image = view && view.querySelector('img');
+    return image ? {id: view.id, image} : null;
+  };
+  const place = (image, event) => {
+    const frame = image.getBoundingClientRect();
+    return [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height];
+  };
+  const send = (value) => {
+    const field = document.querySelector('#relay textarea, #relay input');
+    if (!field) return;
+    const set = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), 'value').set;
+    set.call(field, JSON.stringify({...value, at: Date.now()}));
+    field.dispatchEvent(new Event('input', {bubbles: true}));
+  };
+  document.addEventListener('dragstart', (event) => { if (picture(event)) event.preventDefault(); });
+  document.addEventListener('mousedown', (event) => {
+    const hit = event.button === 0 && event.target.tagName === 'IMG' && picture(event);
+    if (!hit) return;
+    event.preventDefault();
+    start = {...hit, from: place(hit.image, event), x: event.clientX, y: event.clientY};
+  });
+  document.addEventListener('mousemove', (event) => {
+    if (!start || Math.hypot(event.clientX - start.x, event.clientY - start.y) < 5) return;
+    if (!box) { box = document.createElement('div'); box.id = 'drag-box'; document.body.append(box); }
+    Object.assign(box.style, {
+      left: Math.min(start.x, event.clientX) + 'px', top: Math.min(start.y, event.clientY) + 'px',
+      width: Math.abs(start.x - event.clientX) + 'px', height: Math.abs(start.y - event.clientY) + 'px'});
+  });
+  document.addEventListener('mouseup', (event) => {
+    if (!start) return;
+    const moved = Math.hypot(event.clientX - start.x, event.clientY - start.y) >= 5;
+    send({view: start.id, from: start.from, to: moved ? place(start.image, event) : null});
+    if (box) box.remove();
+    start = box = null;
+  });
+  const keys = {z: 'undo', y: 'redo', c: 'clear', p: 'propagate', s: 'save', n: 'next'};
+  const tools = {a: 0, r: 1, b: 2, d: 3, v: 4};
+  document.addEventListener('keydown', (event) => {
+    const typing = event.target.closest('input:not([type=radio]):not([type=range]), textarea, [contenteditable]');
+    if (typing || event.metaKey || event.altKey) return;
+    const key = event.key.toLowerCase();
+    const press = (selector) => { const part = document.querySelector(selector); if (part) part.click(); };
+    if (key in keys) press('#' + keys[key]);
+    else if (event.ctrlKey) return;
+    else if (key in tools) press(`#tools label:nth-of-type(${tools[key] + 1}) input`);
+    else if (/^[1-9]$/.test(key)) press(`#classes label:nth-of-type(${key}) input`);
+    else if (key === 'arrowup' || key === 'arrowdown') send({step: key === 'arrowup' ? 1 : -1});
+    else return;
+    event.preventDefault();
+  });
+}
+"""
+
+KEYS = (
+    "<div id='keys'><kbd>A</kbd> add <kbd>R</kbd> remove <kbd>B</kbd> box <kbd>D</kbd> delete <kbd>V</kbd> look · "
+    "<kbd>1</kbd>…<kbd>9</kbd> class · <kbd>↑</kbd> <kbd>↓</kbd> slice · <kbd>Z</kbd> undo <kbd>Y</kbd> redo "
+    "<kbd>C</kbd> clear <kbd>P</kbd> propagate · <kbd>S</kbd> save <kbd>N</kbd> next</div>"
+)
+
+
+def heading(title: str, about: str) -> str:
+    """The head of the page."""
+    return f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>"
+
+
+def facts_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Classes with quality, presence and size."""
+    if not rows:
+        return "<p>Open an image to see what the network finds.</p>"
+    lines = []
+    for row in rows:
+        swatch = "<span class='swatch' style='background:rgb{}'></span>".format(colour(row["index"]))
+        cells = [swatch + html.escape(row["name"]), bar(row["quality"]), bar(row["presence"]), row["size"]]
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    head = "<tr><th>class</th><th>quality</th><th>presence</th><th>size</th></tr>"
+    return f"<table>{head}{''.join(lines)}</table>"
+
+
+def bar(value: float | None) -> str:
+    """A value in [0, 1] as a bar and a number."""
+    if value is None or value != value:
+        return "–"
+    share = min(max(value, 0.0), 1.0)
+    low = " class='low'" if share < 0.6 else ""
+    return f"<span class='bar'><i{low} style='width:{share:.0%}'></i></span>{share:.2f}"

@@ -1,0 +1,125 @@
+"""The page in a real browser: points, a click, the mask, undo, saving; and nothing from other hosts."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from amsam_monai.data.files import read_label
+from amsam_monai.inferers.bundle import load_bundle
+from amsam_monai.inferers.session import InteractiveSession
+from tests.label_app.nano_bundle import write_nano_bundle
+from tests.label_app.test_service import save_ball
+
+pytest.importorskip("gradio", reason="needs gradio")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return write_nano_bundle(tmp_path_factory.mktemp("bundles"), system="aisam")
+
+
+@pytest.fixture(scope="module")
+def address(bundle, tmp_path_factory):
+    root = tmp_path_factory.mktemp("page")
+    (root / "cases").mkdir()
+    image = save_ball(root / "cases" / "ball.nii.gz")
+    (image.parent / "label-ball.nii.gz").rename(root / "label.nii.gz")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "amsam_monai", "annotate", str(root / "cases"), "--bundle", str(bundle)]
+    command += ["--out", str(root / "out"), "--port", str(port)]
+    log = open(root / "log", "w")  # noqa: SIM115 - closed below
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(300):
+        time.sleep(0.5)
+        assert process.poll() is None, (root / "log").read_text()[-3000:]
+        try:
+            urllib.request.urlopen(url, timeout=5)
+            break
+        except (urllib.error.URLError, TimeoutError):
+            continue
+    yield url, root
+    process.terminate()
+    process.wait(20)
+    log.close()
+
+
+@pytest.fixture
+def page(address):
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1320, "height": 980})
+        page.set_default_timeout(90_000)
+        page.asked = []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.goto(address[0])
+        yield page
+        if folder := os.environ.get("AMSAM_SCREENSHOTS"):
+            page.screenshot(path=str(Path(folder) / "annotate_test.png"))
+        browser.close()
+
+
+def source_of(page):
+    return page.locator("#main-view img").get_attribute("src")
+
+
+def wait_for_status(page, text):
+    page.locator("#status", has_text=text).wait_for()
+
+
+def click_at(page, fraction):
+    frame = page.locator("#main-view img").bounding_box()
+    page.mouse.click(frame["x"] + fraction[0] * frame["width"], frame["y"] + fraction[1] * frame["height"])
+
+
+def test_a_person_clicks_undoes_and_saves(page, address, bundle, tmp_path):
+    _, root = address
+    wait_for_status(page, "the network's own points")
+    automatic = source_of(page)
+    click_at(page, (0.5, 0.5))
+    wait_for_status(page, "Added to liver")
+    clicked = source_of(page)
+    assert clicked != automatic
+    page.click("#undo")
+    wait_for_status(page, "Undone")
+    assert source_of(page) != clicked
+    page.keyboard.press("y")
+    wait_for_status(page, "Done again")
+    page.click("#save")
+    wait_for_status(page, "Saved")
+    saved = root / "out" / "ball_label.nii.gz"
+    session = InteractiveSession.of_bundle(load_bundle(bundle))
+    session.open(root / "cases" / "ball.nii.gz", state=saved)
+    points = [point for point in session.points("liver") if not point.automatic]
+    assert len(points) == 1
+    restored = session.label.copy()
+    session.segment(session.image.slice_of(points[0].voxel))
+    np.testing.assert_array_equal(read_label(saved).array, restored)
+    np.testing.assert_array_equal(session.label, restored)
+    np.testing.assert_allclose(nib.load(saved).affine, nib.load(root / "cases" / "ball.nii.gz").affine)
+
+
+def test_nothing_comes_from_other_hosts(page, address):
+    wait_for_status(page, "the network's own points")
+    outside = [url for url in page.asked if not url.startswith((address[0], "data:", "blob:"))]
+    assert outside == []

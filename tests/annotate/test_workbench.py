@@ -1,0 +1,158 @@
+"""What the page shows and does, without a browser."""
+
+import numpy as np
+import pytest
+
+from amsam_monai.annotate.drawing import Canvas, Mark, blend, draw
+from amsam_monai.annotate.page import bar, facts_table
+from amsam_monai.annotate.workbench import Workbench, find_files
+from amsam_monai.data.files import read_label
+from amsam_monai.inferers.session import InteractiveSession
+from tests.inferers.test_session import two_bars
+from tests.inferers.toy_net import BrightRegions
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Two bars in a volume whose slices are thick and whose first axis runs from left to right."""
+    import nibabel as nib
+
+    affine = np.diag([1.0, 1.0, 4.0, 1.0])
+    for name in ("a", "b"):
+        nib.save(nib.Nifti1Image(two_bars(), affine), tmp_path / f"{name}.nii.gz")
+    session = InteractiveSession(BrightRegions(2, automatic=(1,)), {1: "vessel", 2: "node"}, intensity={"mode": "none"})
+    bench = Workbench(session, find_files(tmp_path), tmp_path / "out", side=480)
+    bench.open(tmp_path / "a.nii.gz")
+    return bench
+
+
+def screen(bench, voxel, plane=None):
+    """Where a voxel is on the screen."""
+    plane = plane or bench.plane
+    bench.cursor = voxel
+    _, x, y = bench.view(plane).to_slice(voxel)
+    return bench.canvas(plane).screen(x, y)
+
+
+def test_the_screen_and_the_slice_agree():
+    canvas = Canvas(10, 20, (2.0, 1.0), side=400)
+    assert canvas.size == (400, 400)
+    assert canvas.pixel(*canvas.screen(3, 7)) == pytest.approx((3, 7))
+    tall = Canvas(20, 10, side=400)
+    assert tall.offset == (100, 0)
+    assert tall.pixel(50, 50) is None
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_click_in_any_plane_lands_on_its_voxel(bench, plane):
+    bench.tool, bench.label = "add", 2
+    bench.turn(plane)
+    bench.click(plane, *screen(bench, (8, 6, 2)))
+    assert bench.session.points(2, 2)[0].voxel == (8, 6, 2)
+    assert bench.session.label[8, 6, 2] == 2
+
+
+def test_remove_delete_undo_and_redo(bench):
+    bench.label = 2
+    place = screen(bench, (8, 6, 2))
+    bench.click("axial", *place)
+    bench.tool = "remove"
+    bench.click("axial", *screen(bench, (9, 7, 2)))
+    assert [point.positive for point in bench.session.points(2, 2)] == [True, False]
+    bench.undo()
+    assert len(bench.session.points(2, 2)) == 1
+    bench.redo()
+    assert len(bench.session.points(2, 2)) == 2
+    bench.tool = "delete"
+    assert "Deleted" in bench.click("axial", *place)
+    assert [point.positive for point in bench.session.points(2, 2)] == [False]
+    assert "no point" in bench.click("axial", *screen(bench, (0, 0, 2)))
+    bench.clear()
+    assert bench.session.points(2, 2) == []
+
+
+def test_a_drag_draws_a_box_and_moves_a_point(bench):
+    bench.tool, bench.label = "box", 2
+    bench.drag("axial", screen(bench, (1, 1, 2)), screen(bench, (5, 5, 2)))
+    assert (bench.session.label[..., 2] == 2).sum() == 9
+    bench.clear()
+    bench.tool = "add"
+    bench.click("axial", *screen(bench, (8, 6, 2)))
+    assert "Moved" in bench.drag("axial", screen(bench, (8, 6, 2)), screen(bench, (3, 3, 2)))
+    assert bench.session.points(2, 2)[0].voxel == (3, 3, 2)
+    assert "Draw boxes in the plane" in bench.drag("coronal", screen(bench, (1, 1, 1)), (470, 470))
+
+
+def test_propagation_and_all_slices(bench):
+    bench.label = 2
+    bench.click("axial", *screen(bench, (8, 6, 2)))
+    assert bench.propagate() == "Carried to 3 slices."
+    bench.segment_all()
+    assert (bench.session.label == 1).sum() == 6 * 9
+
+
+def test_slices_and_planes_go_through_one_voxel(bench):
+    bench.go(4)
+    assert bench.place == 4
+    voxel = bench.cursor
+    bench.turn("coronal")
+    assert bench.cursor == voxel
+    bench.go(99)
+    assert bench.place == bench.depth() - 1
+
+
+def test_the_next_case_is_another_and_the_last_one_says_so(bench, tmp_path):
+    assert bench.next_uncertain() == tmp_path / "b.nii.gz"
+    bench.saved.add(tmp_path / "b.nii.gz")
+    with pytest.raises(ValueError, match="no other file"):
+        bench.next_uncertain()
+
+
+def test_what_is_saved_is_what_is_shown(bench):
+    bench.label = 2
+    bench.click("axial", *screen(bench, (8, 6, 2)))
+    bench.segment_all()
+    path = bench.save("NIfTI")
+    assert path.name == "a_label.nii.gz"
+    np.testing.assert_array_equal(read_label(path).array, bench.session.label)
+    assert list(bench.formats) == ["NIfTI", "NRRD"]
+
+
+def test_pictures_show_masks_points_and_boxes(bench):
+    bench.label = 2
+    bench.click("axial", *screen(bench, (8, 6, 2)))
+    picture = bench.picture()
+    assert picture.shape == (480, 480, 3)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 5
+    bench.window = (0.9, 0.1)
+    assert (bench.picture() != picture).any()
+    assert bench.facts()[1]["size"] == "0.0 ml"
+
+
+def test_masks_have_solid_outlines():
+    labels = np.zeros((6, 6), dtype=np.uint8)
+    labels[1:5, 1:5] = 1
+    blended = blend(np.zeros((6, 6, 3), dtype=np.uint8), labels, 0.5)
+    assert blended[1, 1].tolist() == [230, 159, 0]
+    assert blended[2, 2].tolist() == [115, 79, 0]
+    assert not blended[0].any()
+    marks = [Mark((2, 2), 1, positive, automatic) for positive in (True, False) for automatic in (True, False)]
+    assert draw(np.zeros((6, 6)), labels, Canvas(6, 6, side=60), marks=marks, boxes={1: (1, 1, 5, 5)}).shape == (
+        60,
+        60,
+        3,
+    )
+
+
+def test_tables_escape_names_and_mark_low_quality():
+    rows = [{"index": 1, "name": "<b>", "quality": 0.4, "presence": None, "size": "3 px"}]
+    table = facts_table(rows)
+    assert "&lt;b&gt;" in table
+    assert "class='low'" in table
+    assert bar(float("nan")) == "–"
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        find_files(tmp_path / "nothing")
+    assert find_files(tmp_path) == []
