@@ -70,20 +70,27 @@ def server(tmp_path_factory):
     command += ["--bundle", str(volumes), "--bundle", str(pictures)]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
     server = Server(process, f"http://127.0.0.1:{port}", studies, root / "server.log")
-    for _ in range(240):
+    server.root = root
+    try:
+        wait_until_it_answers(server)
+        yield server
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+        log.close()
+
+
+def wait_until_it_answers(server):
+    """Wait for a minute or five, as long as the process lives."""
+    for _ in range(600):
         time.sleep(0.5)
+        assert server.process.poll() is None, server.log.read_text()[-3000:]
         try:
             if server.alive():
-                break
+                return
         except requests.ConnectionError:
-            assert process.poll() is None, server.log.read_text()[-3000:]
-    else:
-        pytest.fail(f"the server did not start: {server.log.read_text()[-3000:]}")
-    server.root = root
-    yield server
-    os.killpg(process.pid, 15)
-    process.wait(30)
-    log.close()
+            continue
+    pytest.fail(f"the server did not start: {server.log.read_text()[-3000:]}")
 
 
 def write_picture(path):
