@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from amsam_monai.inferers.batch import Job, Record
     from amsam_monai.inferers.segmenter import Segmenter
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown")
 
 SHOWN_CASES = 20
 
@@ -132,6 +132,9 @@ def show(records: Sequence[Record], report: Path) -> None:
     for record in records:
         if record.status == "failed":
             console.print(f"failed: {record.input}: {record.error}", style="red", markup=False, highlight=False)
+        for warning in record.warnings if len(records) <= SHOWN_CASES and record.status == "done" else ():
+            if warning.startswith("the mask is empty"):
+                console.print(f"warning: {record.input}: {warning}", style="yellow", markup=False, highlight=False)
     counts = Counter(record.status for record in records)
     numbers = f"{counts['done']} segmented, {counts['skipped']} skipped, {counts['failed']} failed"
     console.print(f"{numbers}; report: {report}", markup=False, highlight=False)

@@ -198,7 +198,7 @@ class BatchSegmenter:
             spacing_mm=None if image.spacing_mm is None else [round(length, 6) for length in image.spacing_mm],
             labels=volumes,
             files=[str(path) for path in extras],
-            warnings=[f"no voxel of {name}" for name, found in volumes.items() if not found["voxels"]],
+            warnings=warnings_of(result, volumes),
         )
 
     def _write_extras(self, job: Job, result: SegmentedImage) -> list[Path]:
@@ -215,6 +215,15 @@ class BatchSegmenter:
         if self.extras.overlay:
             save_overlay(result, next(waiting))
         return paths
+
+
+def warnings_of(result: SegmentedImage, volumes: dict[str, Any]) -> list[str]:
+    """Classes without a voxel; where all are, the values that the network took for black and white."""
+    absent = [name for name, found in volumes.items() if not found["voxels"]]
+    if len(absent) < len(volumes):
+        return [f"no voxel of {name}" for name in absent]
+    limits = "" if result.limits is None else f"values {result.limits[0]:.6g} to {result.limits[1]:.6g} became 0 to 1; "
+    return [f"the mask is empty; {limits}check that the intensity suits the image"]
 
 
 def write_report(records: Sequence[Record], path: Path, **facts: Any) -> Path:

@@ -95,6 +95,10 @@ def test_a_folder_of_mixed_formats_gives_one_report_and_lists_failures(bundle, s
     heart = next(case for case in report["cases"] if "heart" in case["input"])
     assert heart["labels"]["bright"] == {"voxels": 1, "ml": 0.02}
     assert heart["spacing_mm"] == [2.0, 2.0, 5.0]
+    dark = next(case for case in report["cases"] if "case1" in case["input"])
+    assert dark["warnings"] == [
+        "the mask is empty; values 0 to 255 became 0 to 1; check that the intensity suits the image"
+    ]
     shares = read_image_4d(out / "sub" / "heart ü_probabilities.nii.gz")
     assert shares.shape == (6, 7, 4, 4)
     np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)
