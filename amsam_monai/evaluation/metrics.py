@@ -195,9 +195,8 @@ def spacing_of_tensor(label: Tensor) -> tuple[float, ...] | None:
     if meta is None or affine is None:
         return None
     matrix = np.asarray(affine, dtype=np.float64)
-    if "spacing_mm" in meta:  # read by LoadFiled, which knows a placeholder when it sees one
-        known = meta["spacing_mm"] is not None
-        spacing = tuple(np.linalg.norm(matrix[:3, :3], axis=0).tolist()) if known else None
+    if meta.get("spacing_mm") is not None:  # known to LoadFiled, and since then maybe resampled to 1 mm
+        spacing: tuple[float, ...] | None = tuple(np.linalg.norm(matrix[:3, :3], axis=0).tolist())
     else:
         spacing = spacing_of(matrix)
     return None if spacing is None else spacing[: label.ndim - 1]

@@ -109,7 +109,7 @@ def find_pairs(
     if Path(pred).is_file() and Path(label).is_file():
         files = {case_of(label): (Path(pred), Path(label))}
     else:
-        preds, labels = _by_case(pred, names), _by_case(label)
+        preds, labels = labels_by_case(pred, names), labels_by_case(label)
         lonely = [f"{path}: no label" for case, path in preds.items() if case not in labels]
         lonely += [f"{path}: no prediction" for case, path in labels.items() if case not in preds]
         if lonely and not only_matched:
@@ -117,7 +117,7 @@ def find_pairs(
         files = {case: (preds[case], labels[case]) for case in preds if case in labels}
     if not files:
         raise ValueError(f"{pred} and {label} must share cases, got none; compare their file names.")
-    pictures = _images(images)
+    pictures = images_by_case(images)
     return [Pair(case, *both, pictures.get(case)) for case, both in sorted(files.items())]
 
 
@@ -142,7 +142,7 @@ def load_problems(errors: Iterable[Exception]) -> ValueError:
     return ValueError(_listing("predictions and labels must fit each other and the table", map(str, errors)))
 
 
-def _by_case(path: str | Path, names: Iterable[str] = ()) -> dict[str, Path]:
+def labels_by_case(path: str | Path, names: Iterable[str] = ()) -> dict[str, Path]:
     """Files by the names of their cases; where images lie beside labels, the latter."""
     files = _without_extras([Path(path)] if Path(path).is_file() else list_inputs(path), names)
     groups: dict[str, list[Path]] = {}
@@ -169,7 +169,7 @@ def _without_extras(files: list[Path], names: Iterable[str]) -> list[Path]:
     return [file for file in files if not extra(file)]
 
 
-def _images(path: str | Path | None) -> dict[str, Path]:
+def images_by_case(path: str | Path | None) -> dict[str, Path]:
     """Images by case; where labels lie beside them, the files without a label's suffix."""
     if path is None:
         return {}

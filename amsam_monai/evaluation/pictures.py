@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from amsam_monai.data.files import LoadedImage, read_image
+from amsam_monai.data.slices import SliceView
 from amsam_monai.evaluation.case_scores import Score
 from amsam_monai.evaluation.pairs import LoadedPair
 from amsam_monai.keys import IGNORE_INDEX
@@ -22,25 +23,40 @@ def worst_overlay(loaded: LoadedPair, labels: Mapping[int, str]) -> str:
     from amsam_monai.handlers.overlays import draw_overlay
 
     image = _image_of(loaded)
-    orient = image.affine if image is not None and loaded.spacing_mm is not None else None
-    place = worst_slice(loaded.pred, loaded.label)
-    pred, label = (_plane(array, place, orient) for array in (loaded.pred, loaded.label))
-    grey = _grey(image.array, place, orient) if image is not None else np.zeros((1, *label.shape), np.float32)
+    if loaded.label.ndim == 3:
+        affine = image.affine if image is not None and loaded.spacing_mm is not None else None
+        view = SliceView.of(loaded.label.shape, affine)
+        pred, label = view.see(loaded.pred), view.see(loaded.label)
+        place = worst_slice(pred, label)
+        pred, label = pred[place], label[place]
+        grey = None if image is None else _scaled(view.see(image.array)[place])
+    else:
+        pred, label = loaded.pred, loaded.label
+        grey = None if image is None else _scaled(image.array)
     known = list(labels)
-    maps = [torch.from_numpy(_renumbered(array, known)[None]) for array in (pred, label)]
-    picture = draw_overlay(torch.from_numpy(grey), label=maps[1], pred=maps[0], side=SIDE)
+    maps = [torch.from_numpy(renumbered(array, known)[None]) for array in (pred, label)]
+    canvas = torch.zeros(1, *label.shape) if grey is None else torch.from_numpy(grey)
+    picture = draw_overlay(canvas, label=maps[1], pred=maps[0], side=SIDE)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 
-def worst_slice(pred: np.ndarray, label: np.ndarray) -> int | None:
-    """Index along the last axis of the slice with the most wrong voxels; None for a picture."""
-    if label.ndim == 2:
-        return None
-    wrong = (pred != label) & (label != IGNORE_INDEX)
-    counts = wrong.sum(axis=(0, 1))
-    return int(counts.argmax()) if counts.any() else int((label > 0).sum(axis=(0, 1)).argmax())
+def worst_slice(pred: np.ndarray, label: np.ndarray) -> int:
+    """Number of the slice with the most wrong voxels, or, where none is wrong, the most labelled ones.
+
+    Shape: pred and label (D, H, W).
+    """
+    wrong = ((pred != label) & (label != IGNORE_INDEX)).sum(axis=(1, 2))
+    return int(wrong.argmax()) if wrong.any() else int((label > 0).sum(axis=(1, 2)).argmax())
+
+
+def renumbered(indices: np.ndarray, known: list[int]) -> np.ndarray:
+    """Indices 1, 2, ... in the order of the table; IGNORE_INDEX stays, everything else is 0."""
+    result = np.where(indices == IGNORE_INDEX, IGNORE_INDEX, 0).astype(np.int64)
+    for place, index in enumerate(known, start=1):
+        result[indices == index] = place
+    return result
 
 
 def box_plot(scores: list[Score], column: str, names: list[str]) -> str:
@@ -79,38 +95,12 @@ def _values(scores: list[Score], name: str, column: str) -> list[float]:
     return [value for value in found if not np.isnan(value)]
 
 
-def _plane(array: np.ndarray, place: int | None, affine: np.ndarray | None) -> np.ndarray:
-    """A slice as people look at it: head or front up, the patient's right on the left, as far as the affine tells."""
-    if place is None:
-        return array
-    plane = array[:, :, place]
-    if affine is None:
-        return np.ascontiguousarray(plane.T)
-    from nibabel.orientations import aff2axcodes
-
-    first, second = aff2axcodes(affine)[:2]
-    if first in "SI" or (first in "AP" and second in "RL"):
-        rows, columns = first, second
-    else:
-        plane, rows, columns = plane.T, second, first
-    plane = plane[::-1] if rows in "AS" else plane
-    return np.ascontiguousarray(plane[:, ::-1] if columns in "RA" else plane)
-
-
-def _grey(array: np.ndarray, place: int | None, affine: np.ndarray | None) -> np.ndarray:
+def _scaled(plane: np.ndarray) -> np.ndarray:
     """Pixels in [0, 1], channels first; scaled from the 1st to the 99.5th percentile unless they are bytes."""
-    plane = _plane(array, place, affine).astype(np.float32)
-    if array.dtype == np.uint8:
-        plane /= 255.0
+    values = plane.astype(np.float32)
+    if plane.dtype == np.uint8:
+        values /= 255.0
     else:
-        low, high = np.percentile(plane, [1, 99.5])
-        plane = np.clip((plane - low) / max(high - low, 1e-6), 0, 1)
-    return np.moveaxis(plane, -1, 0).copy() if plane.ndim == 3 else plane[None]
-
-
-def _renumbered(plane: np.ndarray, known: list[int]) -> np.ndarray:
-    """Indices 1, 2, ... in the order of the table, so that colours are those of the classes listed."""
-    result = np.zeros(plane.shape, np.int64)
-    for place, index in enumerate(known, start=1):
-        result[plane == index] = place
-    return result
+        low, high = np.percentile(values, [1, 99.5])
+        values = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
+    return np.moveaxis(values, -1, 0).copy() if values.ndim == 3 else np.ascontiguousarray(values)[None]

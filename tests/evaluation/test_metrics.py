@@ -60,13 +60,15 @@ def test_distances_take_the_spacing_of_the_label():
     pred, label = torch.zeros(2, 1, 6, 6, 6, dtype=torch.long)
     pred[0, 1, 1, 1], label[0, 4, 1, 1] = 1, 1
     affine = torch.diag(torch.tensor([2.0, 1.0, 1.0, 1.0], dtype=torch.float64))
-    for meta, expected in (({}, 6.0), ({"spacing_mm": None}, 3.0), ({"spacing_mm": (2.0, 1.0, 1.0)}, 6.0)):
+    for target, expected in (
+        (MetaTensor(label, affine=affine), 6.0),
+        (MetaTensor(label, affine=affine, meta={"spacing_mm": (2.0, 1.0, 1.0)}), 6.0),
+        (MetaTensor(label, affine=torch.eye(4)), 3.0),
+        (label, 3.0),
+    ):
         metric = VolumeScores(1, "hd95")
-        metric([pred], [MetaTensor(label, affine=affine, meta=meta)])
+        metric([pred], [target])
         assert metric.aggregate().item() == expected
-    metric = VolumeScores(1, "hd95")
-    metric([pred], [MetaTensor(label, affine=torch.eye(4))])
-    assert metric.aggregate().item() == 3.0
 
 
 def test_published_protocols_score_logits_on_their_own_grids():

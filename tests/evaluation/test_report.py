@@ -4,6 +4,7 @@ import csv
 import json
 import math
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -120,10 +121,10 @@ def test_the_worst_case_comes_first():
 
 
 def test_the_worst_slice_has_the_most_wrong_voxels():
-    pred, label = np.zeros((2, 4, 4, 3), np.uint8)
-    pred[:2, 0, 1], label[0, 0, 2], label[:, :, 0] = 1, 1, 255
+    pred, label = np.zeros((2, 3, 4, 4), np.uint8)
+    pred[1, :2, 0], label[2, 0, 0], label[0] = 1, 1, 255
     assert worst_slice(pred, label) == 1
-    assert worst_slice(label[..., 2] * 0, label[..., 2]) is None
+    assert worst_slice(label, label) == 0
 
 
 def test_an_overlay_is_drawn_with_and_without_an_image(tmp_path):
@@ -133,6 +134,10 @@ def test_an_overlay_is_drawn_with_and_without_an_image(tmp_path):
     for image in (None, tmp_path / "a.png"):
         loaded = LoadedPair(Pair("a", tmp_path, tmp_path, image), np.roll(mask, 2, 0), mask, None)
         assert worst_overlay(loaded, {1: "x"}).startswith("data:image/jpeg;base64,")
+    volume = np.repeat(mask[..., None], 3, axis=2)
+    nib.save(nib.Nifti1Image(volume * np.int16(700), np.diag([1.0, 1.0, 5.0, 1.0])), tmp_path / "v.nii.gz")
+    loaded = LoadedPair(Pair("v", tmp_path, tmp_path, tmp_path / "v.nii.gz"), volume, volume, (1.0, 1.0, 5.0))
+    assert worst_overlay(loaded, {1: "x"}).startswith("data:image/jpeg;base64,")
 
 
 def test_a_comparison_pairs_cases_and_classes():
