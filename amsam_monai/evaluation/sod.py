@@ -30,7 +30,12 @@ def structure_scores(pred: np.ndarray, label: np.ndarray) -> dict[str, float]:
         raise ValueError(f"probabilities must lie in [0, 1], got {pred.min():.4g} to {pred.max():.4g}.")
     grey = np.rint(pred.astype(np.float64) * 255).astype(np.uint8)
     truth = label.astype(np.uint8) * 255
-    measures = Smeasure(), Emeasure(), WeightedFmeasure(), FmeasureV2({"f": FmeasureHandler(True, False, beta=0.3)})
+    measures = (
+        Smeasure(),
+        Emeasure(),
+        WeightedFmeasure(),
+        FmeasureV2({"f": FmeasureHandler(with_dynamic=True, with_adaptive=False, beta=0.3)}),
+    )
     for measure in measures:
         measure.step(grey, truth)
     s, e, weighted, f = (measure.get_results() for measure in measures)
