@@ -27,11 +27,16 @@ class Kind(str, Enum):
 CONVERTERS = {
     Kind.aisam: ("aisam_checkpoint", "", 'AISAM(build_sam("vit_h"))'),
     Kind.autosam: ("autosam_state_dict", "generator.", 'AutoSAM(build_sam("vit_h"), PromptGenerator("hardnet85"))'),
-    Kind.blosam: ("blosam_state_dict", "", 'AMSAM(build_sam("vit_b"), joint=True, calibration="none")'),
+    Kind.blosam: (
+        "blosam_state_dict",
+        "",
+        'AMSAM(build_sam("vit_b", image_size=256, normalise=False), resize="stretch", joint=True, calibration="none")',
+    ),
     Kind.samed: (
         "samed_state_dict",
         "",
-        'AMSAM(build_sam("vit_b"), joint=True, calibration="none", encoder_lora_rank=4)',
+        'AMSAM(build_sam("vit_b", image_size=512, normalise=False), num_classes=8, resize="stretch", joint=True, '
+        'calibration="none", lora_rank=0, encoder_lora_rank=4, decoder="all")',
     ),
 }
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
-from amsam_monai.networks.lora import add_decoder_lora, add_encoder_lora
+from amsam_monai.networks.lora import LoRALinear, add_decoder_lora, add_encoder_lora
 from amsam_monai.networks.mask_calibration import MaskCalibration
 from amsam_monai.networks.prompt_sets import PromptGroup, group_prompt_sets
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.sam import EMBED_DIM, SAM
 from amsam_monai.networks.system import Prediction, System
 
+DECODER_PARTS = ("frozen", "tail", "all")
 # Logit of a class that the detector did not find: probability 1e-13 beside background's logit 0.
 ABSENT_LOGIT = -30.0
 
@@ -42,7 +43,8 @@ class AMSAM(System):
         alpha: weight of SAM's own mask in the calibration, in [0, 1].
         lora_rank: rank of the decoder's LoRA; 0 is none.
         encoder_lora_rank: rank of the encoder's LoRA (SAMed); 0 leaves the encoder frozen.
-        train_tail: train mask tokens, upscaling and hypernetworks, from their pretrained values.
+        decoder: what else of the mask decoder trains, from its pretrained values: "tail" is its tokens, upscaling and
+            hypernetworks (BLO-SAM), "all" its transformer too (SAMed), "frozen" nothing.
         joint: one prompt set an image with K + 1 mask tokens.
 
     Raises:
@@ -62,11 +64,13 @@ class AMSAM(System):
         alpha: float = 0.7,
         lora_rank: int = 4,
         encoder_lora_rank: int = 0,
-        train_tail: bool = True,
+        decoder: str = "tail",
         joint: bool = False,
     ) -> None:
         super().__init__(sam, num_classes=num_classes, resize=resize)
         missing_box = missing_box or ("learned" if num_classes == 1 else "absent")
+        if decoder not in DECODER_PARTS:
+            raise ValueError(f"decoder must be one of {', '.join(DECODER_PARTS)}, got {decoder!r}.")
         if missing_box not in ("learned", "absent"):
             raise ValueError(f"missing_box must be learned or absent, got {missing_box!r}.")
         if joint and num_classes > 1 and detector is not None:
@@ -81,8 +85,7 @@ class AMSAM(System):
             add_decoder_lora(sam.mask_decoder, rank=lora_rank)
         if encoder_lora_rank:
             add_encoder_lora(sam.image_encoder, rank=encoder_lora_rank)
-        if train_tail:
-            _train_tail(sam, num_classes + 1 if joint else 1)
+        _train_decoder(sam, decoder, num_classes + 1 if joint else 1)
         sets = 1 if joint else num_classes
         no_mask = sam.prompt_encoder.no_mask_embed.weight.detach()
         self.prompt_embedding = nn.Parameter(no_mask.repeat(sets, 1))  # (sets, 256)
@@ -168,13 +171,19 @@ def _give_tokens(sam: SAM, count: int) -> None:
     decoder.num_mask_tokens = count
 
 
-def _train_tail(sam: SAM, heads: int) -> None:
-    """Train what lies outside the decoder's transformer; of the hypernetworks the first `heads`, which are read."""
+def _train_decoder(sam: SAM, part: str, heads: int) -> None:
+    """Let a part of the decoder train; of the hypernetworks the first `heads`, which are read."""
     decoder = sam.mask_decoder
-    decoder.mask_tokens.requires_grad_(True)
-    decoder.output_upscaling.requires_grad_(True)
-    for head in decoder.output_hypernetworks_mlps[:heads]:
-        head.requires_grad_(True)
+    trained: list[nn.Module] = []
+    if part != "frozen":
+        trained = [decoder.iou_token, decoder.mask_tokens, decoder.output_upscaling]
+        trained += decoder.output_hypernetworks_mlps[:heads]
+    if part == "all":
+        if any(isinstance(module, LoRALinear) for module in decoder.transformer.modules()):
+            raise ValueError("decoder='all' trains the transformer itself; set lora_rank=0.")
+        trained.append(decoder.transformer)
+    for module in trained:
+        module.requires_grad_(True)
 
 
 def _with_centres(prompts: Prompts) -> Prompts:
