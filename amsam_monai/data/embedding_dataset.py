@@ -30,7 +30,7 @@ class FixedViews:
         TypeError: the transform has no `set_random_state`.
     """
 
-    def __init__(self, transform: Callable[[Sample], Sample], *, seed: int = 0) -> None:
+    def __init__(self, transform: Callable[[Any], Any], *, seed: int = 0) -> None:
         if not hasattr(transform, "set_random_state"):
             raise TypeError(f"transform must be a MONAI random transform or Compose, got {type(transform).__name__}.")
         self.transform = transform
@@ -72,13 +72,13 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
     def __init__(
         self,
         data: Sequence[Any],
-        transform: Callable[[Any], Sample] | None = None,
+        transform: Callable[[Any], Any] | None = None,
         *,
         cache: EmbeddingCache,
         encode: Encode,
-        augment: Callable[[Sample, int], Sample] | None = None,
+        augment: Callable[[Any, int], Any] | None = None,
         views: int = 1,
-        post_transform: Callable[[Sample], Sample] | None = None,
+        post_transform: Callable[[Any], Any] | None = None,
         keep: float = 512,
         batch_size: int = 4,
         device: torch.device | str = "cpu",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from amsam_monai import keys
 
 logger = logging.getLogger(__name__)
 
-Case = Mapping[str, Any]
+Case = TypeVar("Case", bound=Mapping[str, Any])
 
 
 def split_by_patient(datalist: Sequence[Case], fraction: float = 0.5, seed: int = 0) -> tuple[list[Case], list[Case]]:
@@ -49,12 +49,12 @@ def split_by_patient(datalist: Sequence[Case], fraction: float = 0.5, seed: int 
     return halves[0], halves[1]
 
 
-def _patient(case: Case) -> str:
+def _patient(case: Mapping[str, Any]) -> str:
     name = case.get(keys.PATIENT_ID, case.get(keys.CASE_ID))
     if name is None:
         raise ValueError(f"each case must have {keys.PATIENT_ID!r} or {keys.CASE_ID!r}, got only {sorted(case)}.")
     return str(name)
 
 
-def _name(case: Case) -> Any:
+def _name(case: Mapping[str, Any]) -> Any:
     return case.get(keys.CASE_ID, case.get(keys.PATIENT_ID))
