@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 from monailabel.datastore.local import LocalDatastore
 
 from amsam_monai.data.atomic import whole_file
 from amsam_monai.data.dicom import is_dicom_folder
 from amsam_monai.data.files import read_image
-from amsam_monai.data.writers import write_nifti
 
 EXTENSIONS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg", "*.tif", "*.tiff", "*.bmp")
 
@@ -56,6 +56,7 @@ class StudiesDatastore(LocalDatastore):
         copy = self.converted / f"{image_id}.nii.gz"
         if not copy.is_file() or copy.stat().st_mtime_ns < folder.stat().st_mtime_ns:
             source = read_image(folder)
+            volume = nib.Nifti1Image(source.array, source.affine)  # type: ignore[no-untyped-call]
             with whole_file(copy) as partial:
-                write_nifti(partial, source.array, source)
+                nib.save(volume, partial)
         return str(copy)

@@ -11,8 +11,8 @@ from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
-from amsam_monai.inferers.session import InteractiveSession
 from amsam_monai.inferers.ranking import certainty, least_certain, most_diverse, signature
+from amsam_monai.inferers.session import InteractiveSession
 from amsam_monai.label_app.service import BundleService
 
 logger = logging.getLogger(__name__)
