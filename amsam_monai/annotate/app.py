@@ -139,6 +139,7 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
                 saved = gr.File(None, label="Saved", visible=False, elem_id="saved")
         gr.HTML(KEYS)
         relay = gr.Textbox(elem_id="relay", elem_classes="relay", show_label=False)
+        sent = gr.Button("sent", elem_id="sent", elem_classes="relay")
 
         everything_shown = [main, *sides, place, plane, facts, status]
 
@@ -161,7 +162,8 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
                 if not hasattr(bench, "path"):
                     return show(bench, "Open an image first.")
                 try:
-                    return show(bench, act(bench, *values))
+                    bench.message = act(bench, *values) or bench.message
+                    return show(bench, bench.message)
                 except (ValueError, OSError) as error:
                     return show(bench, f"⚠ {error}")
 
@@ -228,8 +230,14 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
             slider.change(acting_on(acting, choose_window), [level, width], everything_shown, show_progress="hidden")
         place.release(acting_on(acting, go_to), place, everything_shown, show_progress_on=[main])
         plane.input(acting_on(acting, turn_to), plane, everything_shown, show_progress="hidden")
-        relay.input(
-            acting_on(acting, use_mouse), relay, everything_shown, show_progress="hidden", trigger_mode="multiple"
+        # Versions of Gradio differ in which event a script's value causes: the first one counts.
+        gr.on(
+            [relay.input, relay.change, sent.click],
+            acting_on(acting, use_mouse),
+            relay,
+            everything_shown,
+            show_progress="hidden",
+            trigger_mode="multiple",
         )
         undo.click(acting_on(acting, lambda bench: bench.undo()), None, everything_shown, show_progress="hidden")
         redo.click(acting_on(acting, lambda bench: bench.redo()), None, everything_shown, show_progress="hidden")
@@ -296,7 +304,10 @@ def turn_to(bench: Workbench, plane: str) -> str:
 
 def use_mouse(bench: Workbench, message: str) -> str:
     """A click, a drag or a key from the page's script."""
-    event = json.loads(message)
+    event = json.loads(message or "{}")
+    if not event or event.get("at") == bench.last_event:
+        return ""
+    bench.last_event = event.get("at")
     if "step" in event:
         return go_to(bench, bench.place + int(event["step"]))
     others = [name for name in bench.planes if name != bench.plane]

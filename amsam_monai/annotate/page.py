@@ -18,10 +18,11 @@ STYLE = """
 #drag-box {position: fixed; border: 2px dashed #56b4e9; pointer-events: none; z-index: 9;}
 #status {min-height: 2.2em; padding: 4px 10px; border-left: 3px solid #56b4e9;
   background: var(--background-fill-secondary);}
-#facts table {width: 100%; border-collapse: collapse; font-size: .9rem;}
-#facts th, #facts td {text-align: left; padding: 3px 6px; border-bottom: 1px solid var(--border-color-primary);}
+#facts table {width: 100%; border-collapse: collapse; font-size: .85rem; border: 0;}
+#facts th, #facts td {text-align: left; padding: 3px 5px; white-space: nowrap; border: 0;
+  border-bottom: 1px solid var(--border-color-primary);}
 .swatch {display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin-right: .45em;}
-.bar {display: inline-block; width: 3.6em; height: .55em; border-radius: 3px; background: #8884; margin-right: .4em;}
+.bar {display: inline-block; width: 2.2em; height: .55em; border-radius: 3px; background: #8884; margin-right: .4em;}
 .bar i {display: block; height: 100%; border-radius: 3px; background: #009e73;} .bar i.low {background: #d55e00;}
 .relay {display: none !important;} footer {display: none !important;}
 #keys kbd {border: 1px solid var(--border-color-primary); border-radius: 4px; padding: 0 5px; font-size: .8rem;}
@@ -46,6 +47,7 @@ SCRIPT = """
     const set = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), 'value').set;
     set.call(field, JSON.stringify({...value, at: Date.now()}));
     field.dispatchEvent(new Event('input', {bubbles: true}));
+    setTimeout(() => { const button = document.querySelector('#sent'); if (button) button.click(); }, 80);
   };
   document.addEventListener('dragstart', (event) => { if (picture(event)) event.preventDefault(); });
   document.addEventListener('mousedown', (event) => {

@@ -42,6 +42,8 @@ class Workbench:
         self.label, self.tool, self.opacity = next(iter(session.labels)), "add", 0.4
         self.plane, self.cursor = "image", (0, 0, 0)
         self.window: tuple[float, float] = (0.5, 1.0)  # level and width, of the range that the network sees
+        self.message = ""
+        self.last_event: int | None = None
         self.certainties: dict[Path, float] = {}
         self.saved: set[Path] = set()
 
