@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amsam_monai.networks.confine import confine
 from amsam_monai.networks.token_image_transformer import WIDTH, TokenImageTransformer
 
 
@@ -188,38 +189,6 @@ class AIPrompter(nn.Module):
         wanted = (embedding.shape[0], self.num_classes)
         if box_masks is not None and (box_masks.ndim != 4 or tuple(box_masks.shape[:2]) != wanted):
             raise ValueError(f"box_masks must have shape {wanted} + (H, W), got {tuple(box_masks.shape)}.")
-
-
-def confine(box_masks: Tensor, grid: Sequence[int]) -> Tensor:
-    """The cells in which a class's points may lie.
-
-    A cell is inside when the pixel at its centre (pixel 16i + 8 of a 1024 frame) is. If no cell is inside, as with a
-    small box, the one nearest to the centre of the box stays. An empty mask says nothing: all cells stay.
-
-    Args:
-        box_masks: positive inside.
-        grid: rows and columns of cells.
-
-    Shape: box_masks (B, C, H, W) -> (B, C, h, w), bool, never empty.
-    """
-    rows, columns = grid
-    masks = box_masks.float()
-    inside = F.interpolate(masks, (rows, columns), mode="nearest-exact") > 0.5
-    missed = ~inside.flatten(2).any(-1)  # (B, C)
-    row = _nearest_cell((masks > 0.5).any(3), rows)
-    column = _nearest_cell((masks > 0.5).any(2), columns)
-    nearest = F.one_hot(row * columns + column, rows * columns).bool().unflatten(-1, (rows, columns))
-    empty = ~(masks > 0.5).flatten(2).any(-1)
-    return inside | (missed[..., None, None] & nearest) | empty[..., None, None]
-
-
-def _nearest_cell(occupied: Tensor, cells: int) -> Tensor:
-    """Cell whose centre pixel is nearest to the middle of the occupied positions (..., n) -> (...)."""
-    length = occupied.shape[-1]
-    flags = occupied.to(torch.uint8)
-    middle = (flags.argmax(-1) + length - 1 - flags.flip(-1).argmax(-1)) / 2
-    centres = ((torch.arange(cells, device=occupied.device) + 0.5) * length / cells).floor()
-    return (centres - middle[..., None]).abs().argmin(-1)
 
 
 def _one_hot(weights: Tensor) -> Tensor:

@@ -12,17 +12,15 @@ from torch import Tensor, nn
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.ai_prompter import AIPrompter, PrompterOutput
 from amsam_monai.networks.class_prompts import (
-    ClassPrompts,
-    box_cells,
-    box_keeps,
     group_by_length,
-    grow_boxes,
     has_mask,
     has_positive,
     point_signs,
     stated_presence,
+    used_prompts,
     wants_automatic,
 )
+from amsam_monai.networks.confine import box_cells, box_keeps, grow_boxes
 from amsam_monai.networks.lora import add_decoder_lora, add_encoder_lora
 from amsam_monai.networks.mask_calibration import MaskCalibration
 from amsam_monai.networks.presence_classifier import PresenceClassifier
@@ -202,7 +200,7 @@ class AISAM(System):
             logits = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(outside, SUPPRESSED_LOGIT)], dim=1)
         # A class that is left out is as good as the classifier is sure.
         quality = torch.where(shown[:, 1:], presence * iou[:, 1:].clamp(0, 1), 1 - presence)
-        used = _used_prompts(points, prompts, boxes, automatic & counted)
+        used = used_prompts(points.points_xy, prompts, boxes, automatic & counted)
         return AISAMPrediction(logits, used, presence, quality, points, presence_logits, iou)
 
     def _boxes(self, pixels: Tensor, prompts: Prompts) -> Tensor | None:
@@ -252,13 +250,10 @@ class AISAM(System):
             return points.sparse, valid
         signs = point_signs(prompts.points_xy, prompts.point_labels)  # (B, C, K, P)
         own = (index[:, None] == index[1:])[..., None]  # (C, K, 1)
-        own[0] = True  # what is for background counts there whoever gave it
-        there = (signs != 0) & (counted[:, None, 1:, None] | (own & ((signs > 0) | (index > 0)[:, None, None])))
+        there = (signs > 0) | ((signs < 0) & (counted[:, None, 1:, None] | own))
         xy = prompts.points_xy.nan_to_num().flatten(0, 1)  # (B*K, P, 2)
-        # SAM's padding token comes last, and AI-SAM has none.
-        positive = self.sam.sparse(xy, torch.ones_like(xy[..., 0]))[:, : xy.shape[1]].unflatten(
-            0, signs[:, 0].shape[:2]
-        )
+        positive = self.sam.sparse(xy, torch.ones_like(xy[..., 0]))[:, : xy.shape[1]]  # without SAM's padding token
+        positive = positive.unflatten(0, prompts.points_xy.shape[:2])
         labels = self._point_labels()
         negative = positive - labels[2] + labels[1]
         given = torch.where(signs[..., None] > 0, positive[:, None], negative[:, None])  # (B, C, K, P, 256)
@@ -306,19 +301,3 @@ def _train_decoder(sam: SAM, mode: str, rank: int, train_quality: bool) -> None:
         decoder.requires_grad_(mode == "full")
         decoder.output_hypernetworks_mlps[1:].requires_grad_(False)
     decoder.iou_prediction_head.requires_grad_(train_quality and mode != "frozen")
-
-
-def _used_prompts(points: PrompterOutput, prompts: Prompts, boxes: Tensor | None, automatic: Tensor) -> ClassPrompts:
-    """What was used, ready to be changed and handed in again: each class's own points and, as negative points of every
-    class, background's; then the person's.
-    """
-    xy = points.points_xy.masked_fill(~automatic[..., None, None], torch.nan)  # (B, C, N, 2)
-    background = xy[:, :1].expand(-1, xy.shape[1] - 1, -1, -1)
-    xy = torch.cat([xy[:, 1:], background], dim=2)
-    labels = torch.ones_like(xy[..., 0])
-    labels[:, :, background.shape[2] :] = 0
-    if prompts.points_xy is not None and prompts.point_labels is not None:
-        xy = torch.cat([xy, prompts.points_xy], dim=2)
-        labels = torch.cat([labels, prompts.point_labels.to(labels)], dim=2)
-    present = prompts.present if isinstance(prompts, ClassPrompts) else None
-    return ClassPrompts(xy, labels, boxes, prompts.mask, present=present, automatic=False)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from amsam_monai.networks.prompts import Prompts
@@ -118,47 +117,6 @@ def _negative_everywhere(points_xy: Tensor, negative: Tensor) -> Tensor:
     return (same & negative[:, :, None]).any(-1).all(1) & negative[:, 0]
 
 
-def box_cells(box_xyxy: Tensor, grid: int, size: int) -> Tensor:
-    """The cells whose middle pixel lies in a class's box; at least the nearest; all where there is no box.
-
-    Args:
-        box_xyxy: pixels of the square; NaN is no box.
-        grid: cells a side.
-        size: pixels a side.
-
-    Shape: box_xyxy (B, K, 4) -> (B, K, grid, grid), bool.
-    """
-    pixel = ((torch.arange(grid, device=box_xyxy.device) + 0.5) * size / grid).floor() + 0.5
-    x1, y1, x2, y2 = box_xyxy[..., None].unbind(-2)  # (B, K, 1) each
-    columns, rows = (pixel >= x1) & (pixel < x2), (pixel >= y1) & (pixel < y2)
-    inside = rows[..., None] & columns[..., None, :]
-    column, row = ((pixel - (low + high) / 2).abs().argmin(-1) for low, high in ((x1, x2), (y1, y2)))
-    nearest = F.one_hot(row * grid + column, grid * grid).bool().unflatten(-1, (grid, grid))
-    missed = ~inside.flatten(2).any(-1)[..., None, None]
-    absent = box_xyxy.isnan().any(-1)[..., None, None]
-    return inside | (missed & nearest) | absent
-
-
-def box_keeps(box_xyxy: Tensor, side: int, size: int) -> Tensor:
-    """Cells of a mask that touch a class's box, and one more all round, so that none inside is interpolated away.
-
-    Shape: box_xyxy (B, K, 4) in pixels -> (B, K, side, side), bool; all True where there is no box.
-    """
-    step = size / side
-    cell = torch.arange(side, device=box_xyxy.device) * step  # left or upper edge
-    x1, y1, x2, y2 = box_xyxy[..., None].unbind(-2)
-    columns = (cell + 2 * step > x1) & (cell - step < x2)
-    rows = (cell + 2 * step > y1) & (cell - step < y2)
-    return (rows[..., None] & columns[..., None, :]) | box_xyxy.isnan().any(-1)[..., None, None]
-
-
-def grow_boxes(box_xyxy: Tensor, share: float, size: int) -> Tensor:
-    """Boxes grown by a share of their sides on each side, within the square. Shape (..., 4); NaN stays NaN."""
-    margin = (box_xyxy[..., 2:] - box_xyxy[..., :2]) * share
-    grown = torch.cat([box_xyxy[..., :2] - margin, box_xyxy[..., 2:] + margin], dim=-1)
-    return grown.clamp(0, size)
-
-
 def group_by_length(tokens: Tensor, valid: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Rows with equally many valid tokens, and these tokens.
 
@@ -172,3 +130,28 @@ def group_by_length(tokens: Tensor, valid: Tensor) -> list[tuple[Tensor, Tensor]
         rows = (counts == count).nonzero()[:, 0]
         groups.append((rows, tokens[rows, :count]))
     return groups
+
+
+def used_prompts(points_xy: Tensor, prompts: Prompts, boxes: Tensor | None, automatic: Tensor) -> ClassPrompts:
+    """What was used, ready to be changed and handed in again.
+
+    Each class has its own automatic points, then, as negative points, background's; then the person's.
+
+    Args:
+        points_xy: automatic points, background first.
+        prompts: the person's.
+        boxes: that confined the points.
+        automatic: whose automatic points were used.
+
+    Shape: points_xy (B, C, N, 2), boxes (B, K, 4), automatic (B, C).
+    """
+    xy = points_xy.masked_fill(~automatic[..., None, None], torch.nan)  # (B, C, N, 2)
+    background = xy[:, :1].expand(-1, xy.shape[1] - 1, -1, -1)
+    xy = torch.cat([xy[:, 1:], background], dim=2)
+    labels = torch.ones_like(xy[..., 0])
+    labels[:, :, background.shape[2] :] = 0
+    if prompts.points_xy is not None and prompts.point_labels is not None:
+        xy = torch.cat([xy, prompts.points_xy], dim=2)
+        labels = torch.cat([labels, prompts.point_labels.to(labels)], dim=2)
+    present = prompts.present if isinstance(prompts, ClassPrompts) else None
+    return ClassPrompts(xy, labels, boxes, prompts.mask, present=present, automatic=False)

@@ -12,13 +12,15 @@ WIDTH = 256  # channels of SAM's embedding
 class Attention(nn.Module):
     """Multi-head attention whose projections may be narrower than its inputs, as SAM's.
 
-    Either side may stand for all classes (C = 1); it is then projected once and shared.
+    Either side may stand for all classes (C = 1); it is then projected once and shared. What is added to queries or
+    keys is projected apart from them for the same reason.
 
     Args:
         inner: width of the projections.
         heads: heads.
 
-    Shape: queries (B, C, L, 256), keys and values (B, C, M, 256), mask (C, M) True where attended -> (B, C, L, 256).
+    Shape: queries and plus_queries (B, C, L, 256), keys, plus_keys and values (B, C, M, 256), mask (C, M) True where
+        attended -> (B, C, L, 256).
     """
 
     def __init__(self, inner: int, heads: int = 8) -> None:
@@ -29,10 +31,23 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(WIDTH, inner)
         self.out_proj = nn.Linear(inner, WIDTH)
 
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Values mixed for each query."""
+    def forward(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        *,
+        plus_queries: Tensor | None = None,
+        plus_keys: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Values mixed for each query, with queries + plus_queries and keys + plus_keys."""
         batch, classes = queries.shape[0], max(queries.shape[1], keys.shape[1])
         q, k, v = self.q_proj(queries), self.k_proj(keys), self.v_proj(values)
+        if plus_queries is not None:
+            q = q + F.linear(plus_queries, self.q_proj.weight)
+        if plus_keys is not None:
+            k = k + F.linear(plus_keys, self.k_proj.weight)
         q, k, v = (self._split(part, classes) for part in (q, k, v))  # (B*C, heads, L or M, width of a head)
         if mask is not None:
             mask = mask.repeat(batch, 1)[:, None, None]  # (B*C, 1, 1, M)
@@ -93,17 +108,17 @@ class TokenImageBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """One round; what the stack started with is added to queries and keys, where SAM adds positions."""
         if self.first:
-            tokens = self.self_attention(tokens, tokens, tokens, mask)
+            tokens = self.self_attention(tokens, tokens, tokens, mask=mask)
         else:
             query = tokens + start_tokens
-            tokens = tokens + self.self_attention(query, query, tokens, mask)
+            tokens = tokens + self.self_attention(query, query, tokens, mask=mask)
         tokens = self.norm1(tokens)
-        keys = (image + start_image).flatten(2, 3)
-        tokens = self.norm2(tokens + self.token_to_image(tokens + start_tokens, keys, image.flatten(2, 3)))
+        cells, start = image.flatten(2, 3), start_image.flatten(2, 3)
+        tokens = self.norm2(tokens + self.token_to_image(tokens + start_tokens, cells, cells, plus_keys=start))
         tokens = self.norm3(tokens + self.mlp(tokens))
         image = self.norm4(image + self.conv_mlp(image))
-        queries = (image + start_image).flatten(2, 3)
-        looked = self.image_to_token(queries, tokens + start_tokens, tokens, mask)
+        cells = image.flatten(2, 3)
+        looked = self.image_to_token(cells, tokens + start_tokens, tokens, plus_queries=start, mask=mask)
         return tokens, self.norm5(image + looked.unflatten(2, image.shape[2:4]))
 
 
@@ -131,6 +146,6 @@ class TokenImageTransformer(nn.Module):
         start_image = image = embedding.movedim(1, -1)[:, None].contiguous()  # (B, 1, h, w, 256)
         for layer in self.layers:
             tokens, image = layer(tokens, image, start_tokens, start_image, mask)
-        keys = (image + start_image).flatten(2, 3)
-        looked = self.final_attention(tokens + start_tokens, keys, image.flatten(2, 3))
+        cells = image.flatten(2, 3)
+        looked = self.final_attention(tokens + start_tokens, cells, cells, plus_keys=start_image.flatten(2, 3))
         return self.norm_final(tokens + looked), image

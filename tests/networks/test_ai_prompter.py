@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from amsam_monai.networks.ai_prompter import AIPrompter, confine
+from amsam_monai.networks.ai_prompter import AIPrompter
+from amsam_monai.networks.confine import confine
 from amsam_monai.networks.convert.aisam import aisam_state_dict
 from amsam_monai.networks.token_image_transformer import TokenImageTransformer
 from tests.reference import aisam_golden as golden

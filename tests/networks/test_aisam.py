@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from amsam_monai.networks.aisam import AISAM, SUPPRESSED_LOGIT
-from amsam_monai.networks.class_prompts import ClassPrompts, box_cells, box_keeps, group_by_length, point_signs
+from amsam_monai.networks.class_prompts import ClassPrompts, group_by_length, point_signs
+from amsam_monai.networks.confine import box_cells, box_keeps
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.sam import build_sam
 from tests.contract import SystemContract
