@@ -36,18 +36,22 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "array": (".npz", ".h5", ".hdf5"),
 }
 
+STEM_ENDINGS = (
+    ".npy.h5",
+    *sorted((ending for endings in SUFFIXES.values() for ending in endings), key=len, reverse=True),
+)
+
 
 def format_of(path: str | Path) -> str | None:
     """Family of formats by the name's ending ("nifti", "itk", "dicom", "picture", "array"), or None."""
-    name = Path(path).name.lower()
+    name = os.path.basename(path).lower()
     return next((family for family, endings in SUFFIXES.items() if name.endswith(endings)), None)
 
 
 def stem_of(path: str | Path) -> str:
     """Name of a case: the file's name without its ending (.nii.gz and .npy.h5 count as one)."""
-    name = Path(path).name
-    endings = sorted((ending for family in SUFFIXES.values() for ending in family), key=len, reverse=True)
-    for ending in (".npy.h5", *endings):
+    name = os.path.basename(path)
+    for ending in STEM_ENDINGS:
         if name.lower().endswith(ending) and len(name) > len(ending):
             return name[: -len(ending)]
     return name
@@ -149,7 +153,7 @@ def list_inputs(folder: str | Path) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder.")
-    found: list[Path] = []
+    found: list[str] = []  # strings: a folder of 100 000 files is nothing unusual
     seen: set[str] = set()
     for here, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(here)
@@ -159,8 +163,8 @@ def list_inputs(folder: str | Path) -> list[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         names = [name for name in names if not name.startswith(".")]
-        found += [Path(here, name) for name in names if format_of(name) not in (None, "dicom")]
+        found += [os.path.join(here, name) for name in names if format_of(name) not in (None, "dicom")]
         rest = [name for name in names if format_of(name) in (None, "dicom")]
         if rest and is_dicom_folder(Path(here), rest):
-            found.append(Path(here))
-    return sorted(found)
+            found.append(here)
+    return [Path(name) for name in sorted(found)]

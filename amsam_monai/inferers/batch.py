@@ -119,7 +119,9 @@ def plan(source: str | Path, target: str | Path) -> list[Job]:
         own = target.resolve()
         if own == source.resolve():
             raise ValueError(f"{target}: the output must not be the input folder; give another one.")
-        inputs = [path for path in inputs if own not in (path.resolve(), *path.resolve().parents)]  # earlier results
+        folders = {folder: folder.resolve() for path in inputs for folder in (path.parent, path) if folder.is_dir()}
+        results = {folder for folder, real in folders.items() if own in (real, *real.parents)}
+        inputs = [path for path in inputs if not {path, path.parent} & results]  # earlier results are no inputs
     stems = {path: target / relative_stem(path, source) for path in inputs}
     counts = Counter(stems.values())
     return [

@@ -149,6 +149,7 @@ def test_an_image_is_never_overwritten_by_its_label(bundle, study):
 
 def test_results_inside_the_input_folder_are_no_inputs(bundle, study):
     run(study, study / "out", "--bundle", bundle)
+    (study / "out" / "series.dcm").write_bytes(bytes(128) + b"DICM")  # makes it look like a series
     _, printed = run(study, study / "out", "--bundle", bundle)
     assert "4 segmented, 0 skipped, 2 failed" in printed
 
