@@ -23,19 +23,20 @@ class Kind(str, Enum):
     samed = "samed"
 
 
-# KIND -> (function of amsam_monai.networks.convert, what its names lack of the system's, the system that takes them)
+# KIND -> function of amsam_monai.networks.convert, what its names lack of the system's, and that system
 CONVERTERS = {
-    Kind.aisam: ("aisam_checkpoint", "", 'AISAM(build_sam("vit_h"))'),
+    Kind.aisam: ("aisam_checkpoint", "", 'AISAM(build_sam("vit_h"), num_classes=K)'),
     Kind.autosam: ("autosam_state_dict", "generator.", 'AutoSAM(build_sam("vit_h"), PromptGenerator("hardnet85"))'),
     Kind.blosam: (
         "blosam_state_dict",
         "",
-        'AMSAM(build_sam("vit_b", image_size=256, normalise=False), resize="stretch", joint=True, calibration="none")',
+        'AMSAM(build_sam("vit_b", image_size=256, normalise=False), num_classes=K, resize="stretch", joint=True, '
+        'calibration="none")',
     ),
     Kind.samed: (
         "samed_state_dict",
         "",
-        'AMSAM(build_sam("vit_b", image_size=512, normalise=False), num_classes=8, resize="stretch", joint=True, '
+        'AMSAM(build_sam("vit_b", image_size=512, normalise=False), num_classes=K, resize="stretch", joint=True, '
         'calibration="none", lora_rank=0, encoder_lora_rank=4, decoder="all")',
     ),
 }

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from amsam_monai.networks.prompts import Prompts
 
-# Coordinates nearer than this, in pixels, are one point.
-SAME_POINT = 1e-2
+# Points nearer than this, in pixels of the square, are one: half a cell, which forgives rounding to voxels.
+SAME_POINT = 8.0
 
 
 @dataclass
