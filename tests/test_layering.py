@@ -14,7 +14,7 @@ TOP = {"cli", "label_app", "annotate"}
 
 def imported_parts(path: Path) -> set[str]:
     parts = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
@@ -36,7 +36,7 @@ def test_a_file_imports_only_what_lies_below_it(path):
 def test_a_foreign_library_has_one_importer(owner, library):
     def imports(path: Path) -> bool:
         nodes = [
-            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, (ast.Import, ast.ImportFrom))
         ]
         names = [getattr(node, "module", None) or node.names[0].name for node in nodes]
         return any(name.split(".")[0] == library for name in names)

@@ -34,7 +34,7 @@ class ReportSaver:
         logits: predictions are logits, which the published protocols then score exactly.
         beside: data set whose published results are printed too.
 
-    Reads pred, label and case_id of the engine's output, which postprocessing has decollated.
+    Reads pred, label and case_id of the engine's output and batch, which postprocessing has decollated.
     """
 
     def __init__(
