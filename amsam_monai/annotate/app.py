@@ -99,6 +99,12 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
                     propagate = gr.Button("Propagate", size="sm", elem_id="propagate", min_width=60)
                     everything = gr.Button("Segment all slices", size="sm", elem_id="everything", min_width=60)
                 facts = gr.HTML(facts_table([]), elem_id="facts")
+                with gr.Row():
+                    form = gr.Dropdown(
+                        ["NIfTI"], value="NIfTI", show_label=False, container=False, min_width=90, elem_id="form"
+                    )
+                    save = gr.Button("Save", variant="primary", size="sm", elem_id="save", min_width=70)
+                saved = gr.File(None, label="Saved", visible=False, elem_id="saved")
             with gr.Column(scale=6, min_width=480):
                 main = gr.Image(
                     blank(SIDE, "Choose a case, or open a file."),
@@ -131,12 +137,6 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
                     level = gr.Slider(0, 1, value=0.5, step=0.01, label="Level", elem_id="level", buttons=[])
                     width = gr.Slider(0.02, 2, value=1.0, step=0.01, label="Window", elem_id="window", buttons=[])
                     opacity = gr.Slider(0, 1, value=0.4, step=0.05, label="Mask opacity", elem_id="opacity", buttons=[])
-                with gr.Row():
-                    form = gr.Dropdown(
-                        ["NIfTI"], value="NIfTI", show_label=False, container=False, min_width=90, elem_id="form"
-                    )
-                    save = gr.Button("Save", variant="primary", size="sm", elem_id="save", min_width=70)
-                saved = gr.File(None, label="Saved", visible=False, elem_id="saved")
         gr.HTML(KEYS)
         relay = gr.Textbox(elem_id="relay", elem_classes="relay", show_label=False)
         sent = gr.Button("sent", elem_id="sent", elem_classes="relay")

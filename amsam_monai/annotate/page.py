@@ -18,9 +18,9 @@ STYLE = """
 #drag-box {position: fixed; border: 2px dashed #56b4e9; pointer-events: none; z-index: 9;}
 #status {min-height: 2.2em; padding: 4px 10px; border-left: 3px solid #56b4e9;
   background: var(--background-fill-secondary);}
-#facts table {width: 100%; border-collapse: collapse; font-size: .85rem; border: 0;}
-#facts th, #facts td {text-align: left; padding: 3px 5px; white-space: nowrap; border: 0;
-  border-bottom: 1px solid var(--border-color-primary);}
+#facts table {width: 100%; border-collapse: collapse; font-size: .85rem; border: 0 !important;}
+#facts th, #facts td {text-align: left; padding: 3px 5px; white-space: nowrap; border: 0 !important;
+  border-bottom: 1px solid var(--border-color-primary) !important;}
 .swatch {display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin-right: .45em;}
 .bar {display: inline-block; width: 2.2em; height: .55em; border-radius: 3px; background: #8884; margin-right: .4em;}
 .bar i {display: block; height: 100%; border-radius: 3px; background: #009e73;} .bar i.low {background: #d55e00;}

@@ -65,8 +65,10 @@ class SliceAnswers:
         """The network's answer for a slice with a person's edits."""
         answer, base = self._base(number, edits)
         pointed = {index: edit.points for index, edit in edits.items() if edit.points is not None}
-        if pointed or answer is None:
+        if pointed:
             answer = self._segment(number, with_points(self.image, base.prompts, pointed, self.net.num_classes))
+        elif answer is None:  # asked before: ask the same again, so that the answer is the same
+            answer = self._segment(number, self._boxes(number, edits))
         automatic = self._automatic[number]
         left_out = [index for index in range(1, self.net.num_classes + 1) if index not in edits]
         left_out = [index for index in left_out if bool(automatic.absent[index - 1])]
@@ -86,9 +88,15 @@ class SliceAnswers:
             return answer, automatic
         if number in self._boxed and self._boxed[number].boxes == boxes:
             return None, self._boxed[number]
-        answer = self._segment(number, with_boxes(self.image, automatic.prompts, edits, self.net.num_classes))
+        answer = self._segment(number, self._boxes(number, edits))
         self._boxed[number] = _Base(boxes, answer.prompts.to("cpu"), automatic.absent)
         return answer, self._boxed[number]
+
+    def _boxes(self, number: int, edits: Mapping[int, ClassEdits]) -> Prompts | None:
+        """What the network is asked without points: nothing, or a person's boxes."""
+        if not boxes_of(edits):
+            return None
+        return with_boxes(self.image, self._automatic[number].prompts, edits, self.net.num_classes)
 
     def _segment(self, number: int, prompts: Prompts | None) -> Segmentation:
         pixels, embedding = self._pixels(number), self.embedding(number)

@@ -291,6 +291,7 @@ def test_automatic_points_come_back_and_can_be_edited(nano_sam, phantom):
     session.net.gate = False
     session.open(phantom)
     session.segment(2)
+    automatic = session.answers.answer(2, {}).logits
     points = session.points("liver", 2)
     assert points
     assert all(point.automatic for point in points)
@@ -303,6 +304,7 @@ def test_automatic_points_come_back_and_can_be_edited(nano_sam, phantom):
     session.undo()
     session.undo()
     assert session.points("liver", 2) == points
+    torch.testing.assert_close(session.answers.answer(2, {}).logits, automatic, atol=0, rtol=0)
 
 
 def test_handing_the_automatic_points_back_changes_nothing(nano_sam, phantom):
