@@ -1,0 +1,107 @@
+"""Training on cached embeddings of fixed augmented views: what AutoSAM's benchmark runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.data import DataLoader
+from monai.engines import SupervisedTrainer
+from monai.inferers import SimpleInferer
+from torch import nn
+from torch.utils.data import RandomSampler
+
+from amsam_monai.data.embedding_cache import EmbeddingCache
+from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset, FixedViews
+from amsam_monai.engines.prepare_batch import LowResLoss, PrepareSystemBatch
+from amsam_monai.handlers import PolynomialDecay
+from amsam_monai.losses import BCEDiceLoss, CEDiceLoss
+from amsam_monai.networks.system import System
+from amsam_monai.transforms.augmentation import Augmentation, autosam_augmentation
+from amsam_monai.transforms.sam_input import SquareImaged
+
+
+@dataclass(frozen=True)
+class FixedViewsSettings:
+    """How a system with a frozen encoder learns from augmented images.
+
+    Args:
+        epochs: passes over the images, each through one of its views.
+        batch_size: images in a batch.
+        learning_rate: of Adam; 3e-4 in AutoSAM's paper.
+        weight_decay: of Adam; 1e-5 in the paper.
+        decay: power of the learning rate's polynomial decay; 0 keeps it, as in the paper.
+        views: the image as it is and its augmented copies, whose embeddings are kept; 1 trains without augmentation.
+        augmentation: a name of AUGMENTATIONS, or settings.
+        seed: of views and order.
+    """
+
+    epochs: int = 40
+    batch_size: int = 5
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-5
+    decay: float = 0.9
+    views: int = 9
+    augmentation: str | Augmentation = "polyp"
+    seed: int = 0
+
+
+def fixed_views_trainer(
+    network: System,
+    samples: Sequence[dict[str, Any]],
+    cache: EmbeddingCache,
+    settings: FixedViewsSettings,
+    *,
+    loss: nn.Module | None = None,
+    handlers: Sequence[Any] = (),
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> SupervisedTrainer:
+    """A trainer of what trains in `network`, ready to run; embeddings that are missing are computed here.
+
+    Args:
+        network: on its device; its encoder is frozen.
+        samples: "image" (3, H, W) in [0, 1] and "label" (1, H, W).
+        cache: of the network's embeddings.
+        settings: see `FixedViewsSettings`.
+        loss: of logits and label of one size; None is BCE + Dice for one class, CE + Dice for several (AutoSAM).
+        handlers: further handlers of the trainer.
+        device: where it runs.
+        progress: show a bar while embeddings are computed.
+    """
+    torch.manual_seed(settings.seed)
+    if loss is None:
+        loss = BCEDiceLoss() if network.num_classes == 1 else CEDiceLoss(0.5)
+    square = SquareImaged(size=network.image_size, mode=network.resize)
+    dataset = CachedEmbeddingDataset(
+        [square(dict(sample)) for sample in samples],
+        cache=cache,
+        encode=network.encode,
+        augment=FixedViews(autosam_augmentation(settings.augmentation, framed=True), seed=settings.seed),
+        views=settings.views,
+        keep=0,
+        device=device,
+        progress=progress,
+    )
+    dataset.set_random_state(seed=settings.seed)
+    order = RandomSampler(dataset, generator=torch.Generator().manual_seed(settings.seed))
+    optimizer = torch.optim.Adam(
+        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+    )
+    return SupervisedTrainer(
+        device=torch.device(device),
+        max_epochs=settings.epochs,
+        train_data_loader=DataLoader(
+            dataset, batch_size=settings.batch_size, sampler=order, num_workers=0, drop_last=len(dataset) > 1
+        ),
+        network=network,
+        optimizer=optimizer,
+        loss_function=LowResLoss(loss, image_size=network.image_size, resize=network.resize),
+        inferer=SimpleInferer(),
+        prepare_batch=PrepareSystemBatch(low_res=True),
+        train_handlers=[PolynomialDecay(optimizer, power=settings.decay), *handlers],
+    )
