@@ -116,6 +116,11 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
                 )
                 place = gr.Slider(0, 1, value=0, step=1, label="Slice", elem_id="slice", visible=False, buttons=[])
                 status = gr.HTML("No image is open.", elem_id="status")
+                with gr.Row():
+                    level = gr.Slider(0, 1, value=0.5, step=0.01, label="Level", elem_id="level", buttons=[])
+                    width = gr.Slider(0.02, 2, value=1.0, step=0.01, label="Window", elem_id="window", buttons=[])
+                    opacity = gr.Slider(0, 1, value=0.4, step=0.05, label="Mask opacity", elem_id="opacity", buttons=[])
+                gr.HTML(KEYS)
             with gr.Column(scale=3, min_width=230):
                 plane = gr.Radio(
                     ["axial", "coronal", "sagittal"], value="axial", label="Plane", elem_id="plane", visible=False
@@ -133,11 +138,6 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
                     )
                     for at in range(2)
                 ]
-                with gr.Accordion("Display", open=True):
-                    level = gr.Slider(0, 1, value=0.5, step=0.01, label="Level", elem_id="level", buttons=[])
-                    width = gr.Slider(0.02, 2, value=1.0, step=0.01, label="Window", elem_id="window", buttons=[])
-                    opacity = gr.Slider(0, 1, value=0.4, step=0.05, label="Mask opacity", elem_id="opacity", buttons=[])
-        gr.HTML(KEYS)
         relay = gr.Textbox(elem_id="relay", elem_classes="relay", show_label=False)
         sent = gr.Button("sent", elem_id="sent", elem_classes="relay")
 

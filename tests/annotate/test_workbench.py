@@ -124,7 +124,7 @@ def test_pictures_show_masks_points_and_boxes(bench):
     picture = bench.picture()
     assert picture.shape == (480, 480, 3)
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 5
-    bench.window = (0.9, 0.1)
+    bench.window = (0.5, 4.0)
     assert (bench.picture() != picture).any()
     assert bench.facts()[1]["size"] == "0.0 ml"
 
