@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from monai.data import DataLoader
@@ -72,11 +72,33 @@ def fixed_views_trainer(
         progress: show a bar while embeddings are computed.
     """
     torch.manual_seed(settings.seed)
-    if loss is None:
-        loss = BCEDiceLoss() if network.num_classes == 1 else CEDiceLoss(0.5)
+    optimizer = adam(network, settings)
+    return SupervisedTrainer(
+        device=torch.device(device),
+        max_epochs=settings.epochs,
+        train_data_loader=fixed_views_loader(network, samples, cache, settings, device=device, progress=progress),
+        network=network,
+        optimizer=optimizer,
+        loss_function=low_res_loss(network, loss),
+        inferer=SimpleInferer(),
+        prepare_batch=PrepareSystemBatch(low_res=True),
+        train_handlers=[PolynomialDecay(optimizer, power=settings.decay), *handlers],
+    )
+
+
+def fixed_views_loader(
+    network: System,
+    samples: Sequence[dict[str, Any]],
+    cache: EmbeddingCache,
+    settings: FixedViewsSettings,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> DataLoader:
+    """Batches of random views with their embeddings, each image once an epoch; arguments as `fixed_views_trainer`."""
     square = SquareImaged(size=network.image_size, mode=network.resize)
     dataset = CachedEmbeddingDataset(
-        [square(dict(sample)) for sample in samples],
+        [square(cast(dict[Hashable, Any], sample)) for sample in samples],
         cache=cache,
         encode=network.encode,
         augment=FixedViews(autosam_augmentation(settings.augmentation, framed=True), seed=settings.seed),
@@ -87,21 +109,18 @@ def fixed_views_trainer(
     )
     dataset.set_random_state(seed=settings.seed)
     order = RandomSampler(dataset, generator=torch.Generator().manual_seed(settings.seed))
-    optimizer = torch.optim.Adam(
-        [parameter for parameter in network.parameters() if parameter.requires_grad],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-    )
-    return SupervisedTrainer(
-        device=torch.device(device),
-        max_epochs=settings.epochs,
-        train_data_loader=DataLoader(
-            dataset, batch_size=settings.batch_size, sampler=order, num_workers=0, drop_last=len(dataset) > 1
-        ),
-        network=network,
-        optimizer=optimizer,
-        loss_function=LowResLoss(loss, image_size=network.image_size, resize=network.resize),
-        inferer=SimpleInferer(),
-        prepare_batch=PrepareSystemBatch(low_res=True),
-        train_handlers=[PolynomialDecay(optimizer, power=settings.decay), *handlers],
-    )
+    whole = len(dataset) >= settings.batch_size  # a last batch of one would upset batch normalisation
+    return DataLoader(dataset, batch_size=settings.batch_size, sampler=order, num_workers=0, drop_last=whole)
+
+
+def adam(network: System, settings: FixedViewsSettings) -> torch.optim.Adam:
+    """Adam on what trains in `network`."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def low_res_loss(network: System, loss: nn.Module | None = None) -> LowResLoss:
+    """`loss`, or AutoSAM's for the network's number of classes, at the decoder's resolution."""
+    if loss is None:
+        loss = BCEDiceLoss() if network.num_classes == 1 else CEDiceLoss(0.5)
+    return LowResLoss(loss, image_size=network.image_size, resize=network.resize)

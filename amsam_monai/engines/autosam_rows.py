@@ -1,0 +1,182 @@
+"""The rows of AutoSAM's tables beside AutoSAM itself: baselines, timing, pictures, and one g for several data sets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.networks.nets import BasicUNet
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from amsam_monai import keys
+from amsam_monai.data.embedding_cache import EmbeddingCache
+from amsam_monai.engines.fixed_views_training import FixedViewsSettings, adam, fixed_views_loader, low_res_loss
+from amsam_monai.framing import SquareFrame
+from amsam_monai.handlers.overlays import draw_overlay
+from amsam_monai.networks.autosam import AutoSAM
+from amsam_monai.networks.prompts import Prompts
+
+TRUE_MASK_LOGIT = 10.0  # about what SAM's own confident masks have
+
+
+class UNetBaseline(nn.Module):
+    """MONAI's U-Net, called as a system is; it has no SAM and reads neither embedding nor prompts.
+
+    Shape: (B, 3, H, W) in [0, 1] -> (B, 2, H, W).
+    """
+
+    image_size, resize, num_classes = 256, "pad", 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unet = BasicUNet(spatial_dims=2, in_channels=3, out_channels=2, features=(32, 32, 64, 128, 256, 32))
+
+    def no_cache(self) -> EmbeddingCache:
+        """A cache that keeps nothing, for trainers that ask for one."""
+        return EmbeddingCache(fingerprint={}, enabled=False)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Nothing to speak of. Shape (B, 3, H, W) -> (B, 1)."""
+        return image.new_zeros(len(image), 1)
+
+    def forward(self, image: Tensor, *, low_res: bool = False, **_: Any) -> Tensor:
+        """Logits, see `System.forward`."""
+        frame = SquareFrame(image.shape[-2], image.shape[-1], self.image_size, self.resize)
+        logits = self.unet(frame.image(image, (0.5,)) * 2 - 1)
+        return frame.crop(logits) if low_res else frame.restore(logits)
+
+
+def point_prompt(label: Tensor) -> Prompts:
+    """The point deepest inside the true mask, in pixels of the image. Shape (1, H, W) -> (1, 1, 1, 2)."""
+    mask = np.asarray(label)[0] == 1
+    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return Prompts(points_xy=torch.tensor([[[[float(column), float(row)]]]]), point_labels=torch.ones(1, 1, 1))
+
+
+def mask_prompt(label: Tensor, net: AutoSAM) -> Prompts:
+    """The true mask as SAM's mask prompt: logits at four times the grid. Shape (1, H, W) -> (1, 1, 4g, 4g)."""
+    mask = (torch.as_tensor(np.asarray(label))[None] == 1).float()
+    side = 4 * net.sam.grid
+    frame = SquareFrame(mask.shape[-2], mask.shape[-1], net.image_size, net.resize)
+    small = F.interpolate(frame.image(mask), (side, side), mode="bilinear", antialias=True)
+    return Prompts(mask=(small * 2 - 1) * TRUE_MASK_LOGIT)
+
+
+def plain_sam(net: AutoSAM, image: Tensor, embedding: Tensor, prompts: Prompts) -> Tensor:
+    """SAM's first mask under a person's prompts alone, without g.
+
+    Shape: image (1, 3, H, W) -> logits (1, 2, h, w), of the image's part of the square.
+    """
+    frame = net.frame(image)
+    logits, _ = net.decode(embedding, net.sam.no_mask_dense(1), prompts.map(frame.points, frame.boxes))
+    return frame.crop(torch.cat([torch.zeros_like(logits), logits], dim=1))
+
+
+@torch.no_grad()
+def time_parts(net: AutoSAM, images: Sequence[Tensor]) -> dict[str, Any]:
+    """Median seconds per image and GMACs of encoder, g, decoder and h, and seconds of both forms as a whole.
+
+    Shape: images (3, H, W) in [0, 1].
+
+    Raises:
+        ValueError: the network has no h.
+    """
+    surrogate = net.surrogate
+    if surrogate is None:
+        raise ValueError("net must have a surrogate decoder to be timed, got none; pass surrogate=SurrogateDecoder().")
+    device = next(net.parameters()).device
+    pixels = [net.frame(image[None]).image(image[None].to(device), net.sam.fill) for image in images]
+    embedding = net.sam.encode(pixels[0])
+    dense = net.dense_prompt(pixels[0], embedding)
+    parts: dict[str, Callable[[Tensor], Any]] = {
+        "encoder": net.sam.encode,
+        "g": lambda square: net.dense_prompt(square, embedding),
+        "decoder": lambda _: net.decode(embedding, dense, Prompts()),
+        "h": lambda _: surrogate(dense),
+    }
+    seconds = {name: _median_seconds(part, pixels, device) for name, part in parts.items()}
+    for name, light in (("light", True), ("autosam", False)):
+        net.use_light(light)
+        seconds[name] = _median_seconds(lambda image: net(image[None].to(device)), images, device)
+    gmacs = {}
+    for name, part in parts.items():
+        with FlopCounterMode(display=False) as counter:
+            part(pixels[0])
+        gmacs[name] = counter.get_total_flops() / 2e9
+    return {"seconds_per_image": seconds, "gmacs": gmacs, "threads": torch.get_num_threads(), "device": str(device)}
+
+
+def _median_seconds(part: Callable[[Tensor], Any], inputs: Sequence[Tensor], device: torch.device) -> float:
+    part(inputs[0])
+    spent = []
+    for one in inputs:
+        start = time.perf_counter()
+        part(one)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        spent.append(time.perf_counter() - start)
+    return float(np.median(spent))
+
+
+def train_shared(
+    net: AutoSAM, parts: Sequence[tuple[Sequence[dict[str, Any]], FixedViewsSettings]], cache: EmbeddingCache
+) -> None:
+    """Train one g on several data sets, a token each: batches of one set, the sets in turn until all are through.
+
+    Args:
+        net: its generator has a domain for each part.
+        parts: samples and settings of each data set; epochs and optimiser are the first one's.
+        cache: of the network's embeddings.
+    """
+    settings, device = parts[0][1], next(net.parameters()).device
+    torch.manual_seed(settings.seed)
+    loaders = [fixed_views_loader(net, samples, cache, own, device=device) for samples, own in parts]
+    optimizer, loss = adam(net, settings), low_res_loss(net)
+    steps = settings.epochs * sum(len(loader) for loader in loaders)
+    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=settings.decay)
+    net.train()
+    for _ in range(settings.epochs):
+        for domain, batch in _in_turn(loaders):
+            net.domain = domain
+            embedding = batch[keys.EMBEDDING].to(device).float()
+            logits = net(batch[keys.IMAGE].to(device), embedding=embedding, low_res=True)
+            optimizer.zero_grad()
+            loss(logits, batch[keys.LABEL].to(device)).backward()
+            optimizer.step()
+            schedule.step()
+
+
+def _in_turn(loaders: Sequence[Any]) -> Any:
+    """(number of the loader, batch), spread evenly over the epoch of each."""
+    order = sorted((step / len(loader), domain) for domain, loader in enumerate(loaders) for step in range(len(loader)))
+    streams = [iter(loader) for loader in loaders]
+    return ((domain, next(streams[domain])) for _, domain in order)
+
+
+@torch.no_grad()
+def picture_sheet(net: AutoSAM, samples: Sequence[dict[str, Any]], *, side: int = 200) -> Image.Image:
+    """A column per image: the image, h(g(I)), AutoSAM, the truth (as Fig. 4 of the paper).
+
+    Args:
+        net: with h.
+        samples: "image" (3, H, W) in [0, 1] and "label" (1, H, W).
+        side: of each picture, in pixels.
+    """
+    device = next(net.parameters()).device
+    sheet = Image.new("RGB", (side * len(samples), side * 4))
+    for column, sample in enumerate(samples):
+        image = torch.as_tensor(np.asarray(sample[keys.IMAGE]))
+        light = net.use_light()(image[None].to(device))[0].cpu()
+        full = net.use_light(False)(image[None].to(device))[0].cpu()
+        truth = torch.as_tensor(np.asarray(sample[keys.LABEL]))
+        for row, pred in enumerate((None, light, full, truth)):
+            sheet.paste(draw_overlay(image, pred=pred, side=side), (column * side, row * side))
+    return sheet

@@ -1,0 +1,318 @@
+"""AutoSAM's Tables 1 and 2 on the data at hand: every row, backbone and seed, resumable.
+
+    AMSAM_DATA=DIR python scripts/bench_autosam.py --dataset glas --backbones sam efficientnet_lite0 --out runs/glas
+
+Trains on the training ids of data/splits, scores the last epoch (no selection) on the validation ids: Dice and IoU at
+native size (strict), and the published evaluation's (`autosam`) beside. Each run is one JSON file in --out/runs; what
+is there is not run again, and trained networks are kept in --out/adapters. Further modes:
+
+    --shots 8           few-shot: three draws instead of seeds, scored on the images that no draw touches
+    --universal         one g with a token per data set, trained on all of --dataset (give several)
+    --rows time         seconds and GMACs of encoder, g, decoder and h
+    --rows pictures     image, h(g(I)), AutoSAM and truth side by side, as in the paper's Fig. 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+
+from amsam_monai.data.atomic import whole_file
+from amsam_monai.data.datasets import LoadCased, image_folder_datalist, isic_datalist
+from amsam_monai.data.few_shot import few_shot_sections
+from amsam_monai.data.splits import split_sections
+from amsam_monai.engines.autosam_rows import (
+    UNetBaseline,
+    mask_prompt,
+    picture_sheet,
+    plain_sam,
+    point_prompt,
+    time_parts,
+    train_shared,
+)
+from amsam_monai.engines.embeddings import embedding_cache
+from amsam_monai.engines.fixed_views_training import FixedViewsSettings, fixed_views_trainer
+from amsam_monai.evaluation.case_scores import score_case
+from amsam_monai.evaluation.protocols import get_protocol
+from amsam_monai.networks.autosam import AutoSAM
+from amsam_monai.networks.prompt_generator import BACKBONES, PromptGenerator
+from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.surrogate_decoder import SurrogateDecoder
+from amsam_monai.transforms.intensity import Intensityd
+from amsam_monai.transforms.sam_input import ToThreeChannelsd
+
+AUGMENTATION = {"glas": "glas", "kvasir": "polyp", "isic": "polyp"}
+SIDE = {"glas": 256, "kvasir": 352, "isic": 512}  # of the published evaluation's grid
+TRAINED = ("AutoSAM", "h(g(I))", "SAM, AutoSAM's mask")
+FIXED = ("SAM, true point", "SAM, true mask")
+ROWS = (*TRAINED, *FIXED, "U-Net")
+IMAGENET = {"hardnet85": "hardnet85", "efficientnet_lite0": "efficientnet_lite0", "sam": None}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of data sets, default $AMSAM_DATA")
+    parser.add_argument("--dataset", required=True, nargs="+", choices=list(AUGMENTATION))
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=[*ROWS, "time", "pictures"], metavar="ROW")
+    parser.add_argument("--backbones", nargs="+", default=["sam"], choices=BACKBONES)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--shots", type=int, default=0, help="train on so many images of each draw")
+    parser.add_argument("--universal", action="store_true")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--light-epochs", type=int, default=15)
+    parser.add_argument("--views", type=int, default=9)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--lora-rank", type=int, default=0)
+    parser.add_argument("--random-backbone", action="store_true", help="leave ImageNet weights out")
+    parser.add_argument("--image-size", type=int, default=512)
+    parser.add_argument("--sam", nargs=2, default=["vit_t", "mobile_sam"], metavar=("BACKBONE", "WEIGHTS"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    benches = [Bench(name, arguments) for name in arguments.dataset]
+    if arguments.universal:
+        for seed in range(arguments.seeds):
+            run_universal(benches, seed)
+    else:
+        for bench in benches:
+            bench.run_all()
+    summarise(arguments.out)
+
+
+class Bench:
+    """The data of one set, and its runs."""
+
+    def __init__(self, dataset: str, arguments: argparse.Namespace) -> None:
+        self.dataset, self.arguments, self.device = dataset, arguments, torch.device(arguments.device)
+        root = Path(arguments.data or os.environ["AMSAM_DATA"]) / dataset
+        self.datalist = isic_datalist(root) if dataset == "isic" else image_folder_datalist(root, preset=dataset)
+        self.load = Compose([LoadCased(), Intensityd(mode="unit8"), ToThreeChannelsd()])
+        self._loaded: dict[str, dict[str, Any]] = {}
+
+    def run_all(self) -> None:
+        rows = self.arguments.rows
+        for seed in range(self.arguments.seeds):
+            for backbone in self.arguments.backbones:
+                for row in (row for row in TRAINED if row in rows):
+                    self.once(row, backbone, seed, lambda row=row, b=backbone, s=seed: self.trained_row(row, b, s))
+            if "U-Net" in rows:
+                self.once("U-Net", "", seed, lambda s=seed: self.unet(s))
+        for row in (row for row in FIXED if row in rows):
+            self.once(row, "", 0, lambda row=row: self.fixed_row(row))
+        for backbone in self.arguments.backbones:
+            if "time" in rows:
+                self.once("time", backbone, 0, lambda b=backbone: self.time(b))
+            if "pictures" in rows:
+                self.pictures(backbone)
+
+    def once(self, row: str, backbone: str, seed: int, compute: Callable[[], dict[str, Any]]) -> None:
+        """Run `compute` unless its result is there."""
+        shots = f"{self.arguments.shots}shots" if self.arguments.shots else ""
+        parts = [self.dataset, row.replace(" ", "_").replace("'", ""), backbone, shots, str(seed)]
+        path = self.arguments.out / "runs" / ("-".join(part for part in parts if part) + ".json")
+        if path.is_file():
+            return
+        keys = {"dataset": self.dataset, "row": row, "backbone": backbone, "shots": self.arguments.shots, "seed": seed}
+        result = {**keys, **compute()}
+        with whole_file(path) as part:
+            part.write_text(json.dumps(result, indent=1))
+        shown = f"Dice {result['dice']:.4f} IoU {result['iou']:.4f}" if "dice" in result else result
+        print(f"{self.dataset} {row} {backbone} {shots} {seed}: {shown}", flush=True)
+
+    def samples(self, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Training images, and those that score."""
+        by_id = {str(case["case_id"]): case for case in self.datalist}
+        if self.arguments.shots or self.dataset == "isic":
+            shots = self.arguments.shots or 16  # of ISIC's few images the largest draw is the training part
+            sections = few_shot_sections(self.datalist, shots=shots, draw=seed, dataset=self.dataset, validation=0)
+            ids = [[str(case["case_id"]) for case in sections[name]] for name in ("train", "test")]
+        else:
+            split = split_sections(self.dataset, "validation")
+            ids = [split["training"], split["validation"]]
+        for name in (*ids[0], *ids[1]):
+            if name not in self._loaded:
+                self._loaded[name] = self.load(by_id[name])
+        train, test = ([self._loaded[name] for name in part] for part in ids)
+        return train, test
+
+    def settings(self, seed: int) -> FixedViewsSettings:
+        chosen = self.arguments
+        return FixedViewsSettings(
+            epochs=chosen.epochs,
+            learning_rate=chosen.learning_rate,
+            views=chosen.views,
+            augmentation=AUGMENTATION[self.dataset],
+            seed=seed,
+        )
+
+    def network(self, backbone: str, seed: int, **settings: Any) -> AutoSAM:
+        return build_network(self.arguments, backbone, seed, **settings).to(self.device)
+
+    def trained(self, backbone: str, seed: int) -> tuple[AutoSAM, dict[str, Any]]:
+        """AutoSAM and its h, trained or from an earlier run."""
+        net = self.network(backbone, seed)
+        path = self.arguments.out / "adapters" / f"{self.dataset}-{backbone}-{self.arguments.shots}-{seed}.pt"
+        if path.is_file():
+            kept = torch.load(path, map_location="cpu", weights_only=True)
+            net.load_adapter_state_dict(kept["model"])
+            return net, kept["facts"]
+        train, _ = self.samples(seed)
+        settings, cache = self.settings(seed), embedding_cache(net)
+        seconds = {"train": train_seconds(net, train, cache, settings, self.device)}
+        light = replace(settings, epochs=self.arguments.light_epochs, learning_rate=1e-3)
+        seconds["train_h"] = train_seconds(net.use_light(), train, cache, light, self.device)
+        net.use_light(False)
+        facts = {"seconds": seconds, "settings": asdict(settings), "images": len(train)}
+        with whole_file(path) as part:
+            torch.save({"model": net.adapter_state_dict(), "facts": facts}, part)
+        return net, facts
+
+    def trained_row(self, row: str, backbone: str, seed: int) -> dict[str, Any]:
+        net, facts = self.trained(backbone, seed)
+        net.use_light(row == "h(g(I))").eval()
+        prompt = None
+        if row == "SAM, AutoSAM's mask":
+
+            def prompt(sample: dict[str, Any], embedding: torch.Tensor) -> Prompts:
+                image = sample["image"].as_tensor()[None].to(self.device)
+                frame = net.frame(image)
+                pixels = frame.image(image, net.sam.fill)
+                return Prompts(mask=net.predict(pixels, embedding, Prompts(), frame).logits[:, 1:])
+
+        return {**self.score(net, seed, prompt), **facts}
+
+    def fixed_row(self, row: str) -> dict[str, Any]:
+        net = self.network("sam", 0).eval()
+        if row == "SAM, true point":
+            return self.score(net, 0, lambda sample, _: point_prompt(sample["label"]), plain=True)
+        return self.score(net, 0, lambda sample, _: mask_prompt(sample["label"], net))
+
+    def unet(self, seed: int) -> dict[str, Any]:
+        train, _ = self.samples(seed)
+        torch.manual_seed(seed)
+        net = UNetBaseline().to(self.device)
+        cache = net.no_cache()
+        seconds = train_seconds(net, train, cache, self.settings(seed), self.device)
+        return {**self.score(net, seed), "seconds": {"train": seconds}, "images": len(train)}
+
+    @torch.no_grad()
+    def score(self, net: Any, seed: int, prompt: Any = None, *, plain: bool = False) -> dict[str, Any]:
+        """Dice and IoU of the images that score; `plain` takes SAM's own "no mask" prompt for g's."""
+        net.eval()
+        _, test = self.samples(seed)
+        cache = embedding_cache(net) if isinstance(net, AutoSAM) else net.no_cache()
+        strict, theirs = get_protocol("strict"), get_protocol("autosam", side=SIDE[self.dataset])
+        found: dict[str, list[float]] = {name: [] for name in ("dice", "iou", "dice_autosam", "iou_autosam")}
+        for sample in test:
+            image = sample["image"].as_tensor()[None].to(self.device)
+            embedding = cache.get_or_compute(sample["image"], net.encode, device=self.device)[None].to(image)
+            prompts = None if prompt is None else prompt(sample, embedding).to(self.device)
+            if plain:
+                logits = plain_sam(net, image, embedding, prompts)
+            else:
+                logits = net(image, embedding=embedding, prompts=prompts, low_res=True)
+            label = (sample["label"].as_tensor()[0] == 1).long()  # (H, W)
+            native = restored(net, logits, image)
+            for suffix, protocol, maps in (
+                ("", strict, strict.from_logits(native, label[None])),
+                ("_autosam", theirs, theirs.from_logits(logits, label[None])),
+            ):
+                for score in score_case(
+                    *maps, {1: "foreground"}, protocol=protocol, on_grid=True, metrics=("dice", "iou"), workers=1
+                ):
+                    for name in ("dice", "iou"):
+                        found[name + suffix].append(score.values[name])
+        per_image = dict(zip((str(sample["case_id"]) for sample in test), found["dice"], strict=True))
+        return {**{name: float(np.nanmean(values)) for name, values in found.items()}, "per_image": per_image}
+
+    def time(self, backbone: str) -> dict[str, Any]:
+        _, test = self.samples(0)
+        return time_parts(self.network(backbone, 0).eval(), [sample["image"].as_tensor() for sample in test[:10]])
+
+    def pictures(self, backbone: str) -> None:
+        net, _ = self.trained(backbone, 0)
+        path = self.arguments.out / f"pictures-{self.dataset}-{backbone}.png"
+        with whole_file(path) as part:
+            picture_sheet(net.eval(), self.samples(0)[1][:6]).save(part, format="PNG")
+
+
+def build_network(arguments: argparse.Namespace, backbone: str, seed: int, domains: int = 0) -> AutoSAM:
+    torch.manual_seed(seed)
+    name, weights = arguments.sam
+    sam = build_sam(name, image_size=arguments.image_size, weights=weights)
+    start = None if arguments.random_backbone else IMAGENET[backbone]
+    generator = PromptGenerator(backbone, grid=sam.grid, weights=start, domains=domains)
+    return AutoSAM(sam, generator, surrogate=SurrogateDecoder(), lora_rank=arguments.lora_rank)
+
+
+def train_seconds(net: Any, samples: list, cache: Any, settings: FixedViewsSettings, device: torch.device) -> float:
+    """Train, and say how long it took once embeddings were there."""
+    trainer = fixed_views_trainer(net, samples, cache, settings, device=device, progress=True)
+    start = time.perf_counter()
+    trainer.run()
+    return time.perf_counter() - start
+
+
+def restored(net: Any, logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """Low-resolution logits of the image's part of the square, at the image's size."""
+    return torch.nn.functional.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def run_universal(benches: list[Bench], seed: int) -> None:
+    """One g for all data sets, with a token for each."""
+    arguments = benches[0].arguments
+    net = build_network(arguments, arguments.backbones[0], seed, domains=len(benches)).to(arguments.device)
+    done = False
+    for domain, bench in enumerate(benches):
+
+        def compute(domain: int = domain, bench: Bench = bench) -> dict[str, Any]:
+            nonlocal done
+            if not done:
+                train_shared(net, [(one.samples(seed)[0], one.settings(seed)) for one in benches], embedding_cache(net))
+                done = True
+            net.domain = domain
+            return bench.score(net, seed)
+
+        bench.once("AutoSAM, one g for all", arguments.backbones[0], seed, compute)
+
+
+def summarise(out: Path) -> None:
+    runs = [json.loads(path.read_text()) for path in sorted((out / "runs").glob("*.json"))]
+    lines = [
+        "| data | row | backbone | images | Dice | IoU | Dice (autosam) | IoU (autosam) | training s | runs |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        *groups(runs),
+    ]
+    text = "\n".join(lines) + "\n"
+    (out / "table.md").write_text(text)
+    (out / "results.json").write_text(json.dumps(runs, indent=1))
+    print(text)
+
+
+def groups(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """One line per data set, row, backbone and number of shots: mean and sd over seeds, in per cent."""
+    scored = [run for run in runs if "dice" in run]
+    for key in dict.fromkeys((run["dataset"], run["row"], run["backbone"], run["shots"]) for run in scored):
+        group = [run for run in scored if (run["dataset"], run["row"], run["backbone"], run["shots"]) == key]
+        cells = []
+        for name in ("dice", "iou", "dice_autosam", "iou_autosam"):
+            values = [100 * run[name] for run in group]
+            cells.append(f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""))
+        seconds = [sum(run["seconds"].values()) for run in group if "seconds" in run]
+        spent = f"{np.median(seconds):.0f}" if seconds else ""
+        yield "| " + " | ".join([*key[:3], str(group[0].get("images", "")), *cells, spent, str(len(group))]) + " |"
+
+
+if __name__ == "__main__":
+    main()
