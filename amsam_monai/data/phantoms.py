@@ -9,7 +9,9 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from amsam_monai.data.atomic import whole_file
 from amsam_monai.data.phantoms_abdomen import abdomen
@@ -18,6 +20,23 @@ from amsam_monai.data.phantoms_skin import skin_lesion
 from amsam_monai.data.splits import split_sections
 
 FIRST_ISIC_ID = 9_000_001  # a range that the archive's challenge sets do not use
+
+
+def lesion_phantoms(count: int, *, seed: int = 77, side: int = 224) -> list[tuple[Tensor, Tensor]]:
+    """Dermoscopy phantoms in memory: images in [0, 1] and their masks, to mix into the training of a detector.
+
+    Args:
+        count: how many.
+        seed: another seed gives other phantoms.
+        side: longer side in pixels.
+
+    Shape: (3, H, W) float32 and (1, H, W) 0 or 1, each.
+    """
+    pictures = [skin_lesion(np.random.default_rng([seed, case]), side) for case in range(count)]
+    return [
+        (torch.from_numpy(image).permute(2, 0, 1) / 255, torch.from_numpy(mask > 0).long()[None])
+        for image, mask in pictures
+    ]
 
 
 def write_phantoms(

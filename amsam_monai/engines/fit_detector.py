@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from amsam_monai.keys import IMAGE, LABEL
@@ -24,7 +25,8 @@ def load_or_fit_detector(
     samples: Iterable[Mapping[str, Any]],
     *,
     class_names: Sequence[str],
-    start: str = "yolo26n",
+    start: str | os.PathLike[str] = "yolo26n",
+    extra: Iterable[tuple[Tensor, Tensor]] = (),
     device: str | torch.device = "cpu",
     refit: bool = False,
     **settings: Any,
@@ -35,7 +37,8 @@ def load_or_fit_detector(
         path: the detector's file, beside model.pt and not ending in .pt.
         samples: "image" (3, H, W) in [0, 1] and "label" (1, H, W); read only where the detector is fitted.
         class_names: names of the foreground classes.
-        start: pretrained weights, of the catalogue or a file.
+        start: pretrained weights of the catalogue, or a file: an Ultralytics checkpoint, or another detector.
+        extra: further images (3, H, W) with labels (1, H, W), say phantoms; half of each batch.
         device: where to fit.
         refit: fit even where the file is there.
         settings: see `DetectorSettings`.
@@ -47,7 +50,7 @@ def load_or_fit_detector(
     path = Path(path)
     if path.is_file() and not refit:
         return load_detector(path)
-    origin = weights.path(start)
+    origin = weights.path(str(start))
     chosen = [(torch.as_tensor(sample[IMAGE]), torch.as_tensor(sample[LABEL])) for sample in samples]
     images, labels = zip(*chosen, strict=True)
     with tqdm(total=DetectorSettings(**settings).steps, desc="detector", unit="step") as bar:
@@ -56,6 +59,7 @@ def load_or_fit_detector(
             labels,
             len(class_names),
             start=origin,
+            extra=extra,
             settings=DetectorSettings(**settings),
             class_names=class_names,
             device=device,

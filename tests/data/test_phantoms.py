@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from amsam_monai.data.datasets import acdc_datalist, isic_datalist, synapse_datalist
-from amsam_monai.data.phantoms import KINDS, official_id, write_phantoms
+from amsam_monai.data.phantoms import KINDS, lesion_phantoms, official_id, write_phantoms
 from amsam_monai.data.phantoms_heart import LV, MYOCARDIUM, RV, heart_labels, random_heart
 from amsam_monai.data.phantoms_skin import skin_lesion
 
@@ -122,3 +122,13 @@ def test_the_command_writes_and_says_where(tmp_path):
     assert "1 isic phantom case(s)" in result.output
     assert not list(tmp_path.rglob(".partial*"))
     assert CliRunner().invoke(app, ["brain", str(tmp_path)]).exit_code == 1
+
+
+def test_lesions_in_memory_are_images_with_binary_masks():
+    (image, mask), *rest = lesion_phantoms(2, side=64)
+    assert image.shape[0] == 3
+    assert image.min() >= 0
+    assert image.max() <= 1
+    assert mask.shape == (1, *image.shape[1:])
+    assert mask.unique().tolist() == [0, 1]
+    assert len(rest) == 1
