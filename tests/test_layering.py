@@ -35,9 +35,8 @@ def test_a_file_imports_only_what_lies_below_it(path):
 @pytest.mark.parametrize(("owner", "library"), [("sam", "segment_anything"), ("detector", "ultralytics")])
 def test_a_foreign_library_has_one_importer(owner, library):
     def imports(path: Path) -> bool:
-        nodes = [
-            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, (ast.Import, ast.ImportFrom))
-        ]
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
         names = [getattr(node, "module", None) or node.names[0].name for node in nodes]
         return any(name.split(".")[0] == library for name in names)
 
