@@ -263,7 +263,8 @@ def acting_on(acting: Callable[..., Any], act: Callable[..., str]) -> Callable[.
     def two(first: Any, second: Any, request: gr.Request) -> Any:
         return run(request, first, second)
 
-    return {1: none, 2: one, 3: two}[act.__code__.co_argcount]
+    by_arguments: dict[int, Callable[..., Any]] = {1: none, 2: one, 3: two}
+    return by_arguments[act.__code__.co_argcount]
 
 
 def choose_label(bench: Workbench, index: int) -> str:

@@ -158,9 +158,10 @@ class BundleService:
                 names = {name: index for index, name in session.labels.items() if (session.label == index).any()}
                 label = session.label.copy()
             else:
-                names, label = {prompts.label: 1}, np.uint8(session.label == session.label_index(prompts.label))
+                names = {prompts.label: 1}
+                label = (session.label == session.label_index(prompts.label)).astype(np.uint8)
             params = describe(session, names, time.perf_counter() - start, changed)
-            return Answer(np.asarray(label), params, session)
+            return Answer(label, params, session)
 
 
 def apply_prompts(session: InteractiveSession, prompts: PromptRequest) -> list[int]:
