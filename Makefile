@@ -30,7 +30,7 @@ demo: $(BIN)/.installed
 	$(BIN)/python scripts/demo.py --out $(DEMO_DIR) $(if $(DATA),--data "$(DATA)")
 
 test: $(BIN)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not data and not weights"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not data and not weights and not label and not browser"
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check amsam_monai tests scripts
