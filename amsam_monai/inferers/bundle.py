@@ -62,8 +62,8 @@ def load_bundle(name: str | Path, *, device: torch.device | str | None = None, *
         overrides: further ids to replace, as on the command line of `monai.bundle run`.
 
     Raises:
-        FileNotFoundError: no such bundle, or it has no inference config or no trained models/model.pt.
-        ValueError: the metadata names no classes.
+        FileNotFoundError: no such bundle, or it has no inference config, no trained models/model.pt or no weights.
+        ValueError: the metadata names no classes, or the adapter does not fit the network.
     """
     root = find_bundle(name)
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
@@ -84,19 +84,32 @@ def load_bundle(name: str | Path, *, device: torch.device | str | None = None, *
     if "network" not in parser:
         raise ValueError(f"{inference_config(root)}: must define the id 'network', got {sorted(dict(parser.get()))}.")
 
+    def parsed(key: str) -> Any:
+        try:
+            return parser.get_parsed_content(key)
+        except RuntimeError as error:  # MONAI wraps what a component raised
+            raise _first_cause(error) from error
+
     def setting(key: str, default: Any) -> Any:
-        return parser.get_parsed_content(key) if key in parser else default
+        return parsed(key) if key in parser else default
 
     return LoadedBundle(
         name=root.name,
         root=root,
-        network=parser.get_parsed_content("network").eval(),
+        network=parsed("network").eval(),
         labels=labels,
         intensity=dict(setting("intensity", {})),
         slices=dict(setting("slices", {})),
         largest_component=setting("largest_component", False),
         metadata=metadata,
     )
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What set a chain of errors off."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def inference_config(root: Path) -> Path:
