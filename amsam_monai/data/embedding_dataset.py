@@ -96,7 +96,8 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
         if fill:
             images = _Images(self)
             start = len(images) * share[0] // share[1]
-            cache.fill(images, encode, batch_size=batch_size, device=device, progress=progress, start=start)
+            shown = progress and share[0] == 0
+            cache.fill(images, encode, batch_size=batch_size, device=device, progress=shown, start=start)
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
