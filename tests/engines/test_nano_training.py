@@ -201,7 +201,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(tmp_path, order):
         assert together == pytest.approx([pair[level] for pair in losses], abs=1e-4)
     for name, value in net.adapter_state_dict().items():
         assert torch.equal(ranks[0]["adapter"][name], ranks[1]["adapter"][name])
-        # AdamW's step is steep where a gradient is nearly zero: rounding alone moves single weights by a tenth of a step
+        # AdamW is steep where a gradient is nearly zero: rounding alone moves single weights by a tenth of a step
         assert torch.allclose(ranks[0]["adapter"][name], value, atol=1e-3)
 
 
