@@ -56,7 +56,7 @@ class AIPrompter(nn.Module):
 
     Each point is a softmax W over the cells of the embedding, and its prompt is the mixture W^T P of SAM's positional
     encodings: a point that a gradient can move. Background is a class like any other, and each class's points are
-    negative points for all others.
+    negative points for all others. Layers are the published ones; the scale of the points' norm starts at 1/16.
 
     Args:
         num_classes: C, background counted.
@@ -97,6 +97,8 @@ class AIPrompter(nn.Module):
         self.transformer = TokenImageTransformer(depth)
         self.point_mlps = nn.ModuleList(PointMLP() for _ in range(self.num_points))
         self.point_norm = nn.LayerNorm(WIDTH)
+        # At scale 1 the softmax is one-hot from the start: all points fall on one cell, and no gradient moves them.
+        nn.init.constant_(self.point_norm.weight, WIDTH**-0.5)
         self.register_buffer("counts", torch.tensor(counts), persistent=False)  # (C,)
         order = _token_order(counts)
         self.register_buffer("order", order, persistent=False)  # (C, T) into the flattened (class, point)

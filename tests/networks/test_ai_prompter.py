@@ -87,6 +87,11 @@ def test_every_parameter_gets_a_gradient(small):
 
 
 @torch.no_grad()
+def test_untrained_points_are_soft_so_that_they_can_move(small):
+    assert small(*inputs(rows=16, columns=16)).weights.flatten(3).amax(-1).mean() < 0.2
+
+
+@torch.no_grad()
 def test_classes_in_one_batch_equal_classes_alone(small):
     embedding, position, labels = inputs()
     together = small(embedding, position, labels)
