@@ -131,9 +131,11 @@ def naming_errors(path: Path, family: str) -> Iterator[None]:
     """Turn what a library raises on a damaged file into one error that names the file."""
     try:
         yield
-    except (ImageFileError, MemoryError, ImportError):
+    except (ImageFileError, MemoryError):
         raise
     except Exception as error:  # libraries raise all kinds on damaged bytes: EOFError, zlib.error, RuntimeError ...
+        if isinstance(error, ImportError) and error.name is None:  # ours: an optional package is missing
+            raise  # not so a module that another library's patch of PIL looks for when it cannot read a picture
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[-1].removeprefix("sitk::ERROR: ") if lines else type(error).__name__
         raise ImageFileError(

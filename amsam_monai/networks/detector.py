@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import Tensor, nn
 
@@ -277,7 +278,7 @@ def ultralytics_module(name: str) -> Any:
     """A module below the ultralytics package, imported without side effects on this process.
 
     Its import writes a settings file, asks a name server whether it is online, and changes print options, warning
-    filters, the environment and `torch.save`. All of that is kept away or put back.
+    filters, the environment, `torch.save` and `PIL.Image.open`. All of that is kept away or put back.
 
     Raises:
         ImportError: ultralytics is not installed.
@@ -294,7 +295,8 @@ def ultralytics_module(name: str) -> Any:
 
 @contextlib.contextmanager
 def _contained() -> Iterator[None]:
-    environment, save, numpy_print = dict(os.environ), torch.save, np.get_printoptions()
+    environment, numpy_print = dict(os.environ), np.get_printoptions()
+    save, open_picture = torch.save, PIL.Image.open
     with tempfile.TemporaryDirectory(prefix="amsam-yolo-") as folder, warnings.catch_warnings():
         os.environ.update(YOLO_OFFLINE="true", YOLO_VERBOSE="false")
         os.environ.setdefault("YOLO_CONFIG_DIR", folder)
@@ -304,6 +306,6 @@ def _contained() -> Iterator[None]:
             os.environ.update(environment)
             for name in os.environ.keys() - environment.keys():
                 del os.environ[name]
-            torch.save = save
+            torch.save, PIL.Image.open = save, open_picture
             np.set_printoptions(**numpy_print)
             torch.set_printoptions(profile="default")

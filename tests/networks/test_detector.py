@@ -341,11 +341,11 @@ def test_asking_for_a_detector_without_ultralytics_says_what_to_install(monkeypa
 @pytest.mark.slow
 def test_a_detector_leaves_no_trace_outside_its_file(tmp_path, tiny_yolo):
     code = (
-        "import os, torch, numpy\n"
+        "import os, PIL.Image, torch, numpy\n"
         "from amsam_monai.networks.detector import pretrained_detector\n"
-        "before = dict(os.environ), torch.save, numpy.get_printoptions()\n"
+        "before = dict(os.environ), torch.save, PIL.Image.open, numpy.get_printoptions()\n"
         f"pretrained_detector({str(tiny_yolo)!r})\n"
-        "assert before == (dict(os.environ), torch.save, numpy.get_printoptions())\n"
+        "assert before == (dict(os.environ), torch.save, PIL.Image.open, numpy.get_printoptions())\n"
     )
     settings = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     settings.pop("YOLO_CONFIG_DIR", None)
