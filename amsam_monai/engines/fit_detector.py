@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from amsam_monai.keys import IMAGE, LABEL
 from amsam_monai.networks import weights
-from amsam_monai.networks.detector import BoxDetector, load_detector, save_detector
+from amsam_monai.networks.detector import BoxDetector, load_detector, pretrained_detector, save_detector
 from amsam_monai.networks.detector_training import DetectorSettings, train_detector
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ def load_or_fit_detector(
     class_names: Sequence[str],
     start: str | os.PathLike[str] = "yolo26n",
     extra: Iterable[tuple[Tensor, Tensor]] = (),
+    known_classes: Sequence[int] | None = None,
     device: str | torch.device = "cpu",
     refit: bool = False,
     **settings: Any,
@@ -39,6 +40,8 @@ def load_or_fit_detector(
         class_names: names of the foreground classes.
         start: pretrained weights of the catalogue, or a file: an Ultralytics checkpoint, or another detector.
         extra: further images (3, H, W) with labels (1, H, W), say phantoms; half of each batch.
+        known_classes: classes of the pretrained detector that are the wanted ones already, such as [0], COCO's person;
+            nothing is fitted then.
         device: where to fit.
         refit: fit even where the file is there.
         settings: see `DetectorSettings`.
@@ -50,7 +53,12 @@ def load_or_fit_detector(
     path = Path(path)
     if path.is_file() and not refit:
         return load_detector(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     origin = weights.path(str(start))
+    if known_classes is not None:
+        detector = pretrained_detector(origin, classes=known_classes, image_size=settings.get("image_size", 448))
+        save_detector(detector, path)
+        return detector
     chosen = [(torch.as_tensor(sample[IMAGE]), torch.as_tensor(sample[LABEL])) for sample in samples]
     images, labels = zip(*chosen, strict=True)
     with tqdm(total=DetectorSettings(**settings).steps, desc="detector", unit="step") as bar:
@@ -65,7 +73,6 @@ def load_or_fit_detector(
             device=device,
             progress=lambda step, steps, loss: bar.update() and None,
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     save_detector(detector, path)
     logger.info("fitted the detector on %d images, saved %s", len(images), path)
     return detector
