@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -119,7 +120,8 @@ class Bench:
     def once(self, row: str, backbone: str, seed: int, compute: Callable[[], dict[str, Any]]) -> None:
         """Run `compute` unless its result is there."""
         shots = f"{self.arguments.shots}shots" if self.arguments.shots else ""
-        parts = [self.dataset, row.replace(" ", "_").replace("'", ""), backbone, shots, str(seed)]
+        slug = re.sub(r"[^a-z]+", "_", row.lower()).strip("_")
+        parts = [self.dataset, slug, backbone, shots, str(seed)]
         path = self.arguments.out / "runs" / ("-".join(part for part in parts if part) + ".json")
         if path.is_file():
             return

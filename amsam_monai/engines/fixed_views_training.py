@@ -33,6 +33,7 @@ class FixedViewsSettings:
         learning_rate: of Adam; 3e-4 in AutoSAM's paper.
         weight_decay: of Adam; 1e-5 in the paper.
         decay: power of the learning rate's polynomial decay; 0 keeps it, as in the paper.
+        warmup: iterations of linear rise of the learning rate.
         views: the image as it is and its augmented copies, whose embeddings are kept; 1 trains without augmentation.
         augmentation: a name of AUGMENTATIONS, or settings.
         seed: of views and order.
@@ -43,6 +44,7 @@ class FixedViewsSettings:
     learning_rate: float = 3e-4
     weight_decay: float = 1e-5
     decay: float = 0.9
+    warmup: int = 20
     views: int = 9
     augmentation: str | Augmentation = "polyp"
     seed: int = 0
@@ -82,7 +84,7 @@ def fixed_views_trainer(
         loss_function=low_res_loss(network, loss),
         inferer=SimpleInferer(),
         prepare_batch=PrepareSystemBatch(low_res=True),
-        train_handlers=[PolynomialDecay(optimizer, power=settings.decay), *handlers],
+        train_handlers=[PolynomialDecay(optimizer, power=settings.decay, warmup=settings.warmup), *handlers],
     )
 
 

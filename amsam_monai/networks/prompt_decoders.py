@@ -77,16 +77,19 @@ class EmbeddingDecoder(nn.Module):
 
     def __init__(self, channels: int, outputs: int, *, width: int = 160, depth: int = 4) -> None:
         super().__init__()
+        self.norm = nn.GroupNorm(1, 256)  # SAM's embedding is about 0.1 strong
         self.join = nn.Conv2d(channels + 256, width, 1)
         self.blocks = nn.Sequential(*(WideKernelBlock(width) for _ in range(depth)))
-        self.final = nn.Sequential(nn.GroupNorm(8, width), nn.GELU(), nn.Conv2d(width, outputs, 3, padding=1))
+        last = nn.Conv2d(width, outputs, 3, padding=1)
+        nn.init.normal_(last.weight, std=0.003)  # begin near SAM without a prompt
+        self.final = nn.Sequential(nn.GroupNorm(8, width), nn.GELU(), last)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """The dense prompt, before tanh."""
         image, embedding = maps
         if image.shape[-2:] != embedding.shape[-2:]:
             image = F.interpolate(image, embedding.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
-        return self.final(self.blocks(self.join(torch.cat([image, embedding], dim=1))))
+        return self.final(self.blocks(self.join(torch.cat([image, self.norm(embedding)], dim=1))))
 
 
 class WideKernelBlock(nn.Module):

@@ -23,7 +23,7 @@ def samples(count=4, classes=1):
 
 
 def run(net, tmp_path, classes=1, **settings):
-    chosen = FixedViewsSettings(**{"epochs": 2, "batch_size": 2, "views": 2, **settings})
+    chosen = FixedViewsSettings(**{"epochs": 2, "batch_size": 2, "views": 2, "warmup": 0, **settings})
     losses = []
     trainer = fixed_views_trainer(net, samples(classes=classes), embedding_cache(net, tmp_path), chosen)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[0]["loss"]))
