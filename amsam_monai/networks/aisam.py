@@ -141,12 +141,14 @@ class AISAM(System):
             detector.requires_grad_(False)
 
     def train(self, mode: bool = True) -> AISAM:
-        """Training mode; frozen layers of SAM and the detector stay in evaluation mode."""
+        """Training mode; the detector stays in evaluation mode, and batch norms in SAM keep their statistics.
+
+        Batches of a few slices give poor statistics, and with kept ones an image does not depend on its batch-mates.
+        """
         super().train(mode)
         for module in self.sam.modules():
-            own = list(module.parameters(recurse=False))
-            if own and not any(parameter.requires_grad for parameter in own):
-                module.training = False  # batch norms under LoRA keep their statistics
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
         if self.detector is not None:
             self.detector.eval()
         return self

@@ -255,13 +255,15 @@ def test_a_class_known_to_be_absent_gives_no_negatives_in_training_but_still_a_m
     torch.testing.assert_close(known[:, 2], usual[:, 2], atol=1e-5, rtol=1e-5)
 
 
-def test_batch_norms_under_lora_keep_their_statistics():
+@pytest.mark.parametrize("encoder", ["lora", "full"])
+def test_batch_norms_keep_their_statistics(encoder):
     torch.manual_seed(0)
     sam = build_sam("vit_t", image_size=64)
-    net = AISAM(sam, num_classes=1, num_points=1, num_class_tokens=1).train()
+    net = AISAM(sam, num_classes=1, num_points=1, num_class_tokens=1, encoder=encoder).train()
     norms = [module for module in sam.image_encoder.modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms
     assert not any(norm.training for norm in norms)
+    assert sam.image_encoder.training
     assert net.classifier.training
 
 
