@@ -71,6 +71,7 @@ class AISAM(System):
         resize: how images come into SAM's square, see `SquareFrame`.
         num_points: points per class, or one count per class, background first.
         num_class_tokens: see `AIPrompter`.
+        depth: blocks of the prompter, and of the classifier.
         encoder: "lora", "full" or "frozen" (embeddings may then be cached).
         encoder_lora_rank: rank of the encoder's LoRA.
         decoder: "full", "lora" or "frozen".
@@ -86,6 +87,8 @@ class AISAM(System):
             obeys no box.
         detector: frozen; (B, 3, S, S) in [0, 1] -> boxes (B, K, 4), NaN where none, and confidence (B, K).
         box_margin: share of its sides by which a detector's box grows on each side.
+        dense_prompter: (B, 3, S, S) in [0, 1] and embedding -> dense prompts (B, K*256, g, g) in place of SAM's "no
+            mask", as AutoSAM's generator makes them; trains. None is AI-SAM as published.
 
     Raises:
         ValueError: a setting outside what is listed.
@@ -99,6 +102,7 @@ class AISAM(System):
         resize: str = "pad",
         num_points: int | Sequence[int] = 4,
         num_class_tokens: int = 16,
+        depth: int = 4,
         encoder: str = "lora",
         encoder_lora_rank: int = 4,
         decoder: str = "full",
@@ -113,6 +117,7 @@ class AISAM(System):
         box_source: str = "user",
         detector: nn.Module | None = None,
         box_margin: float = 0.1,
+        dense_prompter: nn.Module | None = None,
     ) -> None:
         super().__init__(sam, num_classes=num_classes, resize=resize)
         for name, value, known in (
@@ -130,13 +135,14 @@ class AISAM(System):
         elif encoder == "full":
             sam.image_encoder.requires_grad_(True)
         _train_decoder(sam, decoder, decoder_lora_rank, train_quality)
-        self.prompter = AIPrompter(num_classes + 1, num_points, num_class_tokens, stride=sam.image_size // sam.grid)
-        self.classifier = PresenceClassifier(num_classes + 1)
+        stride = sam.image_size // sam.grid
+        self.prompter = AIPrompter(num_classes + 1, num_points, num_class_tokens, depth=depth, stride=stride)
+        self.classifier = PresenceClassifier(num_classes + 1, depth=depth)
         self.calibration = MaskCalibration(mode=calibration, alpha=alpha)
         self.one_hot, self.train_one_hot = one_hot, train_one_hot
         self.gate, self.presence_threshold = gate, presence_threshold
         self.box_source, self.box_margin = box_source, box_margin
-        self.detector = detector
+        self.dense_prompter, self.detector = dense_prompter, detector
         if detector is not None:
             detector.requires_grad_(False)
 
@@ -196,7 +202,7 @@ class AISAM(System):
         automatic = wants_automatic(prompts, presence_logits)  # (B, C)
         shown, counted = self._roles(prompts, presence, stated, automatic)
         tokens, valid = self._tokens(points, prompts, automatic, counted)
-        logits, iou = self._decode(embedding, tokens, valid, prompts, shown)
+        logits, iou = self._decode(embedding, tokens, valid, self._dense(pixels, embedding, prompts), shown)
         if boxes is not None and not self.training:
             outside = ~box_keeps(boxes, logits.shape[-1], self.image_size)
             logits = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(outside, SUPPRESSED_LOGIT)], dim=1)
@@ -261,35 +267,46 @@ class AISAM(System):
         given = torch.where(signs[..., None] > 0, positive[:, None], negative[:, None])  # (B, C, K, P, 256)
         return torch.cat([points.sparse, given.flatten(2, 3)], dim=2), torch.cat([valid, there.flatten(2)], dim=2)
 
+    def _dense(self, pixels: Tensor, embedding: Tensor, prompts: Prompts) -> Tensor | None:
+        """Dense prompts (B, C, 256, g, g): a person's mask, else the dense prompter's, and "no mask" for background.
+
+        None where all are "no mask".
+        """
+        if prompts.mask is None and self.dense_prompter is None:
+            return None
+        empty = self.sam.no_mask_dense(len(embedding))[:, None]
+        dense = empty.expand(-1, self.num_classes, -1, -1, -1)
+        if self.dense_prompter is not None:
+            dense = self.dense_prompter(pixels, embedding).unflatten(1, (self.num_classes, -1))
+        if prompts.mask is not None:
+            drawn = self.sam.mask_dense(prompts.mask.nan_to_num().flatten(0, 1)[:, None]).unflatten(0, dense.shape[:2])
+            dense = torch.where(has_mask(prompts.mask)[..., None, None, None], drawn, dense)
+        return torch.cat([empty, dense], dim=1)
+
     def _decode(
-        self, embedding: Tensor, tokens: Tensor, valid: Tensor, prompts: Prompts, shown: Tensor
+        self, embedding: Tensor, tokens: Tensor, valid: Tensor, dense: Tensor | None, shown: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Logits (B, C, h, w) and predicted IoU (B, C) of the classes that are shown; the rest suppressed and NaN."""
         rows = shown.flatten().nonzero()[:, 0]
         groups = group_by_length(tokens.flatten(0, 1)[rows], valid.flatten(0, 1)[rows])
-        answers = [self._decode_group(embedding, rows[chosen], sparse, prompts) for chosen, sparse in groups]
+        groups = [(rows[chosen], sparse) for chosen, sparse in groups]
+        answers = [self._decode_group(embedding, chosen, sparse, dense) for chosen, sparse in groups]
         masks, iou = (torch.cat(part) for part in zip(*answers, strict=True))
-        order = torch.cat([rows[chosen] for chosen, _ in groups])
+        order = torch.cat([chosen for chosen, _ in groups])
         logits = masks.new_full((shown.numel(), *masks.shape[1:]), SUPPRESSED_LOGIT).index_copy(0, order, masks)
         quality = iou.new_full((shown.numel(),), torch.nan).index_copy(0, order, iou)
         return logits.unflatten(0, shown.shape), quality.unflatten(0, shown.shape)
 
-    def _decode_group(self, embedding: Tensor, rows: Tensor, sparse: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    def _decode_group(
+        self, embedding: Tensor, rows: Tensor, sparse: Tensor, dense: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """One mask and its predicted IoU for each row, image * C + class; (n, h, w) and (n,)."""
-        images, classes = rows // (self.num_classes + 1), rows % (self.num_classes + 1)
-        output = decode_shared(self.sam, embedding, images, sparse, self._dense(prompts, images, classes))
+        images = rows // (self.num_classes + 1)
+        output = decode_shared(
+            self.sam, embedding, images, sparse, None if dense is None else dense.flatten(0, 1)[rows]
+        )
         masks = self.calibration(self.sam.hyper(output.mask_tokens[:, :1]), output.upscaled)
         return masks[:, 0], self.sam.iou(output)[:, 0]
-
-    def _dense(self, prompts: Prompts, images: Tensor, classes: Tensor) -> Tensor | None:
-        """Dense prompts: a person's mask where there is one, SAM's "no mask" elsewhere and for background."""
-        if prompts.mask is None:
-            return None
-        dense = self.sam.no_mask_dense(len(images))
-        foreground = (classes - 1).clamp_min(0)
-        given = has_mask(prompts.mask)[images, foreground] & (classes > 0)
-        shown = self.sam.mask_dense(prompts.mask[images, foreground][:, None].nan_to_num())
-        return torch.where(given[:, None, None, None], shown, dense)
 
 
 def _train_decoder(sam: SAM, mode: str, rank: int, train_quality: bool) -> None:

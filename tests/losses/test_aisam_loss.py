@@ -10,7 +10,7 @@ from amsam_monai.networks.sam import build_sam
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
-    return AISAM(build_sam("vit_nano", image_size=64), num_classes=2, num_points=2, num_class_tokens=4).train()
+    return AISAM(build_sam("vit_nano", image_size=64), num_classes=2, num_points=2, num_class_tokens=4, depth=1).train()
 
 
 def label(*size):

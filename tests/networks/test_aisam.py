@@ -16,7 +16,7 @@ NAN = torch.nan
 
 def build(num_classes=2, **settings):
     torch.manual_seed(0)
-    settings = {"num_points": 2, "num_class_tokens": 4, "gate": False} | settings
+    settings = {"num_points": 2, "num_class_tokens": 4, "depth": 1, "gate": False} | settings
     return AISAM(build_sam("vit_nano", image_size=64), num_classes=num_classes, **settings)
 
 
@@ -201,6 +201,39 @@ def test_a_detectors_box_is_obeyed_with_a_margin_where_a_person_gave_none(image)
     torch.testing.assert_close(net.segment(image, Prompts(box_xyxy=given)).prompts.box_xyxy, given, equal_nan=True)
 
 
+class FixedDense(nn.Module):
+    def __init__(self, dense):
+        super().__init__()
+        self.dense = nn.Parameter(dense.detach().clone())  # (1, 256)
+
+    def forward(self, pixels, embedding):
+        return self.dense.flatten()[None, :, None, None].expand(len(pixels), -1, 4, 4).repeat(1, 2, 1, 1)
+
+
+@torch.no_grad()
+def test_a_dense_prompter_stands_in_for_no_mask_of_the_foreground(image):
+    net = build().eval()
+    usual = net(image)
+    no_mask = net.sam.prompt_encoder.no_mask_embed.weight
+    net.dense_prompter = FixedDense(no_mask)
+    torch.testing.assert_close(net(image), usual, atol=1e-5, rtol=1e-5)
+    net.dense_prompter = FixedDense(no_mask + 1)
+    changed = net(image)
+    torch.testing.assert_close(changed[:, 0], usual[:, 0], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(changed[:, 1:], usual[:, 1:], atol=1e-4)
+
+
+def test_a_persons_mask_goes_before_the_dense_prompters(image):
+    net = build(dense_prompter=FixedDense(torch.ones(1, 256))).eval()
+    mask = torch.full((1, 2, 16, 16), NAN)
+    mask[0, 0] = 3.0
+    with_mask = net(image, prompts=Prompts(mask=mask))
+    net.dense_prompter.dense.data += 1
+    moved = net(image, prompts=Prompts(mask=mask))
+    torch.testing.assert_close(moved[:, :2], with_mask[:, :2], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(moved[:, 2], with_mask[:, 2], atol=1e-4)
+
+
 def test_box_source_none_obeys_no_box(image):
     net = build(box_source="none").eval()
     box = torch.tensor([[[0.0, 0, 8, 8], [0, 0, 8, 8]]])
@@ -259,7 +292,7 @@ def test_a_class_known_to_be_absent_gives_no_negatives_in_training_but_still_a_m
 def test_batch_norms_keep_their_statistics(encoder):
     torch.manual_seed(0)
     sam = build_sam("vit_t", image_size=64)
-    net = AISAM(sam, num_classes=1, num_points=1, num_class_tokens=1, encoder=encoder).train()
+    net = AISAM(sam, num_classes=1, num_points=1, num_class_tokens=1, depth=1, encoder=encoder).train()
     norms = [module for module in sam.image_encoder.modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms
     assert not any(norm.training for norm in norms)
