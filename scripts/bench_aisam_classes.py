@@ -39,17 +39,21 @@ def looped(net, image, embedding):
     return torch.cat(masks, dim=1)
 
 
-def seconds(function, repeats, device):
-    def once():
+def seconds(functions, repeats, device):
+    """Times of each function, taken in turns so that a busy machine slows all of them alike."""
+
+    def once(function):
         start = time.perf_counter()
         function()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
+    torch.empty(7_900_000)  # an encoder's activations, as any real process has had: malloc then keeps memory
     for _ in range(2):
-        once()
-    return [once() for _ in range(repeats)]
+        [once(function) for function in functions]
+    turns = [[once(function) for function in functions] for _ in range(repeats)]
+    return [list(times) for times in zip(*turns, strict=True)]
 
 
 @torch.inference_mode()
@@ -70,8 +74,8 @@ def main():
     image = torch.rand(options.batch, 3, options.image_size, options.image_size, device=device)
     embedding = torch.randn(options.batch, 256, sam.grid, sam.grid, device=device)
     difference = (batched(net, image, embedding) - looped(net, image, embedding)).abs().max().item()
-    together = seconds(lambda: batched(net, image, embedding), options.repeats, device)
-    alone = seconds(lambda: looped(net, image, embedding), options.repeats, device)
+    ways = (lambda: batched(net, image, embedding), lambda: looped(net, image, embedding))
+    together, alone = seconds(ways, options.repeats, device)
     size = f"{options.image_size} px, {options.classes} classes, batch {options.batch}, {device}"
     print(f"{size}: largest difference of logits {difference:.2e}")
     for name, times in (("batched", together), ("loop", alone)):

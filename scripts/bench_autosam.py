@@ -73,7 +73,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--light-epochs", type=int, default=15)
     parser.add_argument("--views", type=int, default=9)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--lora-rank", type=int, default=0)
     parser.add_argument("--random-backbone", action="store_true", help="leave ImageNet weights out")
     parser.add_argument("--image-size", type=int, default=512)
@@ -152,6 +153,7 @@ class Bench:
         chosen = self.arguments
         return FixedViewsSettings(
             epochs=chosen.epochs,
+            batch_size=chosen.batch_size,
             learning_rate=chosen.learning_rate,
             views=chosen.views,
             augmentation=AUGMENTATION[self.dataset],

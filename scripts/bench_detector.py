@@ -41,7 +41,9 @@ def scored(detector, cases, seconds):
 def one_run(options, datalist, shots, draw):
     sections = few_shot_sections(datalist, shots=shots, draw=draw, dataset=options.dataset)
     images, labels = zip(*read(sections["train"]), strict=True)
-    settings = {name: getattr(options, name) for name in ("steps", "image_size") if getattr(options, name)}
+    settings = {
+        name: getattr(options, name) for name in ("steps", "learning_rate", "image_size") if getattr(options, name)
+    }
     extra = read(find_images(options.extra, "isic")) if options.extra else ()
     begin = time.perf_counter()
     detector = train_detector(
@@ -84,6 +86,7 @@ def main():
     parser.add_argument("--start", default="yolo26n", help="catalogued YOLO, or the file of a detector")
     parser.add_argument("--extra", type=Path, help="folder of phantoms in the ISIC layout that are mixed in")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--zero-shot-class", type=int, help="also score this class of the pretrained YOLO as it is")
     options = parser.parse_args()

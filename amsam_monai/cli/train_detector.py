@@ -40,6 +40,7 @@ def train_detector(
         bool, typer.Option("--hold-out", help="With --ids: measure on all images that are not named.")
     ] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Batches of random views. [default: 100]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate. [default: 0.001]")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of what it sees, a multiple of 32.")] = None,
     per: Annotated[str, typer.Option(help="One box per 'class', or per connected 'component'.")] = "class",
     start: Annotated[
@@ -73,7 +74,7 @@ def train_detector(
     if unknown := sorted((chosen or set()) - pairs.keys()):
         raise ValueError(f"ids must name images in {images}, got {', '.join(unknown)}.")
     training = [pair for name, pair in pairs.items() if chosen is None or name in chosen]
-    given: dict[str, Any] = {"steps": steps, "image_size": image_size}
+    given: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate, "image_size": image_size}
     given |= {"frozen_layers": 0, "fit_statistics": True, "average": 0.99} if many else {}
     settings = DetectorSettings(per=per, seed=seed, **{k: v for k, v in given.items() if v is not None})
     console = Console(stderr=True)

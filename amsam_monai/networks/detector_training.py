@@ -146,6 +146,8 @@ def _running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tens
     """Exponential mean that follows closely at first, so that a short training counts."""
 
     def mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        if not old.is_floating_point():  # a counter among the buffers
+            return new
         return old.lerp(new, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
 
     return mean

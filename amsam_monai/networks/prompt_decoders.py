@@ -29,10 +29,7 @@ class SkipDecoder(nn.Module):
         self.up1 = UpStep(coarse, middle, middle_width)
         self.up2 = UpStep(middle_width, fine, fine_width)
         self.final = nn.Sequential(
-            nn.Conv2d(fine_width, 256, 3, padding=1),
-            nn.BatchNorm2d(256),
-            nn.ReLU(),
-            nn.Conv2d(256, outputs, 3, padding=1),
+            nn.Conv2d(fine_width, 256, 3, padding=1), nn.BatchNorm2d(256), nn.ReLU(), _last(256, outputs)
         )
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -80,9 +77,7 @@ class EmbeddingDecoder(nn.Module):
         self.norm = nn.GroupNorm(1, 256)  # SAM's embedding is about 0.1 strong
         self.join = nn.Conv2d(channels + 256, width, 1)
         self.blocks = nn.Sequential(*(WideKernelBlock(width) for _ in range(depth)))
-        last = nn.Conv2d(width, outputs, 3, padding=1)
-        nn.init.normal_(last.weight, std=0.003)  # begin near SAM without a prompt
-        self.final = nn.Sequential(nn.GroupNorm(8, width), nn.GELU(), last)
+        self.final = nn.Sequential(nn.GroupNorm(8, width), nn.GELU(), _last(width, outputs))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """The dense prompt, before tanh."""
@@ -111,3 +106,10 @@ class WideKernelBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The input and what the block adds."""
         return x + self.layers(x)
+
+
+def _last(inputs: int, outputs: int) -> nn.Conv2d:
+    """The convolution that gives the dense prompt; it starts small, so that SAM begins as without a prompt."""
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+    nn.init.normal_(conv.weight, std=0.003)
+    return conv

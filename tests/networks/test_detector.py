@@ -263,6 +263,15 @@ def test_leading_layers_and_batch_statistics_stay_as_they_were(tiny_yolo):
     assert not torch.equal(after["model.10.cv1.conv.weight"], before["model.10.cv1.conv.weight"])
 
 
+def test_batch_statistics_follow_many_images_on_request(tiny_yolo):
+    image, label = square()
+    before = read_checkpoint(tiny_yolo)[2]
+    settings = quick(frozen_layers=0, fit_statistics=True)
+    after = train_detector([image], [label], 1, start=tiny_yolo, settings=settings).model.state_dict()
+    assert not torch.equal(after["model.0.bn.running_mean"], before["model.0.bn.running_mean"])
+    assert int(after["model.0.bn.num_batches_tracked"]) == 2
+
+
 def test_extra_images_fill_their_share_of_a_batch(tiny_yolo):
     image, label = square()
     seen = []
