@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from amsam_monai import keys
 from amsam_monai.framing import SquareFrame
+from amsam_monai.networks.class_prompts import ClassPrompts
 from amsam_monai.networks.prompts import Prompts
 
 
@@ -23,6 +24,9 @@ class PrepareSystemBatch(PrepareBatch):
         low_res: ask for logits at the decoder's own resolution, as training does (wrap the loss in `LowResLoss`).
         boxes: makes boxes (B, K, 4) of the label (B, 1, H, W), for a batch that brings none; see `SimulatedBoxes`.
         use: which of the batch's extra keys go to the network, where the batch has them.
+        presence: K; tell the network which of K foreground classes the label has (`ClassPrompts.present`), so that
+            absent ones prompt against nothing, as at inference behind AI-SAM's gate. 0 tells nothing.
+        extras: ask for all that AI-SAM's loss reads.
         keep_meta: pass MONAI's meta tensors on, as inverting and saving a prediction need; default: unless `low_res`.
 
     Raises:
@@ -38,6 +42,8 @@ class PrepareSystemBatch(PrepareBatch):
         low_res: bool = False,
         boxes: Callable[[Tensor], Tensor] | None = None,
         use: Sequence[str] = USABLE,
+        presence: int = 0,
+        extras: bool = False,
         keep_meta: bool | None = None,
     ) -> None:
         unknown = sorted(set(use) - set(self.USABLE))
@@ -46,6 +52,7 @@ class PrepareSystemBatch(PrepareBatch):
         self.low_res = low_res
         self.boxes = boxes
         self.use = tuple(use)
+        self.presence, self.extras = presence, extras
         self.keep_meta = not low_res if keep_meta is None else keep_meta
 
     def __call__(
@@ -69,7 +76,7 @@ class PrepareSystemBatch(PrepareBatch):
         image = part(keys.IMAGE)
         if image is None:
             raise ValueError(f"batch must have the key 'image', got {sorted(batchdata)}.")
-        arguments: dict[str, Any] = {"low_res": self.low_res}
+        arguments: dict[str, Any] = {"low_res": self.low_res, **({"extras": True} if self.extras else {})}
         if keys.EMBEDDING in self.use and (embedding := part(keys.EMBEDDING)) is not None:
             arguments["embedding"] = embedding.to(image.dtype)  # the cache holds float16
         prompts = self._prompts(part)
@@ -85,10 +92,19 @@ class PrepareSystemBatch(PrepareBatch):
         if box is None and self.boxes is not None and (label := part(keys.LABEL)) is not None:
             box = self.boxes(label)
         points = part(keys.POINTS) if keys.POINTS in self.use else None
+        labels = None if points is None else part(keys.POINT_LABELS)
+        label = part(keys.LABEL) if self.presence else None
+        if label is not None:
+            return ClassPrompts(points, labels, box, present=present_classes(label, self.presence))
         if box is None and points is None:
             return None
-        labels = None if points is None else part(keys.POINT_LABELS)
         return Prompts(points_xy=points, point_labels=labels, box_xyxy=box)
+
+
+def present_classes(label: Tensor, num_classes: int) -> Tensor:
+    """1 where the label has a class, else 0. Shape (B, 1, H, W) -> (B, num_classes)."""
+    classes = torch.arange(1, num_classes + 1, device=label.device)
+    return (label.flatten(1)[:, None] == classes[:, None]).any(-1).float()
 
 
 class LowResLoss(nn.Module):

@@ -2,6 +2,7 @@
 
 from amsam_monai.handlers.adapters import AdapterLoader, AdapterSaver
 from amsam_monai.handlers.checkpoints import adapter_state, load_adapter, read_checkpoint, save_atomically
+from amsam_monai.handlers.clipping import ClipGradients
 from amsam_monai.handlers.overlays import OverlaySaver, draw_overlay
 from amsam_monai.handlers.schedule import PolynomialDecay
 from amsam_monai.handlers.train_state import TrainState
@@ -9,6 +10,7 @@ from amsam_monai.handlers.train_state import TrainState
 __all__ = [
     "AdapterLoader",
     "AdapterSaver",
+    "ClipGradients",
     "OverlaySaver",
     "PolynomialDecay",
     "TrainState",

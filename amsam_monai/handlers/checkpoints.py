@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.data.atomic import whole_file
+from amsam_monai.networks.on_windows import OnWindows
 
 
 def unwrap(network: nn.Module) -> Any:
-    """The network inside DistributedDataParallel's or DataParallel's wrapper, or the network itself."""
-    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
-    return network.module if isinstance(network, wrappers) else network
+    """The network inside DistributedDataParallel's, DataParallel's or `OnWindows`' wrapper, or the network itself."""
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, OnWindows)
+    return unwrap(network.module) if isinstance(network, wrappers) else network
 
 
 def adapter_state(network: nn.Module, *, half: bool = False) -> dict[str, Tensor]:

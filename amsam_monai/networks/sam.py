@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,6 +97,7 @@ class SAM(nn.Module):
         self.mask_decoder = mask_decoder
         self.image_size = image_size
         self.grid: int = prompt_encoder.image_embedding_size[0]
+        self._corner = (0, 0)  # row and column of the first cell, see `window`
         mean, std = (PIXEL_MEAN, PIXEL_STD) if normalise else ((0.0,) * 3, (1.0,) * 3)
         self.register_buffer("pixel_mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
@@ -119,7 +122,41 @@ class SAM(nn.Module):
 
     def dense_pe(self) -> Tensor:
         """Positional encoding of the embedding's cells. Shape (1, 256, g, g)."""
-        return self.prompt_encoder.get_dense_pe()
+        row, column = self._corner
+        return self.prompt_encoder.get_dense_pe()[..., row : row + self.grid, column : column + self.grid]
+
+    @contextmanager
+    def window(self, side: int, corner: tuple[int, int] = (0, 0)) -> Iterator[None]:
+        """See only a window of the square for a while, where it would lie in it: training on parts of large images.
+
+        Inside the `with`, `image_size` and `grid` are the window's. Prompts in pixels are not moved.
+
+        Args:
+            side: of the window, in pixels; a multiple of the cells' stride.
+            corner: row and column of its first cell.
+
+        Raises:
+            ValueError: a window that does not fit the square, or an encoder that takes one size alone.
+        """
+        stride = self.image_size // self.grid
+        if side == self.image_size:
+            yield
+            return
+        if not isinstance(self.image_encoder, TinyViT):
+            raise ValueError("a window must go with a TinyViT, whose weights fit any size; train on whole images.")
+        if side % stride or not 0 < side <= self.image_size or max(corner) * stride + side > self.image_size:
+            raise ValueError(
+                f"window must be a multiple of {stride} and lie in the square of {self.image_size} pixels, got {side} "
+                f"at cell {corner}."
+            )
+        whole = self.image_size, self.grid
+        self.image_size, self.grid, self._corner = side, side // stride, corner
+        self.image_encoder.image_size = side
+        try:
+            yield
+        finally:
+            (self.image_size, self.grid), self._corner = whole, (0, 0)
+            self.image_encoder.image_size = self.image_size
 
     def no_mask_dense(self, rows: int) -> Tensor:
         """Dense prompt of "no mask". Shape (n, 256, g, g)."""
