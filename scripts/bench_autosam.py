@@ -45,11 +45,10 @@ from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.fixed_views_training import FixedViewsSettings, fixed_views_trainer
 from amsam_monai.evaluation.case_scores import score_case
 from amsam_monai.evaluation.protocols import get_protocol
-from amsam_monai.networks.autosam import AutoSAM
-from amsam_monai.networks.prompt_generator import BACKBONES, PromptGenerator
+from amsam_monai.networks.autosam import AutoSAM, build_autosam
+from amsam_monai.networks.prompt_generator import BACKBONES
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.sam import build_sam
-from amsam_monai.networks.surrogate_decoder import SurrogateDecoder
 from amsam_monai.transforms.intensity import Intensityd
 from amsam_monai.transforms.sam_input import ToThreeChannelsd
 
@@ -58,7 +57,7 @@ SIDE = {"glas": 256, "kvasir": 352, "isic": 512}  # of the published evaluation'
 TRAINED = ("AutoSAM", "h(g(I))", "SAM, AutoSAM's mask")
 FIXED = ("SAM, true point", "SAM, true mask")
 ROWS = (*TRAINED, *FIXED, "U-Net")
-IMAGENET = {"hardnet85": "hardnet85", "efficientnet_lite0": "efficientnet_lite0", "sam": None}
+IMAGENET = {"hardnet85": "hardnet85", "efficientnet_lite0": "efficientnet_lite0", "sam": "efficientnet_lite0"}
 
 
 def main() -> None:
@@ -71,10 +70,11 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=0, help="train on so many images of each draw")
     parser.add_argument("--universal", action="store_true")
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--light-epochs", type=int, default=15)
-    parser.add_argument("--views", type=int, default=9)
-    parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--light-epochs", type=int, default=8)
+    parser.add_argument("--views", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16", help="of the training")
     parser.add_argument("--lora-rank", type=int, default=0)
     parser.add_argument("--random-backbone", action="store_true", help="leave ImageNet weights out")
     parser.add_argument("--image-size", type=int, default=512)
@@ -156,6 +156,7 @@ class Bench:
             batch_size=chosen.batch_size,
             learning_rate=chosen.learning_rate,
             views=chosen.views,
+            precision=chosen.precision,
             augmentation=AUGMENTATION[self.dataset],
             seed=seed,
         )
@@ -254,10 +255,13 @@ class Bench:
 def build_network(arguments: argparse.Namespace, backbone: str, seed: int, domains: int = 0) -> AutoSAM:
     torch.manual_seed(seed)
     name, weights = arguments.sam
-    sam = build_sam(name, image_size=arguments.image_size, weights=weights)
-    start = None if arguments.random_backbone else IMAGENET[backbone]
-    generator = PromptGenerator(backbone, grid=sam.grid, weights=start, domains=domains)
-    return AutoSAM(sam, generator, surrogate=SurrogateDecoder(), lora_rank=arguments.lora_rank)
+    return build_autosam(
+        build_sam(name, image_size=arguments.image_size, weights=weights),
+        backbone=backbone,
+        backbone_weights=None if arguments.random_backbone else IMAGENET[backbone],
+        domains=domains,
+        lora_rank=arguments.lora_rank,
+    )
 
 
 def train_seconds(net: Any, samples: list, cache: Any, settings: FixedViewsSettings, device: torch.device) -> float:

@@ -25,8 +25,9 @@ def whole_sections(
 
     Args:
         datalist: cases with "case_id" and, where a patient has several cases, "patient_id".
-        dataset: name of a file in data/splits, whose training part trains and whose validation part is "test": what is
-            scored once, at the end. None draws by `seed`: `score` patients test, the rest trains.
+        dataset: name of a file in data/splits, whose training part trains and whose validation part (the test part,
+            where it has none) is "test": what is scored once, at the end. None draws by `seed`: `score` patients test,
+            the rest trains.
         split: name of a split in the file.
         watch: patients of the training part that do not train.
         score: patients that test where there is no split.
@@ -44,7 +45,7 @@ def whole_sections(
         train = [patient for patient in patients if patient not in set(test)]
     else:
         listed = split_sections(dataset, split, case_ids=patients)
-        train, test = listed["training"], listed["validation"]
+        train, test = listed["training"], listed.get("validation") or listed["test"]
     if watch >= len(train):
         raise ValueError(f"watch must leave some of {len(train)} training patients to train, got {watch}.")
     watching = set(draw_support(train, shots=watch, seed=seed)) if watch else set()

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
-from monai.inferers import SimpleInferer
 from torch import nn
 from torch.utils.data import RandomSampler
 
 from amsam_monai.data.embedding_cache import EmbeddingCache
 from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset, FixedViews
-from amsam_monai.engines.prepare_batch import LowResLoss, PrepareSystemBatch
-from amsam_monai.handlers import PolynomialDecay
+from amsam_monai.engines.prepare_batch import LowResLoss
+from amsam_monai.engines.turned_batch import PrepareTurnedBatch
+from amsam_monai.handlers import PolynomialDecay, load_adapter
+from amsam_monai.inferers.autocast import AutocastInferer
 from amsam_monai.losses import BCEDiceLoss, CEDiceLoss
+from amsam_monai.networks.autosam import AutoSAM
 from amsam_monai.networks.system import System
 from amsam_monai.transforms.augmentation import Augmentation, autosam_augmentation
 from amsam_monai.transforms.sam_input import SquareImaged
+
+KEEP_MIB = 4096  # of views and embeddings in memory, which spares their making at every step
 
 
 @dataclass(frozen=True)
@@ -30,24 +35,28 @@ class FixedViewsSettings:
     Args:
         epochs: passes over the images, each through one of its views.
         batch_size: images in a batch.
-        learning_rate: of Adam; 3e-4 with batches of 10 in AutoSAM's paper. Small batches learn faster here: more
-            steps for the same work.
+        learning_rate: of Adam; 3e-4 with batches of 10 in AutoSAM's paper.
         weight_decay: of Adam; 1e-5 in the paper.
         decay: power of the learning rate's polynomial decay; 0 keeps it, as in the paper.
         warmup: iterations of linear rise of the learning rate.
         views: the image as it is and its augmented copies, whose embeddings are kept; 1 trains without augmentation.
         augmentation: a name of AUGMENTATIONS, or settings.
-        seed: of views and order.
+        turns: mirror and turn the views too, see `PrepareTurnedBatch`.
+        precision: "bfloat16" or "float32", see `AutocastInferer`.
+        seed: of order, choice of views and turns; the views themselves are the same for all seeds, so that their
+            embeddings serve all.
     """
 
     epochs: int = 40
-    batch_size: int = 2
-    learning_rate: float = 5e-4
+    batch_size: int = 4
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-5
     decay: float = 0.9
     warmup: int = 20
-    views: int = 9
+    views: int = 5
     augmentation: str | Augmentation = "polyp"
+    turns: bool = True
+    precision: str = "float32"
     seed: int = 0
 
 
@@ -83,8 +92,8 @@ def fixed_views_trainer(
         network=network,
         optimizer=optimizer,
         loss_function=low_res_loss(network, loss),
-        inferer=SimpleInferer(),
-        prepare_batch=PrepareSystemBatch(low_res=True),
+        inferer=AutocastInferer(settings.precision),
+        prepare_batch=PrepareTurnedBatch(turns=settings.turns),
         train_handlers=[PolynomialDecay(optimizer, power=settings.decay, warmup=settings.warmup), *handlers],
     )
 
@@ -104,16 +113,33 @@ def fixed_views_loader(
         [square(cast(dict[Hashable, Any], sample)) for sample in samples],
         cache=cache,
         encode=network.encode,
-        augment=FixedViews(autosam_augmentation(settings.augmentation, framed=True), seed=settings.seed),
+        augment=FixedViews(autosam_augmentation(settings.augmentation, framed=True)),
         views=settings.views,
-        keep=0,
+        keep=KEEP_MIB,
         device=device,
         progress=progress,
     )
     dataset.set_random_state(seed=settings.seed)
     order = RandomSampler(dataset, generator=torch.Generator().manual_seed(settings.seed))
-    whole = len(dataset) >= settings.batch_size  # a last batch of one would upset batch normalisation
-    return DataLoader(dataset, batch_size=settings.batch_size, sampler=order, num_workers=0, drop_last=whole)
+    size = min(settings.batch_size, len(dataset))  # a last batch of one would upset batch normalisation: it is dropped
+    return DataLoader(dataset, batch_size=size, sampler=order, num_workers=0, drop_last=True)
+
+
+def ready_to_train(network: AutoSAM, adapter: str | Path, device: torch.device | str) -> AutoSAM:
+    """The network on its device; a light one with the g that is trained already, since h learns to read that one.
+
+    Args:
+        network: as built.
+        adapter: file of the trained g, read where the network is light.
+        device: where it trains.
+
+    Raises:
+        FileNotFoundError: the network is light and there is no adapter.
+    """
+    network = network.to(device)
+    if network.light:
+        load_adapter(network, adapter)
+    return network
 
 
 def adam(network: System, settings: FixedViewsSettings) -> torch.optim.Adam:

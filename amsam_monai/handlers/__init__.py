@@ -3,6 +3,7 @@
 from amsam_monai.handlers.adapters import AdapterLoader, AdapterSaver
 from amsam_monai.handlers.checkpoints import adapter_state, load_adapter, read_checkpoint, save_atomically
 from amsam_monai.handlers.clipping import ClipGradients
+from amsam_monai.handlers.early_stop import StopEarly
 from amsam_monai.handlers.overlays import OverlaySaver, draw_overlay
 from amsam_monai.handlers.schedule import PolynomialDecay
 from amsam_monai.handlers.train_state import TrainState
@@ -13,6 +14,7 @@ __all__ = [
     "ClipGradients",
     "OverlaySaver",
     "PolynomialDecay",
+    "StopEarly",
     "TrainState",
     "adapter_state",
     "draw_overlay",

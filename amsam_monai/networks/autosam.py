@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,6 +71,7 @@ class AutoSAM(System):
         self.prompt_size = prompt_size or generator.preferred_size
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).reshape(1, 3, 1, 1), persistent=False)
+        self._fixed = {f"generator.{name}" for name, p in generator.named_parameters() if not p.requires_grad}
         sam.requires_grad_(False)
         if lora_rank:
             add_decoder_lora(sam.mask_decoder, rank=lora_rank)
@@ -85,9 +89,8 @@ class AutoSAM(System):
             raise ValueError("light must come with a surrogate decoder, got none; pass surrogate=SurrogateDecoder().")
         self.light = light
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(
-                name.startswith("surrogate.") if light else name.startswith("generator.") or ".lora_" in name
-            )
+            of_g = name.startswith("generator.") and name not in self._fixed
+            parameter.requires_grad_(name.startswith("surrogate.") if light else of_g or ".lora_" in name)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> AutoSAM:
@@ -100,7 +103,8 @@ class AutoSAM(System):
 
     def adapter_keys(self) -> list[str]:
         """Names of g, h and LoRA, whichever of them trains now."""
-        return [name for name in self.state_dict() if name.startswith(("generator.", "surrogate.")) or ".lora_" in name]
+        names = [name for name in self.state_dict() if name not in self._fixed]
+        return [name for name in names if name.startswith(("generator.", "surrogate.")) or ".lora_" in name]
 
     def dense_prompt(self, pixels: Tensor, embedding: Tensor | None, *, domain: Tensor | None = None) -> Tensor:
         """g of framed images.
@@ -162,9 +166,36 @@ class AutoSAM(System):
     def _predict(
         self, image: Tensor, embedding: Tensor | None, prompts: Prompts | None
     ) -> tuple[SquareFrame, Prediction]:
-        if self.light and embedding is None and not self.generator.reads_embedding:
+        if embedding is not None:
+            embedding = embedding.to(image.dtype)  # the cache holds float16
+        elif self.light and not self.generator.reads_embedding:
             embedding = image.new_empty(0)  # nobody reads it: SAM's encoder is spared
         return super()._predict(image, embedding, prompts)
+
+
+def build_autosam(
+    sam: SAM,
+    *,
+    backbone: str = "sam",
+    backbone_weights: str | Path | None = None,
+    num_classes: int = 1,
+    domains: int = 0,
+    **settings: Any,
+) -> AutoSAM:
+    """AutoSAM with its light form, as the bundles have it.
+
+    Args:
+        sam: Segment Anything's parts.
+        backbone: of g, see `PromptGenerator`.
+        backbone_weights: its ImageNet weights, None for random ones.
+        num_classes: K, foreground classes.
+        domains: data sets that share g.
+        settings: further ones of `AutoSAM`.
+    """
+    generator = PromptGenerator(
+        backbone, num_classes=num_classes, grid=sam.grid, weights=backbone_weights, domains=domains
+    )
+    return AutoSAM(sam, generator, num_classes=num_classes, surrogate=SurrogateDecoder(), **settings)
 
 
 def _with_background(logits: Tensor) -> Tensor:

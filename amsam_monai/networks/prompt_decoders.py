@@ -58,33 +58,37 @@ class UpStep(nn.Module):
 
 
 class EmbeddingDecoder(nn.Module):
-    """Join SAM's embedding with a map of the image at the embedding's own grid; ours.
+    """Join SAM's embedding with maps of the image at the embedding's own grid; ours.
 
     All work is done at the grid of the prompt, with wide depthwise kernels, so that the cost is a few per cent of the
     image encoder's.
 
     Args:
-        channels: of the image's map.
+        channels: of the image's maps.
         outputs: channels of the dense prompt.
         width: channels inside.
         depth: residual blocks.
+        drop: probability with which training leaves a channel of the embedding out.
 
-    Shape: [(B, C, h, w), (B, 256, g, g)] -> (B, outputs, g, g).
+    Shape: [(B, C, h, w) for each of `channels`, (B, 256, g, g)] -> (B, outputs, g, g).
     """
 
-    def __init__(self, channels: int, outputs: int, *, width: int = 160, depth: int = 4) -> None:
+    def __init__(
+        self, channels: Sequence[int], outputs: int, *, width: int = 160, depth: int = 4, drop: float = 0.1
+    ) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(1, 256)  # SAM's embedding is about 0.1 strong
-        self.join = nn.Conv2d(channels + 256, width, 1)
+        self.drop = nn.Dropout2d(drop)
+        self.joins = nn.ModuleList(nn.Conv2d(inputs, width, 1) for inputs in (*channels, 256))
         self.blocks = nn.Sequential(*(WideKernelBlock(width) for _ in range(depth)))
         self.final = nn.Sequential(nn.GroupNorm(8, width), nn.GELU(), _last(width, outputs))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """The dense prompt, before tanh."""
-        image, embedding = maps
-        if image.shape[-2:] != embedding.shape[-2:]:
-            image = F.interpolate(image, embedding.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
-        return self.final(self.blocks(self.join(torch.cat([image, self.norm(embedding)], dim=1))))
+        *views, embedding = maps
+        parts = [*views, self.drop(self.norm(embedding))]
+        joined = [_on_grid(join(part), embedding) for join, part in zip(self.joins, parts, strict=True)]
+        return self.final(self.blocks(torch.stack(joined).sum(0)))
 
 
 class WideKernelBlock(nn.Module):
@@ -113,3 +117,10 @@ def _last(inputs: int, outputs: int) -> nn.Conv2d:
     conv = nn.Conv2d(inputs, outputs, 3, padding=1)
     nn.init.normal_(conv.weight, std=0.003)
     return conv
+
+
+def _on_grid(x: Tensor, grid: Tensor) -> Tensor:
+    """A map at the height and width of `grid`."""
+    if x.shape[-2:] == grid.shape[-2:]:
+        return x
+    return F.interpolate(x, grid.shape[-2:], mode="bilinear", align_corners=False, antialias=True)

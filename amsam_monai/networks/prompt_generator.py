@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amsam_monai.networks.backbones import EfficientNetLite0, HarDNet85, ImageBranch
+from amsam_monai.networks.backbones import EfficientNetLite0, HarDNet85
 from amsam_monai.networks.backbones.efficientnet_lite import lite0_state_dict
 from amsam_monai.networks.convert.autosam import hardnet85_state_dict
 from amsam_monai.networks.prompt_decoders import EmbeddingDecoder, SkipDecoder
@@ -26,7 +26,7 @@ class PromptGenerator(nn.Module):
 
     Args:
         backbone: "hardnet85" (the paper's; 24,052,124 parameters), "efficientnet_lite0" (light, stands alone) or
-            "sam" (reads the frozen SAM's embedding and takes a light look at the image).
+            "sam" (reads the frozen SAM's embedding beside the maps of an EfficientNet-Lite0).
         num_classes: K, dense prompts an image.
         grid: side of SAM's embedding.
         weights: ImageNet weights of the backbone: a name of the catalogue, a file, or None for random ones.
@@ -35,7 +35,7 @@ class PromptGenerator(nn.Module):
     Shape: pixels (B, 3, s, s), embedding (B, 256, grid, grid) -> (B, K*256, grid, grid), in [-1, 1].
 
     Raises:
-        ValueError: unknown backbone, or weights for "sam", whose weights are SAM's own.
+        ValueError: unknown backbone, or weights of another one.
         ImportError: the library of the backbone is not installed.
         FileNotFoundError: the weights are not there.
     """
@@ -57,8 +57,10 @@ class PromptGenerator(nn.Module):
         self.backbone: nn.Module
         self.decoder: nn.Module
         if backbone == "sam":
-            self.backbone = ImageBranch()
-            self.decoder = EmbeddingDecoder(self.backbone.channels[0], outputs)
+            self.backbone = EfficientNetLite0(
+                frozen_stages=2
+            )  # the rest is at stride 8 and 16, where training is cheap
+            self.decoder = EmbeddingDecoder(self.backbone.channels[1:], outputs)
         elif backbone == "hardnet85":
             self.backbone = HarDNet85()
             self.decoder = SkipDecoder(self.backbone.channels, outputs)
@@ -78,8 +80,8 @@ class PromptGenerator(nn.Module):
 
     @property
     def preferred_size(self) -> int:
-        """Side at which to show the image: 256 as in the paper, or what brings the "sam" branch to SAM's grid."""
-        return 8 * self.grid if self.reads_embedding else 256
+        """Side at which to show the image: 256 as in the paper, or beside SAM's embedding 3/4 of SAM's own."""
+        return 12 * self.grid if self.reads_embedding else 256
 
     def forward(self, pixels: Tensor, embedding: Tensor | None = None, *, domain: Tensor | None = None) -> Tensor:
         """Dense prompts of K classes, class after class.
@@ -100,7 +102,7 @@ class PromptGenerator(nn.Module):
                 raise ValueError(
                     'backbone "sam" must be given SAM\'s embedding, got None; pass embedding=sam.encode(...).'
                 )
-            maps.append(embedding)
+            maps = [*maps[1:], embedding]
         dense = torch.tanh(self.decoder(maps))
         if dense.shape[-2:] != (self.grid, self.grid):
             dense = F.interpolate(dense, (self.grid, self.grid), mode="bilinear", align_corners=True)
@@ -114,8 +116,6 @@ class PromptGenerator(nn.Module):
         return x * (1 + scale) + shift
 
     def _load_backbone(self, state: dict[str, Tensor], source: str | Path) -> None:
-        if self.reads_embedding:
-            raise ValueError(f'weights must be None for backbone "sam", got {source}; it starts from SAM itself.')
         convert = hardnet85_state_dict if self.backbone_name == "hardnet85" else lite0_state_dict
         try:
             self.backbone.load_state_dict(convert(state))

@@ -87,6 +87,7 @@ def test_targets_are_full_paths_that_exist(bundle):
 @every_bundle
 def test_its_network_takes_one_tensor_and_gives_one(bundle):
     nano = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "network_def#detector": "$None"}
+    nano["generator_weights"] = "$None"
     config = bundle / "configs" / "inference.yaml"
     keys = ConfigParser.load_config_file(str(config))
     known = {name: value for name, value in nano.items() if name.split("#")[-1] in {*keys, *keys["network_def"]}}
@@ -110,5 +111,14 @@ def test_train_and_inference_share_the_networks_settings(bundle):
     settings = [name for name in inference["network_def"] if name not in ("sam", "detector", "_target_")]
     for name in [*settings, "sam"]:
         assert inference["network_def"][name] == train["network_def"][name], name
-    for name in ("backbone", "weights", "image_size", "calibration", "alpha", "lora_rank"):
+    for name in (
+        "backbone",
+        "weights",
+        "image_size",
+        "calibration",
+        "alpha",
+        "lora_rank",
+        "generator",
+        "generator_weights",
+    ):
         assert inference.get(name) == train.get(name), name

@@ -9,7 +9,7 @@ from amsam_monai.networks.backbones.efficientnet_lite import lite0_state_dict
 from amsam_monai.networks.prompt_generator import PromptGenerator
 from tests.reference import autosam_golden as golden
 
-LIBRARIES = {"hardnet85": "pytorchcv", "efficientnet_lite0": "timm"}
+LIBRARIES = {"hardnet85": "pytorchcv", "efficientnet_lite0": "timm", "sam": "timm"}
 
 
 def parameters(module) -> int:
@@ -88,7 +88,7 @@ def test_an_image_does_not_depend_on_its_batch_mates(backbone):
 def test_the_sam_backbone_asks_for_the_embedding():
     g = built("sam", grid=4)
     assert g.reads_embedding
-    assert g.preferred_size == 32
+    assert g.preferred_size == 48
     with pytest.raises(ValueError, match="must be given SAM's embedding, got None"):
         g(torch.zeros(1, 3, 32, 32))
 
@@ -112,11 +112,16 @@ def test_an_unknown_backbone_is_refused():
         PromptGenerator("vgg")
 
 
-def test_weights_for_sam_s_own_backbone_are_refused(tmp_path):
-    path = tmp_path / "w.pth"
-    torch.save({"a": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match='weights must be None for backbone "sam"'):
-        PromptGenerator("sam", weights=path)
+def test_sam_s_companion_trains_from_stride_8_on_and_keeps_its_statistics():
+    g = built("sam", grid=4).train()
+    before = {name: value.clone() for name, value in g.backbone.state_dict().items()}
+    optimizer = torch.optim.SGD(g.parameters(), lr=0.1)
+    g(torch.randn(2, 3, 48, 48), torch.randn(2, 256, 4, 4)).sum().backward()
+    optimizer.step()
+    changed = {name for name, value in g.backbone.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name, p in g.backbone.named_parameters() if p.requires_grad}
+    assert {name.split(".")[1] for name in changed} == {"2", "3", "4"}
+    assert all(p.grad is not None for p in g.decoder.parameters())
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
@@ -130,12 +135,12 @@ def test_weights_of_another_network_are_refused(tmp_path):
         PromptGenerator("efficientnet_lite0", weights=path)
 
 
-@pytest.mark.parametrize("backbone", ["hardnet85", "efficientnet_lite0"])
+@pytest.mark.parametrize("backbone", ["hardnet85", "efficientnet_lite0", "sam"])
 def test_a_missing_library_says_what_to_install(backbone, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == LIBRARIES[backbone]]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, LIBRARIES[backbone], None)
-    with pytest.raises(ImportError, match=rf'backbone "{backbone}" needs {LIBRARIES[backbone]}; install it with'):
+    with pytest.raises(ImportError, match=rf"needs {LIBRARIES[backbone]}; install it with"):
         PromptGenerator(backbone)
 
 

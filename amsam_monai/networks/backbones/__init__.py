@@ -2,6 +2,5 @@
 
 from amsam_monai.networks.backbones.efficientnet_lite import EfficientNetLite0
 from amsam_monai.networks.backbones.hardnet import HarDNet85
-from amsam_monai.networks.backbones.image_branch import ImageBranch
 
-__all__ = ["EfficientNetLite0", "HarDNet85", "ImageBranch"]
+__all__ = ["EfficientNetLite0", "HarDNet85"]

@@ -1,0 +1,61 @@
+"""Views of cached embeddings mirrored and turned while training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amsam_monai.engines.prepare_batch import PrepareSystemBatch
+
+
+class PrepareTurnedBatch(PrepareSystemBatch):
+    """Image, label and embedding of each square, moved together by one of the square's eight symmetries at random.
+
+    SAM's encoder knows no such symmetry, but its embedding of a mirrored image is close to the mirrored embedding:
+    close enough to train on, and it costs nothing. Logits are asked for at the decoder's resolution.
+
+    Args:
+        turns: False hands the batch on as it is.
+
+    Raises:
+        ValueError: at the call, an image is not square, or the batch brings no embedding.
+    """
+
+    def __init__(self, *, turns: bool = True) -> None:
+        super().__init__(low_res=True)
+        self.turns = turns
+
+    def __call__(
+        self,
+        batchdata: dict[str, Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None, tuple[()], dict[str, Any]]:
+        """See `PrepareSystemBatch`."""
+        image, label, positional, arguments = super().__call__(batchdata, device, non_blocking, **kwargs)
+        if not self.turns:
+            return image, label, positional, arguments
+        if image.shape[-1] != image.shape[-2] or "embedding" not in arguments or label is None:
+            raise ValueError(
+                f"turns need square images with label and embedding, got {tuple(image.shape)} and {sorted(batchdata)}; "
+                "bring images into SAM's square first (SquareImaged), or set turns=False."
+            )
+        moves = torch.randint(8, (len(image),)).tolist()
+        image, label, arguments["embedding"] = (
+            torch.stack([turned(x, move) for x, move in zip(batch, moves, strict=True)])
+            for batch in (image, label, arguments["embedding"])
+        )
+        return image, label, positional, arguments
+
+
+def turned(x: Tensor, move: int) -> Tensor:
+    """A square map under symmetry 0 (none) to 7; what is no map stays. Shape (C, S, S) -> the same."""
+    if x.ndim < 3:
+        return x  # the embedding of a network that has none
+    if move & 1:
+        x = x.transpose(-1, -2)
+    flips = [dim for dim, bit in ((-1, 2), (-2, 4)) if move & bit]
+    return x.flip(flips) if flips else x

@@ -1,0 +1,130 @@
+"""AutoSAM's bundles train, resume, evaluate and infer on phantoms with a nano SAM, in one process and in two."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+
+from amsam_monai.data.phantoms import write_phantoms
+
+ROOT = Path(__file__).parents[2] / "bundles"
+NANO = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "generator_weights": "$None"}
+SHORT = {"max_epochs": 2, "val_interval": 1, "views": 2, "batch_size": 2, "precision": "float32"}
+PICTURES = {"preset": "plain", "listed_split": "$None", "val_images": 1, "score_images": 1}
+SCANS = {"listed_split": "$None", "val_patients": 1, "score_patients": 1, "every": 4}
+DRAWS = {"listed_draws": "$None", "shots": 2, "val_images": 1, "support_pool": 2}
+# bundle -> (kind of phantom, settings, folder of images for inference)
+BUNDLES = {
+    "glas_autosam_segmentation": ("isic", PICTURES, "images"),
+    "monuseg_autosam_segmentation": ("isic", PICTURES, "images"),
+    "polyp_autosam_segmentation": ("isic", PICTURES, "images"),
+    "isic_autosam_segmentation": ("isic", DRAWS, "images"),
+    "acdc_autosam_segmentation": ("acdc", SCANS, "training"),
+    "synapse_autosam_segmentation": ("synapse", SCANS, "img"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def settings(folder, bundle):
+    """What the command line would say."""
+    kind, own, _ = BUNDLES[bundle]
+    if not (folder / "data").is_dir():
+        list(write_phantoms(kind, folder / "data", cases=4, side=48))
+    places = {"bundle_root": str(folder), "dataset_dir": str(folder / "data"), "output_dir": str(folder / "out")}
+    return {**NANO, **SHORT, **own, **places}
+
+
+def workflow(bundle, configs=("train",), kind="train", **overrides):
+    made = ConfigWorkflow(
+        config_file=[str(ROOT / bundle / "configs" / f"{name}.yaml") for name in configs],
+        meta_file=str(ROOT / bundle / "configs" / "metadata.json"),
+        logging_file=False,
+        workflow_type=kind,
+        **overrides,
+    )
+    made.initialize()
+    return made
+
+
+def adapter(folder):
+    return torch.load(folder / "models" / "model.pt", weights_only=True)["model"]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_a_bundle_trains_both_forms_evaluates_and_infers(bundle, folder):
+    chosen = settings(folder, bundle)
+    training = workflow(bundle, **chosen)
+    assert training.check_properties() in ([], None)
+    training.run()
+    first = adapter(folder)
+    assert {name.split(".")[0] for name in first} == {"generator", "surrogate"}
+    workflow(bundle, light=True, **chosen).run()
+    second = adapter(folder)
+    moved = {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])}
+    assert moved == {"surrogate"}
+    workflow(bundle, ("train", "evaluate"), **chosen).run()
+    assert (folder / "out" / "scores" / "report.html").is_file()
+    images = folder / "data" / BUNDLES[bundle][2]
+    places = {"bundle_root": str(folder), "dataset_dir": str(images), "output_dir": str(folder / "predictions")}
+    inference = workflow(bundle, ("inference",), "infer", **NANO, **places)
+    assert inference.check_properties() in ([], None)
+    inference.run()
+    assert len(list((folder / "predictions").glob("*_seg.*"))) >= 4
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not(folder):
+    chosen = settings(folder, "glas_autosam_segmentation")
+    workflow("glas_autosam_segmentation", **chosen).run()
+    whole = adapter(folder)
+    assert not (folder / "out" / "train_state.pt").exists()
+
+    broken = workflow("glas_autosam_segmentation", **chosen, ckpt_dir=str(folder / "again"))
+    trainer = broken.parser.get_parsed_content("train#trainer")
+
+    @trainer.on(Events.EPOCH_STARTED(once=2))
+    def interrupt(engine):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    assert (folder / "out" / "train_state.pt").is_file()
+    workflow("glas_autosam_segmentation", **chosen, ckpt_dir=str(folder / "again")).run()
+    resumed = torch.load(folder / "again" / "model.pt", weights_only=True)["model"]
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_training_ends_when_validation_gets_no_better(folder):
+    chosen = {**settings(folder, "glas_autosam_segmentation"), "learning_rate": 0.0, "max_epochs": 9, "patience": 2}
+    training = workflow("glas_autosam_segmentation", **chosen)
+    training.run()
+    assert training.parser.get_parsed_content("train#trainer").state.epoch == 3
+
+
+def test_two_processes_train_one_network(folder):
+    chosen = settings(folder, "glas_autosam_segmentation")
+    configs = [str(ROOT / "glas_autosam_segmentation" / "configs" / f"{n}.yaml") for n in ("train", "multi_gpu_train")]
+    options = [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "monai.bundle", "run", "--config_file", str(configs), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone = folder / "alone"
+    workflow("glas_autosam_segmentation", **chosen, ckpt_dir=str(alone)).run()
+    shared, one = adapter(folder), torch.load(alone / "model.pt", weights_only=True)["model"]
+    assert shared.keys() == one.keys()
+    moved = [
+        name for name in shared if name.startswith("generator.decoder") and not torch.equal(shared[name], one[name])
+    ]
+    assert moved  # a batch of twice the size is another training
