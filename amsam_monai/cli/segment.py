@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from amsam_monai.cli.errors import plain_errors
+from amsam_monai.cli.segment_frames import segment_frames
 
 if TYPE_CHECKING:
     from amsam_monai.inferers.batch import Job, Record
@@ -45,6 +46,12 @@ def segment(
         bool, typer.Option("--largest-component", help="Keep the largest connected part of each class.")
     ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Slices per call of the network.")] = None,
+    light: Annotated[bool, typer.Option("--light", help="AutoSAM without SAM's decoder: h(g(I)).")] = False,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="IN holds video frames, a folder a clip; write mask.mp4, overlay.mp4 too.")
+    ] = False,
+    memory: Annotated[float, typer.Option(min=0, max=0.99, help="With --frames: share of the past in a frame.")] = 0.0,
+    rate: Annotated[float, typer.Option(min=1, help="With --frames: frames per second of the films.")] = 25.0,
 ) -> None:
     """Segment images and volumes automatically.
 
@@ -54,10 +61,11 @@ def segment(
     """
     from amsam_monai.inferers.batch import REPORT, BatchSegmenter, Extras, plan, write_report
 
-    jobs = plan(source, target)
+    jobs = [] if frames else plan(source, target)
     segmenter = build(
         bundle,
         device,
+        light=light,
         intensity={"mode": intensity, "per": "slice" if per_slice else None},
         slices={
             "axis": int(axis) if axis is not None and axis.isdigit() else axis,
@@ -66,6 +74,11 @@ def segment(
         },
         largest_component=largest_component,
     )
+    if frames:
+        if labels or probabilities or overlay or resume:
+            raise ValueError("--frames must come without --labels, --probabilities, --overlay and --resume.")
+        segment_frames(segmenter, source, target, memory=memory, rate=rate)
+        return
     records: list[Record] = []
     report = (target.parent if jobs[0].output else target) / REPORT
     try:
@@ -82,12 +95,18 @@ def segment(
 
 
 def build(
-    bundle: str, device: str | None, *, intensity: dict[str, Any], slices: dict[str, Any], largest_component: bool
+    bundle: str,
+    device: str | None,
+    *,
+    light: bool,
+    intensity: dict[str, Any],
+    slices: dict[str, Any],
+    largest_component: bool,
 ) -> Segmenter:
     """The bundle's segmenter; what is not None replaces the bundle's own settings."""
     from amsam_monai.inferers.bundle import load_bundle
 
-    loaded = load_bundle(bundle, device=device)
+    loaded = load_bundle(bundle, device=device, **({"light": True} if light else {}))
     own = loaded.intensity if intensity["mode"] in (None, loaded.intensity.get("mode")) else {}
     return loaded.segmenter(
         intensity={**own, **given(intensity)},

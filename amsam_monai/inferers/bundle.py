@@ -63,7 +63,7 @@ def load_bundle(name: str | Path, *, device: torch.device | str | None = None, *
 
     Raises:
         FileNotFoundError: no such bundle, or it has no inference config, no trained models/model.pt or no weights.
-        ValueError: the metadata names no classes, or the adapter does not fit the network.
+        ValueError: the metadata names no classes, the config lacks an id of `overrides`, or the adapter does not fit.
     """
     root = find_bundle(name)
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
@@ -76,10 +76,13 @@ def load_bundle(name: str | Path, *, device: torch.device | str | None = None, *
     parser = ConfigParser()
     parser.read_config(str(inference_config(root)))
     parser.read_meta(str(root / "configs" / "metadata.json"))
+    ids = dict(parser.get())
     parser["bundle_root"] = str(root)
     if device is not None:
         parser["device"] = torch.device(device)
     for key, value in overrides.items():
+        if key not in parser:
+            raise ValueError(f"{inference_config(root)}: must define {key!r} to have it replaced, got {sorted(ids)}.")
         parser[key] = value
     if "network" not in parser:
         raise ValueError(f"{inference_config(root)}: must define the id 'network', got {sorted(dict(parser.get()))}.")

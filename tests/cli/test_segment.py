@@ -192,3 +192,35 @@ def test_options_replace_the_bundles_settings(bundle, study, tmp_path):
     )
     assert code == 0
     assert read_image(tmp_path / "out" / "heart ü.nii.gz").array[2, 3, 1] == 1
+
+
+def test_frames_become_masks_and_two_films(bundle, tmp_path):
+    pytest.importorskip("cv2")
+    for number in (1, 2, 10):
+        picture = np.zeros((16, 16, 3), np.uint8)
+        picture[4:9, 4] = 255
+        (tmp_path / "clips" / "case 1").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / "clips" / "case 1" / f"f{number}.png")
+    done = CliRunner().invoke(
+        app, ["segment", str(tmp_path / "clips"), str(tmp_path / "out"), "--bundle", bundle.name, "--frames"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "3 frames of 1 clips segmented" in done.output
+    assert sorted(path.name for path in (tmp_path / "out" / "case 1").iterdir()) == [
+        "f1.png",
+        "f10.png",
+        "f2.png",
+        "mask.mp4",
+        "overlay.mp4",
+    ]
+    refused = CliRunner().invoke(
+        app, ["segment", str(tmp_path / "clips"), str(tmp_path / "o"), "--bundle", bundle.name, "--frames", "--labels"]
+    )
+    assert refused.exit_code == 1
+
+
+def test_a_bundle_without_a_light_form_says_so(bundle, study, tmp_path):
+    command = ["segment", str(study / "a.png"), str(tmp_path / "out"), "--bundle", bundle.name, "--light"]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 1
+    assert "must define 'light' to have it replaced" in refused.output
