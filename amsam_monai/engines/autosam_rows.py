@@ -18,8 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from amsam_monai import keys
 from amsam_monai.data.embedding_cache import EmbeddingCache
 from amsam_monai.engines.fixed_views_training import FixedViewsSettings, adam, fixed_views_loader, low_res_loss
+from amsam_monai.engines.turned_batch import PrepareTurnedBatch
 from amsam_monai.framing import SquareFrame
 from amsam_monai.handlers.overlays import draw_overlay
+from amsam_monai.inferers.autocast import AutocastInferer
 from amsam_monai.networks.autosam import AutoSAM
 from amsam_monai.networks.prompts import Prompts
 
@@ -142,14 +144,15 @@ def train_shared(
     optimizer, loss = adam(net, settings), low_res_loss(net)
     steps = settings.epochs * sum(len(loader) for loader in loaders)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=settings.decay)
+    prepare, infer = PrepareTurnedBatch(turns=settings.turns), AutocastInferer(settings.precision)
     net.train()
     for _ in range(settings.epochs):
         for domain, batch in _in_turn(loaders):
             net.domain = domain
-            embedding = batch[keys.EMBEDDING].to(device).float()
-            logits = net(batch[keys.IMAGE].to(device), embedding=embedding, low_res=True)
+            image, label, _, arguments = prepare(batch, device)
+            logits = infer(image, net, **arguments)
             optimizer.zero_grad()
-            loss(logits, batch[keys.LABEL].to(device)).backward()
+            loss(logits, label).backward()
             optimizer.step()
             schedule.step()
 
