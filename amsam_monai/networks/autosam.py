@@ -71,7 +71,7 @@ class AutoSAM(System):
         self.prompt_size = prompt_size or generator.preferred_size
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).reshape(1, 3, 1, 1), persistent=False)
-        self._fixed = {f"generator.{name}" for name, p in generator.named_parameters() if not p.requires_grad}
+        self._fixed = _frozen_names(generator)
         sam.requires_grad_(False)
         if lora_rank:
             add_decoder_lora(sam.mask_decoder, rank=lora_rank)
@@ -89,7 +89,7 @@ class AutoSAM(System):
             raise ValueError("light must come with a surrogate decoder, got none; pass surrogate=SurrogateDecoder().")
         self.light = light
         for name, parameter in self.named_parameters():
-            of_g = name.startswith("generator.") and name not in self._fixed
+            of_g = name.startswith("generator.") and name.removeprefix("generator.") not in self._fixed
             parameter.requires_grad_(name.startswith("surrogate.") if light else of_g or ".lora_" in name)
         return self.train(self.training)
 
@@ -103,7 +103,7 @@ class AutoSAM(System):
 
     def adapter_keys(self) -> list[str]:
         """Names of g, h and LoRA, whichever of them trains now."""
-        names = [name for name in self.state_dict() if name not in self._fixed]
+        names = [name for name in self.state_dict() if name.removeprefix("generator.") not in self._fixed]
         return [name for name in names if name.startswith(("generator.", "surrogate.")) or ".lora_" in name]
 
     def dense_prompt(self, pixels: Tensor, embedding: Tensor | None, *, domain: Tensor | None = None) -> Tensor:
@@ -200,6 +200,13 @@ def build_autosam(
 
 def _with_background(logits: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
+
+
+def _frozen_names(generator: nn.Module) -> set[str]:
+    """Entries of the generator's state whose module came frozen: their weights, and their statistics."""
+    frozen = {name for name, p in generator.named_parameters() if not p.requires_grad}
+    modules = {name.rpartition(".")[0] for name in frozen}
+    return {name for name in generator.state_dict() if name.rpartition(".")[0] in modules}
 
 
 def _normalise_again(encoder: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

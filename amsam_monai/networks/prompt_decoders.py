@@ -123,4 +123,5 @@ def _on_grid(x: Tensor, grid: Tensor) -> Tensor:
     """A map at the height and width of `grid`."""
     if x.shape[-2:] == grid.shape[-2:]:
         return x
+    x = x.float()  # torch has no antialiasing in bfloat16
     return F.interpolate(x, grid.shape[-2:], mode="bilinear", align_corners=False, antialias=True)

@@ -14,7 +14,7 @@ from amsam_monai.data.phantoms import write_phantoms
 
 ROOT = Path(__file__).parents[2] / "bundles"
 NANO = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "generator_weights": "$None"}
-SHORT = {"max_epochs": 2, "val_interval": 1, "views": 2, "batch_size": 2, "precision": "float32"}
+SHORT = {"max_epochs": 2, "val_interval": 1, "views": 2, "batch_size": 2}
 PICTURES = {"preset": "plain", "listed_split": "$None", "val_images": 1, "score_images": 1}
 SCANS = {"listed_split": "$None", "val_patients": 1, "score_patients": 1, "every": 4}
 DRAWS = {"listed_draws": "$None", "shots": 2, "val_images": 1, "support_pool": 2}

@@ -112,16 +112,19 @@ def test_an_unknown_backbone_is_refused():
         PromptGenerator("vgg")
 
 
-def test_sam_s_companion_trains_from_stride_8_on_and_keeps_its_statistics():
+def test_sam_s_companion_stays_as_it_was_loaded():
     g = built("sam", grid=4).train()
+    assert not [name for name, p in g.named_parameters() if p.requires_grad and name.startswith("backbone.")]
     before = {name: value.clone() for name, value in g.backbone.state_dict().items()}
-    optimizer = torch.optim.SGD(g.parameters(), lr=0.1)
     g(torch.randn(2, 3, 48, 48), torch.randn(2, 256, 4, 4)).sum().backward()
-    optimizer.step()
-    changed = {name for name, value in g.backbone.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed == {name for name, p in g.backbone.named_parameters() if p.requires_grad}
-    assert {name.split(".")[1] for name in changed} == {"2", "3", "4"}
+    assert all(torch.equal(value, before[name]) for name, value in g.backbone.state_dict().items())
     assert all(p.grad is not None for p in g.decoder.parameters())
+
+
+def test_a_generator_computes_in_bfloat16():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        dense = built("sam", grid=4)(torch.randn(2, 3, 48, 48), torch.randn(2, 256, 4, 4))
+    assert dense.isfinite().all()
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

@@ -20,8 +20,7 @@ class EfficientNetLite0(nn.Module):
     Its ImageNet weights were trained on pixels in [-1, 1], so SAM's normalisation is exchanged for that one inside.
 
     Args:
-        frozen_stages: stem and so many stages keep the weights that are loaded, and batch normalisation keeps its
-            statistics throughout, as small batches ask; None trains all.
+        frozen: keep the weights, and the statistics of batch normalisation, as they are loaded.
 
     Shape: (B, 3, H, W), normalised as for SAM -> [(B, 24, H/4, W/4), (B, 40, H/8, W/8), (B, 112, H/16, W/16)].
 
@@ -33,7 +32,7 @@ class EfficientNetLite0(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, *, frozen_stages: int | None = None) -> None:
+    def __init__(self, *, frozen: bool = False) -> None:
         super().__init__()
         net = _timm_lite0()
         self.conv_stem: nn.Module = net.conv_stem
@@ -43,19 +42,13 @@ class EfficientNetLite0(nn.Module):
         shift = (torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1) - 0.5) / 0.5
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
-        self.fixed_statistics = frozen_stages is not None
-        for part in (self.conv_stem, self.bn1, *self.blocks[:frozen_stages]) if self.fixed_statistics else ():
-            part.requires_grad_(False)
+        self.frozen = frozen
+        self.requires_grad_(not frozen)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> EfficientNetLite0:
-        """Training mode, which does not reach batch normalisation whose statistics are fixed."""
-        super().train(mode)
-        if self.fixed_statistics:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
+        """Training mode, which a frozen backbone never enters."""
+        return super().train(mode and not self.frozen)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Feature maps at strides 4, 8 and 16."""
