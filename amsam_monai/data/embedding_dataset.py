@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from monai.data import Dataset
@@ -63,7 +64,7 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
         device: where `encode` computes.
         fill: compute missing embeddings now; False computes at first access.
         progress: show a progress bar.
-        share: (rank, number of processes), which then share the computing.
+        share: (rank, number of processes), which share the computing; None asks torch.distributed.
 
     Raises:
         ValueError: fewer than one view, several without `augment`, or, at access, a `post_transform` changed the image.
@@ -84,7 +85,7 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
         device: torch.device | str = "cpu",
         fill: bool = True,
         progress: bool = True,
-        share: tuple[int, int] = (0, 1),
+        share: tuple[int, int] | None = None,
     ) -> None:
         if views < 1 or (views > 1 and augment is None):
             raise ValueError(f"views must be 1, or more with augment given, got {views}.")
@@ -95,6 +96,7 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
         self._kept: dict[tuple[int, int], Sample] = {}
         if fill:
             images = _Images(self)
+            share = share or (idist.get_rank(), idist.get_world_size())
             start = len(images) * share[0] // share[1]
             shown = progress and share[0] == 0
             cache.fill(images, encode, batch_size=batch_size, device=device, progress=shown, start=start)

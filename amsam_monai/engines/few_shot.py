@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,17 @@ import torch.nn.functional as F
 from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
 from monai.inferers import SimpleInferer
-from torch import Tensor
-from torch.utils.data import RandomSampler
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from amsam_monai import keys
 from amsam_monai.data.embedding_cache import EmbeddingCache
 from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset
 from amsam_monai.engines.bilevel_trainer import BilevelTrainer
-from amsam_monai.engines.cycling import cycling_loader
+from amsam_monai.engines.cycling import cycling_loader, epoch_loader
 from amsam_monai.engines.prepare_batch import LowResLoss, PrepareSystemBatch
 from amsam_monai.engines.simulated_boxes import SimulatedBoxes
-from amsam_monai.engines.split import split_by_patient
+from amsam_monai.engines.split import subsets_by_patient
 from amsam_monai.handlers import PolynomialDecay
 from amsam_monai.losses import CEDiceLoss
 from amsam_monai.networks.amsam import AMSAM
@@ -101,41 +101,38 @@ def few_shot_trainer(
         "prepare_batch": PrepareSystemBatch(low_res=True, boxes=boxes),
     }
 
-    def dataset(part: Sequence[dict[str, Any]]) -> CachedEmbeddingDataset:
-        return CachedEmbeddingDataset(
-            part,
-            SquareImaged(size=network.image_size, mode=network.resize),
-            cache=cache,
-            encode=network.encode,
-            augment=FlippedViews(),
-            views=settings.views,
-            keep=1024,
-            device=device,
-            progress=False,
-        )
+    data = CachedEmbeddingDataset(
+        samples,
+        SquareImaged(size=network.image_size, mode=network.resize),
+        cache=cache,
+        encode=network.encode,
+        augment=FlippedViews(),
+        views=settings.views,
+        keep=1024,
+        device=device,
+        progress=False,
+    )
 
-    def loader(data: CachedEmbeddingDataset) -> DataLoader:
-        count = settings.batch_size * settings.steps_per_epoch
-        sampler = RandomSampler(data, replacement=True, num_samples=count)
-        return DataLoader(data, batch_size=settings.batch_size, sampler=sampler, num_workers=0)
+    def loader(part: Dataset[Any]) -> DataLoader:
+        return epoch_loader(part, batch_size=settings.batch_size, batches=settings.steps_per_epoch, seed=settings.seed)
 
-    def optimizer(parameters: Any, rate: float) -> torch.optim.AdamW:
+    def optimizer(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.AdamW:
         return torch.optim.AdamW(list(parameters), lr=rate, weight_decay=settings.weight_decay)
 
     if not settings.bilevel:
         trained = optimizer((p for p in network.parameters() if p.requires_grad), settings.learning_rate)
         return SupervisedTrainer(
-            train_data_loader=loader(dataset(samples)),
+            train_data_loader=loader(data),
             optimizer=trained,
             train_handlers=[PolynomialDecay(trained), *handlers],
             **common,
         )
-    first, second = split_by_patient(samples, seed=settings.seed)
+    first, second = subsets_by_patient(data, seed=settings.seed)
     lower = optimizer(network.lower_parameters(), settings.learning_rate)
     upper = optimizer(network.upper_parameters(), settings.upper_learning_rate)
     return BilevelTrainer(
-        train_data_loader=loader(dataset(first)),
-        upper_data_loader=cycling_loader(dataset(second), batch_size=settings.batch_size, seed=settings.seed),
+        train_data_loader=loader(first),
+        upper_data_loader=cycling_loader(second, batch_size=settings.batch_size, seed=settings.seed),
         optimizer=lower,
         upper_optimizer=upper,
         order=settings.order,

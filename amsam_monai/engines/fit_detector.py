@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -25,6 +26,7 @@ def load_or_fit_detector(
     samples: Iterable[Mapping[str, Any]],
     *,
     class_names: Sequence[str],
+    cases: Sequence[str] | None = None,
     start: str | os.PathLike[str] = "yolo26n",
     extra: Iterable[tuple[Tensor, Tensor]] = (),
     known_classes: Sequence[int] | None = None,
@@ -34,10 +36,14 @@ def load_or_fit_detector(
 ) -> BoxDetector:
     """The detector in `path`; where there is none, one fitted on the boxes of `samples`, which is then written there.
 
+    Of several processes the first alone fits. Torch's random numbers go on as if nothing had been fitted, so that what
+    is built next does not depend on whether the file was there.
+
     Args:
         path: the detector's file, beside model.pt and not ending in .pt.
         samples: "image" (3, H, W) in [0, 1] and "label" (1, H, W); read only where the detector is fitted.
         class_names: names of the foreground classes.
+        cases: ids of the cases of `samples`, kept in the file; a file that was fitted on other cases is fitted anew.
         start: pretrained weights of the catalogue, or a file: an Ultralytics checkpoint, or another detector.
         extra: further images (3, H, W) with labels (1, H, W), say phantoms; half of each batch.
         known_classes: classes of the pretrained detector that are the wanted ones already, such as [0], COCO's person;
@@ -51,28 +57,46 @@ def load_or_fit_detector(
         FileNotFoundError: the pretrained weights are not there.
     """
     path = Path(path)
-    if path.is_file() and not refit:
-        return load_detector(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    origin = weights.path(str(start))
-    if known_classes is not None:
-        detector = pretrained_detector(origin, classes=known_classes, image_size=settings.get("image_size", 448))
+    wanted = None if cases is None else sorted(map(str, cases))
+    with torch.random.fork_rng(), idist.one_rank_first():
+        if path.is_file() and idist.get_rank() > 0:
+            return load_detector(path)
+        if path.is_file() and not refit:
+            detector = load_detector(path)
+            if wanted is None or detector.cases in (None, wanted):
+                return detector
+            logger.warning("%s was fitted on other cases; fitting it anew on %d cases", path, len(wanted))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        origin = weights.path(str(start))
+        if known_classes is not None:
+            detector = pretrained_detector(origin, classes=known_classes, image_size=settings.get("image_size", 448))
+        else:
+            detector = _fitted(samples, class_names, origin, extra, DetectorSettings(**settings), device)
+        detector.cases = wanted
         save_detector(detector, path)
+        logger.info("saved the detector as %s", path)
         return detector
+
+
+def _fitted(
+    samples: Iterable[Mapping[str, Any]],
+    class_names: Sequence[str],
+    start: Path,
+    extra: Iterable[tuple[Tensor, Tensor]],
+    settings: DetectorSettings,
+    device: str | torch.device,
+) -> BoxDetector:
     chosen = [(torch.as_tensor(sample[IMAGE]), torch.as_tensor(sample[LABEL])) for sample in samples]
     images, labels = zip(*chosen, strict=True)
-    with tqdm(total=DetectorSettings(**settings).steps, desc="detector", unit="step") as bar:
-        detector = train_detector(
+    with tqdm(total=settings.steps, desc="detector", unit="step") as bar:
+        return train_detector(
             images,
             labels,
             len(class_names),
-            start=origin,
+            start=start,
             extra=extra,
-            settings=DetectorSettings(**settings),
+            settings=settings,
             class_names=class_names,
             device=device,
             progress=lambda step, steps, loss: bar.update() and None,
         )
-    save_detector(detector, path)
-    logger.info("fitted the detector on %d images, saved %s", len(images), path)
-    return detector

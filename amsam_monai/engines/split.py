@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from torch.utils.data import Dataset, Subset
 
 from amsam_monai import keys
 
@@ -47,6 +48,22 @@ def split_by_patient(datalist: Sequence[Case], fraction: float = 0.5, seed: int 
     for title, half in zip(("D1 (lower level)", "D2 (upper level)"), halves, strict=True):
         logger.info("%s, %d cases: %s", title, len(half), ", ".join(str(_name(case)) for case in half))
     return halves[0], halves[1]
+
+
+def subsets_by_patient(dataset: Dataset[Any], fraction: float = 0.5, seed: int = 0) -> tuple[Subset[Any], Subset[Any]]:
+    """The same halves as parts of one data set, so that both levels share its cache and its memory.
+
+    Args:
+        dataset: a MONAI data set, whose `data` is the datalist.
+        fraction: see `split_by_patient`.
+        seed: see `split_by_patient`.
+    """
+    cases: Sequence[Mapping[str, Any]] = dataset.data  # type: ignore[attr-defined]
+    numbered = [
+        {keys.CASE_ID: _name(case), keys.PATIENT_ID: _patient(case), "index": index} for index, case in enumerate(cases)
+    ]
+    first, second = ([case["index"] for case in half] for half in split_by_patient(numbered, fraction, seed))
+    return Subset(dataset, first), Subset(dataset, second)
 
 
 def _patient(case: Mapping[str, Any]) -> str:

@@ -43,6 +43,7 @@ class BoxDetector(nn.Module):
         classes: which of its classes give boxes, in this order; None is all. `[0]` of a COCO detector is "person".
         flips: also look at the mirrored image.
         vote_iou: overlap with the best box at which a box votes; 1 keeps the best box alone.
+        cases: ids of the cases that it was fitted on, kept with it.
 
     Shape: image (B, 3, H, W) in [0, 1] -> boxes (B, K, 4) x1, y1, x2, y2 in pixels of image, NaN = none;
         confidence (B, K).
@@ -61,6 +62,7 @@ class BoxDetector(nn.Module):
         classes: Sequence[int] | None = None,
         flips: bool = True,
         vote_iou: float = 0.7,
+        cases: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if image_size < 32 or image_size % 32:
@@ -75,6 +77,7 @@ class BoxDetector(nn.Module):
         self.classes = chosen
         self.flips = flips
         self.vote_iou = vote_iou
+        self.cases = None if cases is None else list(cases)
 
     @property
     def num_classes(self) -> int:
@@ -227,6 +230,7 @@ def detector_config(detector: BoxDetector) -> dict[str, Any]:
         "classes": detector.classes,
         "flips": detector.flips,
         "vote_iou": detector.vote_iou,
+        "cases": detector.cases,
     }
 
 

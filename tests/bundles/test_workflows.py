@@ -1,49 +1,66 @@
-"""Every bundle trains, evaluates and infers on phantoms with a nano SAM, and has the properties MONAI asks for."""
+"""AM-SAM's bundles train, evaluate and infer on phantoms with a nano SAM, and have the properties MONAI asks for."""
 
+import math
+import multiprocessing
+import os
+import socket
 from pathlib import Path
 
 import pytest
+import torch
+from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
 from amsam_monai.data.phantoms import write_phantoms
 
 ROOT = Path(__file__).parents[2] / "bundles"
-BUNDLES = ["isic_amsam_segmentation", "acdc_amsam_segmentation", "synapse_amsam_segmentation"]
+KINDS = {"isic": "images", "human": "images", "acdc": "patients", "synapse": "patients"}
 NANO = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "network_def#detector": "$None"}
 
 
+def workflow_of(kind, configs, workflow_type, folder, **overrides):
+    """An initialised workflow that has the properties MONAI asks for."""
+    bundle = ROOT / f"{kind}_amsam_segmentation" / "configs"
+    places = {"bundle_root": str(folder), "output_dir": str(folder / "out")}
+    workflow = ConfigWorkflow(
+        config_file=[str(bundle / f"{name}.yaml") for name in configs],
+        meta_file=str(bundle / "metadata.json"),
+        logging_file=False,
+        workflow_type=workflow_type,
+        **{**NANO, **places, **overrides},
+    )
+    workflow.initialize()
+    assert workflow.check_properties() in ([], None)
+    return workflow
+
+
+def run(*args, **overrides):
+    workflow = workflow_of(*args, **overrides)
+    workflow.run()
+    workflow.finalize()
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)  # works from any directory
-
-    def run(bundle, configs, workflow_type, **overrides):
-        files = [str(ROOT / bundle / "configs" / f"{name}.yaml") for name in configs]
-        output = {"bundle_root": str(tmp_path), "output_dir": str(tmp_path / "out")}
-        workflow = ConfigWorkflow(
-            config_file=files,
-            meta_file=str(ROOT / bundle / "configs" / "metadata.json"),
-            logging_file=False,
-            workflow_type=workflow_type,
-            **{**NANO, **output, **overrides},
-        )
-        workflow.initialize()
-        assert workflow.check_properties() in ([], None)
-        workflow.run()
-        workflow.finalize()
-
-    return run
+    return tmp_path
 
 
-@pytest.mark.parametrize("bundle", BUNDLES)
-def test_a_bundle_trains_evaluates_and_infers(bundle, run, tmp_path):
-    kind = bundle.split("_")[0]
-    list(write_phantoms(kind, tmp_path / "data", cases=4, side=48))
-    held = "images" if kind == "isic" else "patients"
-    training = {
-        "dataset_dir": str(tmp_path / "data"),
+def phantoms(kind, folder, cases=4):
+    """A small data set in the layout of `kind`, and the settings that train on it for an instant."""
+    list(write_phantoms("isic" if kind == "human" else kind, folder / "data", cases=cases, side=48))
+    if kind == "human":  # one picture and one mask of the same name
+        for mask in (folder / "data" / "labels").iterdir():
+            mask.rename(mask.with_name(mask.name.replace("_segmentation", "")))
+        for index, image in enumerate(sorted((folder / "data" / "images").iterdir()), 1):
+            mask = folder / "data" / "labels" / f"{image.stem}.png"
+            mask.rename(mask.with_name(f"{index}.png"))
+            image.rename(image.with_name(f"{index}.jpg"))
+    return {
+        "dataset_dir": str(folder / "data"),
         "shots": 1,
-        f"val_{held}": 1,
+        f"val_{KINDS[kind]}": 1,
         "support_pool": 1,
         "listed_draws": "$None",
         "max_epochs": 1,
@@ -51,10 +68,93 @@ def test_a_bundle_trains_evaluates_and_infers(bundle, run, tmp_path):
         "val_interval": 1,
         "views": 1,
     }
-    run(bundle, ["train"], "train", **training)
-    assert (tmp_path / "models" / "model.pt").is_file()
-    run(bundle, ["train", "evaluate"], "train", **training)
-    assert (tmp_path / "out" / "scores" / "report.html").is_file()
-    images = tmp_path / "data" / {"isic": "images", "acdc": "training", "synapse": "img"}[kind]
-    run(bundle, ["inference"], "infer", dataset_dir=str(images), output_dir=str(tmp_path / "predictions"))
-    assert len(list((tmp_path / "predictions").glob("*_seg.*"))) >= 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bundle_trains_evaluates_and_infers(kind, folder):
+    training = phantoms(kind, folder)
+    run(kind, ["train"], "train", folder, **training)
+    assert (folder / "models" / "model.pt").is_file()
+    run(kind, ["train", "evaluate"], "train", folder, **training)
+    assert (folder / "out" / "scores" / "report.html").is_file()
+    images = folder / "data" / {"acdc": "training", "synapse": "img"}.get(kind, "images")
+    run(kind, ["inference"], "infer", folder, dataset_dir=str(images), output_dir=str(folder / "predictions"))
+    assert len(list((folder / "predictions").glob("*_seg.*"))) >= 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "order"), [("isic", "first"), ("isic", "second"), ("isic", "finite_difference"), ("acdc", "second")]
+)
+def test_a_bundle_trains_on_two_levels(kind, order, folder):
+    training = {**phantoms(kind, folder), "shots": 2, "order": order}
+    workflow = workflow_of(kind, ["train", "bilevel_train"], "train", folder, **training)
+    network = workflow.parser.get_parsed_content("network")
+    before = {name: value.clone() for name, value in network.adapter_state_dict().items()}
+    workflow.run()
+    workflow.finalize()
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    assert trainer.order == order
+    assert math.isfinite(trainer.state.output[0]["upper_loss"])
+    moved = {name for name, value in network.adapter_state_dict().items() if not torch.equal(value, before[name])}
+    assert {"prompt_embedding", "sam.mask_decoder.output_upscaling.0.weight"} <= moved
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_papers_settings_run(kind, folder):
+    training = {**phantoms(kind, folder), "shots": 2}
+    training = {name: value for name, value in training.items() if name not in ("steps_per_epoch", "views")}
+    run(kind, ["train", "bilevel_train", "paper"], "train", folder, **training)
+
+
+def losses_of(workflow):
+    losses = []
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def keep(engine):
+        output = engine.state.output[0]
+        losses.append([float(output["loss"]), float(output.get("upper_loss", 0.0))])
+
+    workflow.run()
+    workflow.finalize()
+    return losses
+
+
+def _process(rank, folder, kind, configs, training):
+    torch.set_num_threads(1)
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=training.pop("port")
+    )
+    workflow = workflow_of(kind, [*configs, "multi_gpu_train"], "train", folder / "two", **training)
+    torch.save(losses_of(workflow), folder / f"rank{rank}.pt")
+
+
+MORE = [("isic", ["train", "bilevel_train"]), ("human", ["train"]), ("acdc", ["train"])]
+MORE += [("synapse", ["train", "bilevel_train"])]
+
+
+@pytest.mark.parametrize(
+    ("kind", "configs"), [("isic", ["train"]), *(pytest.param(*more, marks=pytest.mark.slow) for more in MORE)]
+)
+def test_two_processes_have_the_losses_of_one(kind, configs, folder):
+    training = {**phantoms(kind, folder, cases=8), "shots": 4, "batch_size": 2, "steps_per_epoch": 3, "max_epochs": 2}
+    training |= {"train#trainer#prepare_batch#boxes": "$None", "support_pool": 4}  # nothing random
+    with socket.socket() as door:
+        door.bind(("localhost", 0))
+        training["port"] = str(door.getsockname()[1])
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_process, args=(rank, folder, kind, configs, dict(training))) for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (folder / "two" / "models" / "model.pt").is_file()
+
+    del training["port"]
+    single = losses_of(workflow_of(kind, configs, "train", folder / "one", **training))
+    ranks = [torch.tensor(torch.load(folder / f"rank{rank}.pt", weights_only=True)) for rank in (0, 1)]
+    torch.testing.assert_close((ranks[0] + ranks[1]) / 2, torch.tensor(single), rtol=0, atol=1e-4)
+    assert not torch.equal(ranks[0], ranks[1])

@@ -41,12 +41,14 @@ def bilevel(net, *, wrapped=None, epochs=3, rank=0, processes=1, batch_size=1, h
     lower = Dataset(samples(4)[rank::processes])
     optimizer = torch.optim.AdamW(net.lower_parameters(), lr=5e-3, weight_decay=0.1)
     upper_optimizer = torch.optim.AdamW(net.upper_parameters(), lr=1e-3, weight_decay=0.1)
+    kwargs.setdefault(
+        "train_data_loader", DataLoader(lower, batch_size=batch_size, shuffle=processes == 1 and batch_size == 1)
+    )
     trainer = BilevelTrainer(
         device="cpu",
         max_epochs=epochs,
-        train_data_loader=DataLoader(lower, batch_size=batch_size, shuffle=processes == 1 and batch_size == 1),
         upper_data_loader=cycling_loader(
-            Dataset(samples(3, seed=1)), batch_size=batch_size, seed=5, rank=rank, processes=processes
+            Dataset(samples(3, seed=1)), batch_size=batch_size * processes, seed=5, rank=rank, processes=processes
         ),
         network=wrapped or net,
         optimizer=optimizer,

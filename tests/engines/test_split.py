@@ -1,8 +1,9 @@
 import logging
 
 import pytest
+from monai.data import Dataset
 
-from amsam_monai.engines import split_by_patient
+from amsam_monai.engines import split_by_patient, subsets_by_patient
 
 
 def cases(*patients):
@@ -53,3 +54,11 @@ def test_refusals_say_what_is_wrong():
         split_by_patient(cases("a", "a"))
     with pytest.raises(ValueError, match="must have 'patient_id' or 'case_id'"):
         split_by_patient([{"image": "a.png"}, {"image": "b.png"}])
+
+
+def test_the_halves_of_a_data_set_are_those_of_its_cases(caplog):
+    data = cases(*"aabbccd")
+    with caplog.at_level(logging.INFO):
+        first, second = subsets_by_patient(Dataset(data), seed=3)
+    assert ([*first], [*second]) == split_by_patient(data, seed=3)
+    assert all(case["case_id"] in caplog.text for case in data)

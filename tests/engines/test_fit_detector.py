@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+pytest.importorskip("ultralytics")
+
+from amsam_monai.engines.fit_detector import load_or_fit_detector
+from tests.engines import nano
+from tests.networks.yolo_fixtures import write_tiny_yolo
+
+FIT = {"class_names": ["disc"], "steps": 1, "image_size": 64, "batch_size": 2}
+
+
+def fit(folder, cases, **kwargs):
+    return load_or_fit_detector(
+        folder / "detector.pth", nano.samples(2), cases=cases, start=folder / "yolo26.pt", **{**FIT, **kwargs}
+    )
+
+
+def test_a_detector_is_fitted_once_and_anew_for_other_cases(tmp_path, caplog):
+    write_tiny_yolo(tmp_path)
+    assert fit(tmp_path, ["b", "a"]).cases == ["a", "b"]
+    written = (tmp_path / "detector.pth").stat().st_mtime_ns
+    assert fit(tmp_path, ["a", "b"]).cases == ["a", "b"]
+    assert fit(tmp_path, None).cases == ["a", "b"]
+    assert (tmp_path / "detector.pth").stat().st_mtime_ns == written
+    assert fit(tmp_path, ["a", "c"]).cases == ["a", "c"]
+    assert "fitted on other cases" in caplog.text
+
+
+def test_random_numbers_do_not_depend_on_whether_the_file_was_there(tmp_path):
+    write_tiny_yolo(tmp_path)
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        fit(tmp_path, ["a"])
+        drawn.append(torch.rand(3))
+    assert torch.equal(*drawn)
