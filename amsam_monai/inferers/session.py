@@ -419,7 +419,7 @@ class InteractiveSession:
         if number in self._fresh:
             return self.results[number]
         answer = self.answers.answer(number, self.edits.get(number, {}))
-        mask = answer.logits[0].argmax(0).to(torch.uint8).cpu().numpy()
+        mask = answer.logits[0].max(0).indices.to(torch.uint8).cpu().numpy()
         plane = self.image.plane(self.label, number)
         if self.history.done and number not in self.history.done[-1] and plane.any():
             self.history.widen(self._capture([number]))

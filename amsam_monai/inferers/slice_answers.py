@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +16,15 @@ from amsam_monai.networks.prompts import Prompts, Segmentation
 from amsam_monai.networks.system import System
 
 ABSENT_MARGIN = -20.0  # a class this far below background everywhere was left out, not weighed
+
+
+@dataclass
+class _Last:
+    """The last answer, to which a click adds only the classes that it is about."""
+
+    number: int
+    edits: dict[int, ClassEdits]
+    answer: Segmentation
 
 
 @dataclass
@@ -44,6 +53,7 @@ class SliceAnswers:
         self.net, self.image, self.cache, self.lock = net, image, cache, lock
         self._automatic: dict[int, _Base] = {}
         self._boxed: dict[int, _Base] = {}
+        self._last: _Last | None = None
 
     def embedding(self, number: int) -> Tensor:
         """The embedding of a slice, from the cache or computed. Shape (1, 256, g, g)."""
@@ -66,7 +76,8 @@ class SliceAnswers:
         answer, base = self._base(number, edits)
         pointed = {index: edit.points for index, edit in edits.items() if edit.points is not None}
         if pointed:
-            answer = self._segment(number, with_points(self.image, base.prompts, pointed, self.net.num_classes))
+            prompts = with_points(self.image, base.prompts, pointed, self.net.num_classes)
+            answer = self._changed_classes(number, edits, prompts)
         elif answer is None:  # asked before: ask the same again, so that the answer is the same
             answer = self._segment(number, self._boxes(number, edits))
         automatic = self._automatic[number]
@@ -74,13 +85,33 @@ class SliceAnswers:
         left_out = [index for index in left_out if bool(automatic.absent[index - 1])]
         if edits and left_out:
             answer.logits[:, left_out] = answer.logits[:, :1].amin() - 30.0
+        self._last = _Last(number, dict(edits), answer)
         return answer
+
+    def _changed_classes(self, number: int, edits: Mapping[int, ClassEdits], prompts: Prompts) -> Segmentation:
+        """The answer to prompts; of a network that decodes classes alone only those that changed are asked."""
+        last = self._last
+        if not self.net.classes_alone or last is None or last.number != number:
+            return self._segment(number, prompts)
+        classes = [k for k in range(1, self.net.num_classes + 1) if edits.get(k) != last.edits.get(k)]
+        if boxes_of(edits) != boxes_of(last.edits) or not classes:
+            return self._segment(number, prompts)
+        part, whole = self._segment(number, prompts, classes), last.answer
+        places = [k - 1 for k in classes]
+        logits = whole.logits.clone()
+        logits[:, classes] = part.logits[:, classes]
+        quality = whole.quality
+        if quality is not None and part.quality is not None:
+            quality = quality.clone()
+            quality[:, places] = part.quality[:, places]
+        return replace(part, logits=logits, quality=quality)
 
     def _base(self, number: int, edits: Mapping[int, ClassEdits]) -> tuple[Segmentation | None, _Base]:
         """The network's prompts given a person's boxes; and the answer, where it had to be computed."""
         answer: Segmentation | None = None
         if number not in self._automatic:
             answer = self._segment(number, None)
+            self._last = _Last(number, {}, answer)
             above = (answer.logits[0, 1:] - answer.logits[0, :1]).flatten(1).amax(1)
             self._automatic[number] = _Base((), answer.prompts.to("cpu"), (above < ABSENT_MARGIN).cpu())
         automatic, boxes = self._automatic[number], boxes_of(edits)
@@ -98,10 +129,11 @@ class SliceAnswers:
             return None
         return with_boxes(self.image, self._automatic[number].prompts, edits, self.net.num_classes)
 
-    def _segment(self, number: int, prompts: Prompts | None) -> Segmentation:
+    def _segment(self, number: int, prompts: Prompts | None, classes: Sequence[int] | None = None) -> Segmentation:
         pixels, embedding = self._pixels(number), self.embedding(number)
+        prompts = None if prompts is None else prompts.to(pixels.device)
         with self.lock:
-            return self.net.segment(pixels, None if prompts is None else prompts.to(pixels.device), embedding)
+            return self.net.segment(pixels, prompts, embedding, classes=classes)
 
     def _pixels(self, number: int) -> Tensor:
         return self.image.pixels(number).to(self.net.sam.pixel_mean.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -95,6 +95,11 @@ class AMSAM(System):
         if detector is not None:
             detector.requires_grad_(False)
 
+    @property
+    def classes_alone(self) -> bool:
+        """See `System.classes_alone`: each class is a prompt set of its own, unless they are decoded jointly."""
+        return not self.joint
+
     def upper_parameters(self, *, calibration: bool = False) -> Iterator[nn.Parameter]:
         """Parameters of the upper level: the prompt embedding and, by option, the calibration's fusion."""
         yield self.prompt_embedding
@@ -113,8 +118,15 @@ class AMSAM(System):
             self.detector.eval()
         return self
 
-    def predict(self, pixels: Tensor, embedding: Tensor, prompts: Prompts, frame: SquareFrame) -> Prediction:
-        """See `System.predict`."""
+    def predict(
+        self,
+        pixels: Tensor,
+        embedding: Tensor,
+        prompts: Prompts,
+        frame: SquareFrame,
+        classes: Sequence[int] | None = None,
+    ) -> Prediction:
+        """See `System.predict`; of `classes`, where given, only those are decoded, the rest is NaN."""
         if self.joint and self.num_classes > 1 and (prompts.points_xy is not None or prompts.box_xyxy is not None):
             raise ValueError("joint decoding of several classes takes no points or boxes; set joint=False for them.")
         absent = None
@@ -124,7 +136,7 @@ class AMSAM(System):
             absent = boxes.isnan().any(-1) if self.missing_box == "absent" else None
         if self.box_centre_point and prompts.box_xyxy is not None:
             prompts = _with_centres(prompts)
-        logits, iou = self._decode(embedding, prompts)
+        logits, iou = self._decode(embedding, prompts, classes)
         if self.joint:
             return Prediction(logits, prompts, quality=iou.clamp(0, 1))
         if absent is not None:
@@ -132,13 +144,20 @@ class AMSAM(System):
         background = torch.zeros_like(logits[:, :1])
         return Prediction(torch.cat([background, logits], dim=1), prompts, quality=iou.clamp(0, 1))
 
-    def _decode(self, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    def _decode(
+        self, embedding: Tensor, prompts: Prompts, classes: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Masks and predicted IoU, (B, K, h, w) and (B, K); (B, K+1, h, w) with `joint`."""
         batch, sets = embedding.shape[0], len(self.prompt_embedding)
-        groups = group_prompt_sets(prompts, torch.arange(batch * sets, device=embedding.device))
+        rows = torch.arange(batch * sets, device=embedding.device)
+        if classes is not None and self.classes_alone:
+            rows = rows.reshape(batch, sets)[:, [index - 1 for index in classes]].flatten()
+        groups = group_prompt_sets(prompts, rows)
         answers = [self._decode_group(embedding, prompts, group) for group in groups]
-        order = torch.cat([group.rows for group in groups]).argsort()
-        logits, iou = (torch.cat(part)[order] for part in zip(*answers, strict=True))
+        order = torch.cat([group.rows for group in groups])
+        masks, scores = (torch.cat(part) for part in zip(*answers, strict=True))
+        logits = masks.new_full((batch * sets, *masks.shape[1:]), torch.nan).index_copy(0, order, masks)
+        iou = scores.new_full((batch * sets, *scores.shape[1:]), torch.nan).index_copy(0, order, scores)
         return logits.reshape(batch, -1, *logits.shape[-2:]), iou.reshape(batch, -1)
 
     def _decode_group(self, embedding: Tensor, prompts: Prompts, group: PromptGroup) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -92,17 +93,36 @@ class System(nn.Module, ABC):
         frame, prediction = self._predict(image, embedding, prompts)
         return frame.crop(prediction.logits) if low_res else frame.restore(prediction.logits)
 
+    @property
+    def classes_alone(self) -> bool:
+        """Whether a class's mask depends on the prompts of that class only, so that it can be decoded alone."""
+        return False
+
     @torch.no_grad()
-    def segment(self, image: Tensor, prompts: Prompts | None = None, embedding: Tensor | None = None) -> Segmentation:
+    def segment(
+        self,
+        image: Tensor,
+        prompts: Prompts | None = None,
+        embedding: Tensor | None = None,
+        *,
+        classes: Sequence[int] | None = None,
+    ) -> Segmentation:
         """Segment for people and tools: logits, and the prompts that were used.
 
-        Shape: image (B, 3, H, W) in [0, 1].
+        Args:
+            image: in [0, 1], any height and width.
+            prompts: a person's prompts in pixels of `image`.
+            embedding: `encode(image)`, where it is already there.
+            classes: decode these alone, indices from 1, where `classes_alone`; logits and quality of the others are
+                then NaN.
+
+        Shape: image (B, 3, H, W).
 
         Raises:
             ValueError: the image is not (B, 3, H, W), not in [0, 1], or the prompts do not fit.
         """
         check_image(image)
-        frame, prediction = self._predict(image, embedding, prompts)
+        frame, prediction = self._predict(image, embedding, prompts, classes if self.classes_alone else None)
         return Segmentation(
             logits=frame.restore(prediction.logits),
             prompts=prediction.prompts.map(frame.points_back, frame.boxes_back),
@@ -111,7 +131,11 @@ class System(nn.Module, ABC):
         )
 
     def _predict(
-        self, image: Tensor, embedding: Tensor | None, prompts: Prompts | None
+        self,
+        image: Tensor,
+        embedding: Tensor | None,
+        prompts: Prompts | None,
+        classes: Sequence[int] | None = None,
     ) -> tuple[SquareFrame, Prediction]:
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"image must have shape (B, 3, H, W), got {tuple(image.shape)}.")
@@ -121,7 +145,8 @@ class System(nn.Module, ABC):
         pixels = frame.image(image, self.sam.fill)
         if embedding is None:
             embedding = self.sam.encode(pixels)
-        return frame, self.predict(pixels, embedding, prompts.map(frame.points, frame.boxes), frame)
+        alone = {} if classes is None else {"classes": classes}  # only systems that decode classes alone take it
+        return frame, self.predict(pixels, embedding, prompts.map(frame.points, frame.boxes), frame, **alone)
 
     @property
     def encoder_is_frozen(self) -> bool:

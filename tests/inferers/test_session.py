@@ -317,6 +317,28 @@ def test_handing_the_automatic_points_back_changes_nothing(nano_sam, phantom):
     torch.testing.assert_close(session.answers.answer(2, session.edits[2]).logits, before, atol=1e-5, rtol=1e-5)
 
 
+def test_a_click_decodes_only_the_class_it_is_about(nano_sam, phantom, monkeypatch):
+    session = nano_session(nano_sam, "amsam")
+    session.open(phantom)
+    session.segment(3)
+    rows = []
+    decode = session.net.sam.decode
+    monkeypatch.setattr(session.net.sam, "decode", lambda e, *a, **k: (rows.append(len(e)), decode(e, *a, **k))[1])
+    session.add_point("liver", (20, 15, 3))
+    session.segment(3)
+    session.add_point("spleen", (4, 5, 3), positive=False)
+    clicked = session.segment(3)
+    assert rows == [1, 1]
+    session.answers._last = None  # nothing to add to: all classes are decoded
+    whole = session.answers.answer(3, session.edits[3])
+    assert sum(rows) == 4
+    np.testing.assert_array_equal(clicked.mask, whole.logits[0].argmax(0))
+    assert list(clicked.quality.values()) == pytest.approx(whole.quality[0].tolist(), abs=1e-4)
+    session.undo()
+    assert session.segment(3).mask.shape == clicked.mask.shape
+    assert rows[-1] == 1  # the spleen's mask alone comes back
+
+
 def test_a_saved_session_of_another_image_is_refused(nano_sam, phantom, tmp_path):
     session = nano_session(nano_sam)
     session.open(phantom)

@@ -20,12 +20,13 @@ class BrightRegions(nn.Module):
         self.num_classes, self.automatic = num_classes, automatic
         self.sam = SimpleNamespace(pixel_mean=torch.zeros(1, 3, 1, 1))
         self.encoded = self.decoded = 0
+        self.classes_alone = False
 
     def encode(self, image):
         self.encoded += 1
         return image.mean(1, keepdim=True)
 
-    def segment(self, image, prompts=None, embedding=None):
+    def segment(self, image, prompts=None, embedding=None, *, classes=None):
         self.decoded += 1
         prompts = prompts or Prompts()
         bright = (embedding[0, 0] > 0.5).numpy()

@@ -128,6 +128,16 @@ def test_a_mask_prompt_changes_only_the_image_that_has_one():
     torch.testing.assert_close(before[1], after[1], atol=1e-5, rtol=1e-5)
 
 
+def test_a_class_decoded_alone_is_as_among_the_others():
+    net = AMSAM(build_sam("vit_nano", image_size=64), num_classes=3).eval()
+    image, points = torch.rand(1, 3, 50, 64), torch.rand(1, 3, 2, 2) * 40
+    prompts = Prompts(points, torch.ones(1, 3, 2))
+    whole, part = net.segment(image, prompts), net.segment(image, prompts, classes=[2])
+    torch.testing.assert_close(part.logits[:, 2], whole.logits[:, 2], atol=1e-4, rtol=1e-4)
+    assert part.logits[:, [1, 3]].isnan().all()
+    assert part.quality[0].isnan().tolist() == [True, False, True]
+
+
 def test_a_frozen_encoder_stays_in_evaluation_mode():
     net = AMSAM(nano(), detector=FixedDetector()).train()
     assert not net.sam.image_encoder.training
