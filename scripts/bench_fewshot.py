@@ -3,8 +3,9 @@
     AMSAM_DATA=DIR python scripts/bench_fewshot.py --dataset isic --shots 4 8 16 --draws 3 --out runs/isic
 
 Each run is one JSON file in --out/runs; what is there is not run again. Dice is that of the images that no draw
-touches, at native size (strict) and on a 64 x 64 grid (for parity with BLO-SAM's code). Writes table.md, results.json,
-convergence.png and, with --alphas, alpha.png.
+touches, at native size (strict) and on a 64 x 64 grid (for parity with BLO-SAM's code). Writes table.md, results.json
+and, with --curves and --alphas, convergence.png (AM-SAM, Fig. 5) and alpha.png (Fig. 6), both measured on images that
+neither train nor test.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import resource
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from ignite.engine import Engine, Events
 from monai.transforms import Compose
 from rich.progress import track
 
@@ -28,27 +31,18 @@ from amsam_monai.data.few_shot import few_shot_sections
 from amsam_monai.data.phantoms import lesion_phantoms
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.few_shot import FewShotSettings, dice_of_samples, few_shot_trainer
+from amsam_monai.engines.few_shot_rows import ROWS, Row
 from amsam_monai.engines.fit_detector import load_or_fit_detector
-from amsam_monai.networks.amsam import AMSAM
+from amsam_monai.evaluation.curves import draw_curves, epochs_to
 from amsam_monai.networks.boxes import box_iou, class_boxes
-from amsam_monai.networks.sam import build_sam
 from amsam_monai.transforms.intensity import Intensityd
 from amsam_monai.transforms.sam_input import ToThreeChannelsd
 
-# row -> (uses the detector, calibration, bi-level, trains)
-ROWS = {
-    "SAM + detector": (True, "none", False, False),
-    "BLO-SAM": (False, "none", True, True),
-    "AM-SAM, calibration alone": (False, "fused", True, True),
-    "AM-SAM, detector alone": (True, "none", True, True),
-    "AM-SAM": (True, "fused", True, True),
-    "AM-SAM, paper calibration": (True, "paper", True, True),
-    "AM-SAM, one level": (True, "fused", False, True),
-    "BLO-SAM, one level": (False, "none", False, True),
-}
 BOX_IOU = {"isic": 0.65, "human": 0.85, "tiktok": 0.85}
 LESION_START = Path(__file__).parents[1] / "bundles" / "isic_amsam_segmentation" / "models" / "lesion_start.pth"
 VIEWS = {"isic": 8, "kvasir": 8, "glas": 8, "human": 2, "tiktok": 2}
+CURVES = ("AM-SAM", "BLO-SAM")
+Boxes = dict[str, torch.Tensor] | None
 
 
 def main() -> None:
@@ -57,19 +51,23 @@ def main() -> None:
     parser.add_argument("--dataset", required=True, choices=list(VIEWS))
     parser.add_argument("--shots", type=int, nargs="+", default=[4, 8, 16])
     parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--rows", nargs="+", default=list(ROWS)[:5], choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--curves", action="store_true", help="Dice after each epoch, 8 shots, first draw")
     parser.add_argument("--alphas", type=float, nargs="*", default=[], help="also sweep alpha, 8 shots, first draw")
     parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     bench = Bench(arguments)
-    for draw in range(arguments.draws):
-        for shots in arguments.shots:
+    for shots in arguments.shots:
+        for draw in range(arguments.draws):
             for row in arguments.rows:
                 bench.run(row, shots, draw)
+    if arguments.curves:
+        for row in CURVES:
+            bench.run(row, 8, 0, watch=True)
     for alpha in arguments.alphas:
-        bench.run("AM-SAM", 8, 0, alpha=alpha)
+        bench.run("AM-SAM", 8, 0, alpha=alpha, watch=True)
     bench.summarise()
 
 
@@ -84,42 +82,43 @@ class Bench:
         self.load = Compose([LoadCased(), Intensityd(mode="unit8"), ToThreeChannelsd()])
         self.test: list[dict] = []
 
-    def run(self, row: str, shots: int, draw: int, alpha: float = 0.7) -> None:
-        name = f"{row.replace(' ', '_').replace(',', '')}_{shots}_{draw}" + (f"_alpha{alpha}" if alpha != 0.7 else "")
-        path = self.out / "runs" / f"{name}.json"
+    def run(self, name: str, shots: int, draw: int, alpha: float = 0.7, *, watch: bool = False) -> None:
+        """One run, unless its file is there; with `watch`, Dice of other images after each epoch."""
+        kind = f"_alpha{alpha}" if alpha != 0.7 else "_curve" if watch else ""
+        path = self.out / "runs" / f"{name.replace(' ', '_').replace(',', '')}_{shots}_{draw}{kind}.json"
         if path.is_file():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        boxed, calibration, bilevel, trains = ROWS[row]
+        row = ROWS[name]
         sections = few_shot_sections(self.datalist, shots=shots, draw=draw, dataset=self.dataset)
         self.test = self.test or [self.load(case) for case in track(sections["test"], "test images")]
         samples = [self.load(case) for case in sections["train"]]
         torch.manual_seed(draw)
-        network = AMSAM(
-            build_sam("vit_t", image_size=self.arguments.image_size, weights="mobile_sam"),
-            calibration=calibration,
-            alpha=alpha,
-        )
-        cache = embedding_cache(network)
-        boxes, found = self.boxes(samples, shots, draw) if boxed else (None, {})
-        settings = FewShotSettings(epochs=self.arguments.epochs, views=VIEWS[self.dataset], bilevel=bilevel, seed=draw)
-        settings = replace(settings, box_iou=BOX_IOU.get(self.dataset, 0.8) if boxed else None)
+        network = row.build(image_size=self.arguments.image_size, alpha=alpha)
+        cache = None if row.encoder_trains or row.from_scratch else embedding_cache(network)
+        others = self.others(sections, 12) if watch else []
+        boxes, found = self.boxes(samples, others, shots, draw) if row.detector else (None, {})
+        settings = self.settings(row, shots, draw)
         curve: list[tuple[int, float]] = []
         seconds = 0.0
-        if trains:
+        if row.trains:
             trainer = few_shot_trainer(network, samples, cache, settings)
+            if watch:
+                trainer.add_event_handler(Events.EPOCH_COMPLETED, follow, network, others, cache, boxes, curve)
             start = time.perf_counter()
             trainer.run()
             seconds = time.perf_counter() - start
-        native, coarse = dice_of_samples(network, self.test, cache, boxes=boxes)
+        scored = others if watch else self.test
+        native, coarse = dice_of_samples(network, scored, cache, boxes=boxes)
         result = {
-            "row": row,
+            "row": name,
             "shots": shots,
             "draw": draw,
             "alpha": alpha,
+            "watched": watch,
             "dice": float(np.nanmean(native)),
             "dice_64": float(np.nanmean(coarse)),
-            "per_image": {s["case_id"]: float(d) for s, d in zip(self.test, native, strict=True)},
+            "per_image": {s["case_id"]: float(d) for s, d in zip(scored, native, strict=True)},
             "train": [str(s["case_id"]) for s in samples],
             "seconds": seconds,
             "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
@@ -129,10 +128,26 @@ class Bench:
         }
         with whole_file(path) as part:
             part.write_text(json.dumps(result, indent=1))
-        print(f"{row:28} {shots:2} shots draw {draw}: Dice {result['dice']:.4f} ({seconds:.0f} s)", flush=True)
+        print(f"{name:28} {shots:2} shots draw {draw}{kind}: Dice {result['dice']:.4f} ({seconds:.0f} s)", flush=True)
 
-    def boxes(self, samples: list[dict], shots: int, draw: int) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-        """The detector's boxes of the test images, and how good they are."""
+    def settings(self, row: Row, shots: int, draw: int) -> FewShotSettings:
+        """How the row trains."""
+        box_iou = BOX_IOU.get(self.dataset, 0.8) if row.detector else None
+        common = FewShotSettings(epochs=self.arguments.epochs, views=VIEWS[self.dataset], seed=draw, box_iou=box_iou)
+        settings = replace(common, **row.settings)
+        if settings.batch_size == 1:  # the paper's: 100 epochs, each image of D1 once
+            settings = replace(settings, epochs=100, steps_per_epoch=max(1, shots // 2))
+        return settings
+
+    def others(self, sections: dict[str, list[dict[str, Any]]], count: int) -> list[dict[str, Any]]:
+        """Images that neither train nor test."""
+        taken = {case["case_id"] for name in ("train", "test") for case in sections[name]}
+        return [self.load(case) for case in self.datalist if case["case_id"] not in taken][:count]
+
+    def boxes(
+        self, samples: list[dict], others: list[dict], shots: int, draw: int
+    ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+        """The detector's boxes of the images that are scored, and how good they are on the test images."""
         start = time.perf_counter()
         known = {"known_classes": [0]} if self.dataset in ("human", "tiktok") else {"seed": draw}  # COCO knows persons
         if self.dataset == "isic":
@@ -140,26 +155,56 @@ class Bench:
         path = self.out / "detectors" / f"{shots}_{draw}.pth"
         detector = load_or_fit_detector(path, samples, class_names=["object"], **known)
         seconds = time.perf_counter() - start
-        boxes = {s["case_id"]: detector(s["image"][None].as_tensor())[0][0] for s in self.test}
+        boxes = {s["case_id"]: detector(s["image"][None].as_tensor())[0][0] for s in [*self.test, *others]}
         overlap = torch.stack([box_iou(boxes[s["case_id"]], class_boxes(s["label"][None], 1)[0])[0] for s in self.test])
         quality = {"box_iou": float(overlap.mean()), "box_recall": float((overlap >= 0.5).float().mean())}
         return boxes, {**quality, "detector_seconds": seconds}
 
     def summarise(self) -> None:
+        """Tables and pictures of all runs in the folder."""
         runs = [json.loads(path.read_text()) for path in sorted((self.out / "runs").glob("*.json"))]
         lines = [
-            "| row | shots | Dice | Dice on 64 x 64 | box IoU | box recall | seconds | draws |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
+            "| row | shots | Dice | Dice on 64 x 64 | box IoU | box recall | seconds | peak GB | draws |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
         ]
+        scored = [run for run in runs if not run["watched"]]
         for row in ROWS:
             for shots in sorted({run["shots"] for run in runs}):
-                group = [r for r in runs if (r["row"], r["shots"], r["alpha"]) == (row, shots, 0.7)]
+                group = [run for run in scored if (run["row"], run["shots"]) == (row, shots)]
                 if group:
                     lines.append(_line(row, shots, group))
-        text = "\n".join(lines) + "\n"
+        text = "\n".join([*lines, "", *_paired(scored)]) + "\n"
         (self.out / "table.md").write_text(text)
         (self.out / "results.json").write_text(json.dumps(runs, indent=1))
         print(text)
+        curves = {run["row"]: run["curve"] for run in runs if run["curve"] and run["alpha"] == 0.7}
+        if curves:
+            draw_curves(curves, self.out / "convergence.png", x="epoch", title=f"{self.dataset}, 8 shots")
+            print({name: f"95% of the last Dice at epoch {epochs_to(0.95, curve)}" for name, curve in curves.items()})
+        sweep = sorted((run["alpha"], run["dice"]) for run in runs if run["row"] == "AM-SAM" and run["watched"])
+        if len(sweep) > 1:
+            draw_curves({"AM-SAM": sweep}, self.out / "alpha.png", x="alpha", title=f"{self.dataset}, 8 shots")
+
+
+def follow(
+    engine: Engine, network: Any, samples: list[dict], cache: Any, boxes: Boxes, curve: list[tuple[int, float]]
+) -> None:
+    """Note the mean Dice of `samples` after an epoch."""
+    curve.append((engine.state.epoch, float(np.nanmean(dice_of_samples(network, samples, cache, boxes=boxes)[0]))))
+
+
+def _paired(runs: list[dict]) -> list[str]:
+    """AM-SAM minus the better BLO-SAM on the same images, draw by draw."""
+    lines = []
+    for shots in sorted({run["shots"] for run in runs}):
+        dice = {(run["row"], run["draw"]): 100 * run["dice"] for run in runs if run["shots"] == shots}
+        draws = sorted(draw for row, draw in dice if row == "AM-SAM")
+        for rival in (row for row in ROWS if row.startswith("BLO-SAM")):
+            gaps = [dice["AM-SAM", draw] - dice[rival, draw] for draw in draws if (rival, draw) in dice]
+            if gaps:
+                shown = ", ".join(f"{gap:+.1f}" for gap in gaps)
+                lines.append(f"AM-SAM minus {rival}, {shots} shots: {np.mean(gaps):+.1f} ({shown})")
+    return lines
 
 
 def _line(row: str, shots: int, group: list[dict]) -> str:
@@ -167,18 +212,9 @@ def _line(row: str, shots: int, group: list[dict]) -> str:
         values = [100 * run[key] for run in group if key in run]
         return f"{np.mean(values):.1f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.1f}" if values else ""
 
-    seconds = np.median([run["seconds"] for run in group])
-    cells = [
-        row,
-        shots,
-        cell("dice"),
-        cell("dice_64"),
-        cell("box_iou"),
-        cell("box_recall"),
-        f"{seconds:.0f}",
-        len(group),
-    ]
-    return "| " + " | ".join(str(value) for value in cells) + " |"
+    seconds, peak = (np.median([run[key] for run in group]) for key in ("seconds", "peak_gb"))
+    cells = [row, shots, *map(cell, ("dice", "dice_64", "box_iou", "box_recall")), f"{seconds:.0f}", f"{peak:.1f}"]
+    return "| " + " | ".join(str(value) for value in [*cells, len(group)]) + " |"
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from amsam_monai.engines.split import subsets_by_patient
 from amsam_monai.handlers import PolynomialDecay
 from amsam_monai.losses import CEDiceLoss
 from amsam_monai.networks.amsam import AMSAM
+from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.transforms.sam_input import SquareImaged
 from amsam_monai.transforms.views import FlippedViews
@@ -48,6 +49,7 @@ class FewShotSettings:
         box_drop: share of images trained without a box.
         bilevel: train the prompt embedding on D2; False trains all on all images.
         order: see `BilevelTrainer`.
+        warmup: iterations of linear rise of the learning rate (SAMed).
         seed: of everything random.
     """
 
@@ -63,13 +65,14 @@ class FewShotSettings:
     box_drop: float = 0.1
     bilevel: bool = True
     order: str = "first"
+    warmup: int = 0
     seed: int = 0
 
 
 def few_shot_trainer(
-    network: AMSAM,
+    network: AMSAM | FromScratch,
     samples: Sequence[dict[str, Any]],
-    cache: EmbeddingCache,
+    cache: EmbeddingCache | None,
     settings: FewShotSettings,
     *,
     handlers: Sequence[Any] = (),
@@ -78,9 +81,9 @@ def few_shot_trainer(
     """A trainer of `network` on `samples`, ready to run.
 
     Args:
-        network: on its device; its encoder is frozen.
+        network: on its device.
         samples: "image" (3, H, W) in [0, 1], "label" (1, H, W) and "case_id".
-        cache: of the network's embeddings.
+        cache: of the network's embeddings; None where the encoder trains too, or there is none.
         settings: see `FewShotSettings`.
         handlers: further handlers of the trainer.
         device: where it runs.
@@ -98,14 +101,14 @@ def few_shot_trainer(
         "network": network,
         "loss_function": loss,
         "inferer": SimpleInferer(),
-        "prepare_batch": PrepareSystemBatch(low_res=True, boxes=boxes),
+        "prepare_batch": PrepareSystemBatch(low_res=True, boxes=boxes, use=() if cache is None else (keys.EMBEDDING,)),
     }
 
     data = CachedEmbeddingDataset(
         samples,
         SquareImaged(size=network.image_size, mode=network.resize),
-        cache=cache,
-        encode=network.encode,
+        cache=cache or EmbeddingCache(fingerprint={}, enabled=False),
+        encode=_nothing if cache is None else network.encode,
         augment=FlippedViews(),
         views=settings.views,
         keep=1024,
@@ -124,7 +127,7 @@ def few_shot_trainer(
         return SupervisedTrainer(
             train_data_loader=loader(data),
             optimizer=trained,
-            train_handlers=[PolynomialDecay(trained), *handlers],
+            train_handlers=[PolynomialDecay(trained, warmup=settings.warmup), *handlers],
             **common,
         )
     first, second = subsets_by_patient(data, seed=settings.seed)
@@ -136,16 +139,21 @@ def few_shot_trainer(
         optimizer=lower,
         upper_optimizer=upper,
         order=settings.order,
-        train_handlers=[PolynomialDecay([lower, upper]), *handlers],
+        train_handlers=[PolynomialDecay([lower, upper], warmup=settings.warmup), *handlers],
         **common,
     )
 
 
+def _nothing(image: Tensor) -> Tensor:
+    """The embedding of a network that takes none. Shape (B, 3, H, W) -> (B, 1)."""
+    return image.new_zeros(len(image), 1)
+
+
 @torch.no_grad()
 def dice_of_samples(
-    network: AMSAM,
+    network: AMSAM | FromScratch,
     samples: Sequence[dict[str, Any]],
-    cache: EmbeddingCache,
+    cache: EmbeddingCache | None,
     *,
     boxes: dict[str, Tensor] | None = None,
     device: torch.device | str = "cpu",
@@ -155,7 +163,7 @@ def dice_of_samples(
     Args:
         network: a system.
         samples: "image" (3, H, W) in [0, 1], "label" (1, H, W) and "case_id".
-        cache: of the network's embeddings.
+        cache: of the network's embeddings, or None.
         boxes: (1, 4) by case id, in pixels of the image, where the detector has run already.
         device: where the network is.
     """
@@ -163,7 +171,9 @@ def dice_of_samples(
     native, coarse = [], []
     for sample in samples:
         image = sample[keys.IMAGE][None].to(device)
-        embedding = cache.get_or_compute(sample[keys.IMAGE], network.encode, device=device)[None].to(image)
+        embedding = None
+        if cache is not None:
+            embedding = cache.get_or_compute(sample[keys.IMAGE], network.encode, device=device)[None].to(image)
         prompts = None if boxes is None else Prompts(box_xyxy=boxes[sample[keys.CASE_ID]][None].to(device))
         logits = network(image, embedding=embedding, prompts=prompts)
         label = (sample[keys.LABEL][None] == 1).float()  # (1, 1, H, W)

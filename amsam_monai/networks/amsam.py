@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
+from amsam_monai.networks.encoder_adapters import add_encoder_adapters
 from amsam_monai.networks.lora import LoRALinear, add_decoder_lora, add_encoder_lora
 from amsam_monai.networks.mask_calibration import MaskCalibration
 from amsam_monai.networks.prompt_sets import PromptGroup, group_prompt_sets
@@ -43,6 +44,7 @@ class AMSAM(System):
         alpha: weight of SAM's own mask in the calibration, in [0, 1].
         lora_rank: rank of the decoder's LoRA; 0 is none.
         encoder_lora_rank: rank of the encoder's LoRA (SAMed); 0 leaves the encoder frozen.
+        encoder_adapters: width of bottleneck adapters in the encoder, as a share of its own (Med-SA); 0 is none.
         decoder: what else of the mask decoder trains, from its pretrained values: "tail" is its tokens, upscaling and
             hypernetworks (BLO-SAM), "all" its transformer too (SAMed), "frozen" nothing.
         joint: one prompt set an image with K + 1 mask tokens.
@@ -64,6 +66,7 @@ class AMSAM(System):
         alpha: float = 0.7,
         lora_rank: int = 4,
         encoder_lora_rank: int = 0,
+        encoder_adapters: float = 0.0,
         decoder: str = "tail",
         joint: bool = False,
     ) -> None:
@@ -85,6 +88,8 @@ class AMSAM(System):
             add_decoder_lora(sam.mask_decoder, rank=lora_rank)
         if encoder_lora_rank:
             add_encoder_lora(sam.image_encoder, rank=encoder_lora_rank)
+        if encoder_adapters:
+            add_encoder_adapters(sam.image_encoder, ratio=encoder_adapters)
         _train_decoder(sam, decoder, num_classes + 1 if joint else 1)
         sets = 1 if joint else num_classes
         no_mask = sam.prompt_encoder.no_mask_embed.weight.detach()

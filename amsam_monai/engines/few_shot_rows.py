@@ -1,0 +1,83 @@
+"""The rows of AM-SAM's tables: AM-SAM, its parts left out, and its baselines, all as settings of the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from amsam_monai.networks.amsam import AMSAM
+from amsam_monai.networks.from_scratch import FromScratch
+from amsam_monai.networks.sam import build_sam
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Args:
+        detector: its boxes prompt the network.
+        network: options of `AMSAM`.
+        settings: fields of `FewShotSettings` that are not the default's.
+        trains: False scores the network as it comes.
+        from_scratch: a name of `FromScratch` instead of SAM.
+        encoder_trains: no embedding can be kept.
+        image_size: side of the square, where it is not the run's.
+    """
+
+    detector: bool = False
+    network: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    trains: bool = True
+    from_scratch: str | None = None
+    encoder_trains: bool = False
+    image_size: int | None = None
+
+    def build(self, *, image_size: int, alpha: float) -> AMSAM | FromScratch:
+        """The network, before training, for one class."""
+        side = self.image_size or image_size
+        if self.from_scratch is not None:
+            return FromScratch(self.from_scratch, image_size=side)
+        sam = build_sam("vit_t", image_size=side, weights="mobile_sam")
+        return AMSAM(sam, alpha=alpha, **self.network)
+
+
+NONE, FUSED, PAPER = ({"calibration": mode} for mode in ("none", "fused", "paper"))
+TWO = {"bilevel": True}
+ONE = {"bilevel": False}
+# BLO-SAM as its code runs: 256 pixels stretched, batches of one, both learning rates as in the paper, no augmentation.
+PAPERS = {"batch_size": 1, "learning_rate": 5e-3, "upper_learning_rate": 1e-3, "views": 1, "bilevel": True}
+# The encoder runs at each step: fewer views of smaller images.
+DEEP = {"bilevel": False, "views": 2}
+
+ROWS: dict[str, Row] = {
+    "SAM + detector": Row(detector=True, network=NONE, trains=False),
+    "BLO-SAM": Row(network=NONE, settings=ONE),
+    "AM-SAM, calibration alone": Row(network=FUSED, settings=ONE),
+    "AM-SAM, detector alone": Row(detector=True, network=NONE, settings=ONE),
+    "AM-SAM": Row(detector=True, network=FUSED, settings=ONE),
+    "BLO-SAM, two levels": Row(network=NONE, settings=TWO),
+    "AM-SAM, two levels": Row(detector=True, network=FUSED, settings=TWO),
+    "AM-SAM, paper calibration": Row(detector=True, network=PAPER, settings=ONE),
+    "BLO-SAM, paper's settings": Row(
+        network={**NONE, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=256
+    ),
+    "AM-SAM, paper's settings": Row(
+        detector=True, network={**PAPER, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=256
+    ),
+    "SAMed": Row(
+        network={**NONE, "lora_rank": 0, "encoder_lora_rank": 4, "decoder": "all", "joint": True},
+        settings={**DEEP, "learning_rate": 5e-3, "warmup": 25},
+        encoder_trains=True,
+        image_size=256,
+    ),
+    "Med-SA": Row(
+        network={**NONE, "lora_rank": 0, "encoder_adapters": 0.25, "decoder": "all"},
+        settings={**DEEP, "learning_rate": 1e-3},
+        encoder_trains=True,
+        image_size=256,
+    ),
+    "U-Net": Row(from_scratch="unet", settings=DEEP, image_size=256),
+    "SwinUNETR": Row(from_scratch="swin_unetr", settings={**DEEP, "learning_rate": 5e-4}, image_size=256),
+    "DeepLabV3": Row(from_scratch="deeplabv3", settings=DEEP, image_size=256),
+}
