@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +165,17 @@ class AutoSAM(System):
         return torch.where(given[:, None, None, None], self.sam.mask_dense(masks.nan_to_num()), dense)
 
     def _predict(
-        self, image: Tensor, embedding: Tensor | None, prompts: Prompts | None
+        self,
+        image: Tensor,
+        embedding: Tensor | None,
+        prompts: Prompts | None,
+        classes: Sequence[int] | None = None,
     ) -> tuple[SquareFrame, Prediction]:
         if embedding is not None:
             embedding = embedding.to(image.dtype)  # the cache holds float16
         elif self.light and not self.generator.reads_embedding:
             embedding = image.new_empty(0)  # nobody reads it: SAM's encoder is spared
-        return super()._predict(image, embedding, prompts)
+        return super()._predict(image, embedding, prompts, classes)
 
 
 def build_autosam(
