@@ -13,6 +13,7 @@ from monai.networks.nets import BasicUNet
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from amsam_monai import keys
@@ -84,7 +85,7 @@ def plain_sam(net: AutoSAM, image: Tensor, embedding: Tensor, prompts: Prompts) 
 
 @torch.no_grad()
 def time_parts(net: AutoSAM, images: Sequence[Tensor]) -> dict[str, Any]:
-    """Median seconds per image and GMACs of encoder, g, decoder and h, and seconds of both forms as a whole.
+    """Median seconds per image, GMACs, peak memory and parameters of encoder, g, decoder and h; seconds of both forms.
 
     Shape: images (3, H, W) in [0, 1].
 
@@ -113,7 +114,31 @@ def time_parts(net: AutoSAM, images: Sequence[Tensor]) -> dict[str, Any]:
         with FlopCounterMode(display=False) as counter:
             part(pixels[0])
         gmacs[name] = counter.get_total_flops() / 2e9
-    return {"seconds_per_image": seconds, "gmacs": gmacs, "threads": torch.get_num_threads(), "device": str(device)}
+    modules = {"encoder": net.sam.image_encoder, "g": net.generator, "decoder": net.sam.mask_decoder, "h": surrogate}
+    return {
+        "seconds_per_image": seconds,
+        "gmacs": gmacs,
+        "peak_mib": {name: _peak_mib(part, pixels[0], device) for name, part in parts.items()},
+        "million_parameters": {
+            name: sum(p.numel() for p in module.parameters()) / 1e6 for name, module in modules.items()
+        },
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+    }
+
+
+def _peak_mib(part: Callable[[Tensor], Any], image: Tensor, device: torch.device) -> float:
+    """Most memory that tensors made in `part` hold at once, in MiB; weights are there before and do not count."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        part(image)
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        part(image)
+    events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    return float(np.cumsum([0, *(size for _, size in changes)]).max()) / 2**20
 
 
 def _median_seconds(part: Callable[[Tensor], Any], inputs: Sequence[Tensor], device: torch.device) -> float:

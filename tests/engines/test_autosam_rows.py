@@ -74,6 +74,8 @@ def test_every_part_is_timed():
     found = time_parts(network(), [sample["image"] for sample in samples()])
     assert set(found["seconds_per_image"]) == {"encoder", "g", "decoder", "h", "light", "autosam"}
     assert min(found["seconds_per_image"].values()) > 0
+    assert found["million_parameters"]["h"] == pytest.approx(0.151809)
+    assert 64 * 8 * 8 * 4 / 2**20 < found["peak_mib"]["h"] < 2  # its first map (64, 8, 8), and little more
     assert found["gmacs"]["h"] == pytest.approx(16 * (256 * 64 * 9 + 4 * 64 * 16 * 4 + 16 * 16) / 1e9, rel=0.1)
 
 
