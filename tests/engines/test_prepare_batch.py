@@ -95,3 +95,11 @@ def test_without_an_image_size_the_label_is_resized_to_the_logits():
     label = torch.arange(4).reshape(1, 1, 2, 2).float().repeat_interleave(4, -1).repeat_interleave(4, -2)
     seen = LowResLoss(Seen())(torch.zeros(1, 2, 2, 2), label)
     assert seen.flatten().tolist() == [0, 1, 2, 3]
+
+
+def test_classes_of_the_label_are_told():
+    label = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    label[0, 0, 1, 1], label[1, 0, 0, 0] = 2, 1
+    arguments = PrepareSystemBatch(presence=3, extras=True)({"image": torch.rand(2, 3, 4, 4), "label": label})[3]
+    assert arguments["prompts"].present.tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert arguments["extras"] is True

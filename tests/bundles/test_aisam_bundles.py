@@ -1,0 +1,145 @@
+"""AI-SAM's bundles train, resume, evaluate and infer on phantoms, in one process and in two."""
+
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+
+from amsam_monai.data.phantoms import write_phantoms
+
+ROOT = Path(__file__).parents[2] / "bundles"
+NANO = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "window": 0, "depth": 1}
+SHORT = {"max_epochs": 2, "val_interval": 1, "batch_size": 2, "warmup": 1, "precision": "float32"}
+SCANS = {"listed_split": "$None", "val_patients": 1, "score_patients": 1, "every": 4}
+DRAWS = {"listed_draws": "$None", "shots": 2, "val_images": 1, "support_pool": 2}
+# Nothing random; the losses that are means over what a whole batch has are left out; and steps so small that AdamW,
+# which makes whole steps of the rounding of vanishing gradients, does not lead the runs apart
+SAME = {
+    "train#preprocessing#transforms#3#_disabled_": True,
+    "prompt_weight": 0.0,
+    "quality_weight": 0.0,
+    "learning_rate": 1e-5,
+}
+KINDS = {"acdc": (SCANS, "training"), "synapse": (SCANS, "img"), "isic": (DRAWS, "images")}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def settings(kind, folder):
+    """What the command line would say."""
+    if not (folder / "data").is_dir():
+        list(write_phantoms(kind, folder / "data", cases=4, side=48))
+    return {**NANO, **SHORT, **KINDS[kind][0], "dataset_dir": str(folder / "data"), "output_dir": str(folder / "out")}
+
+
+def workflow(kind, folder, configs=("train",), workflow_type="train", **overrides):
+    configs_of = ROOT / f"{kind}_aisam_segmentation" / "configs"
+    made = ConfigWorkflow(
+        config_file=[str(configs_of / f"{name}.yaml") for name in configs],
+        meta_file=str(configs_of / "metadata.json"),
+        logging_file=False,
+        workflow_type=workflow_type,
+        **{"bundle_root": str(folder), **overrides},
+    )
+    made.initialize()
+    assert made.check_properties() in ([], None)
+    return made
+
+
+def adapter(folder):
+    return torch.load(folder / "models" / "model.pt", weights_only=True)["model"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bundle_trains_evaluates_and_infers(kind, folder):
+    chosen = settings(kind, folder)
+    training = workflow(kind, folder, **chosen)
+    before = training.parser.get_parsed_content("network_def").adapter_state_dict()
+    before = {name: value.clone() for name, value in before.items()}
+    training.run()
+    moved = {
+        name.split(".")[0] for name, value in adapter(folder).items() if not torch.equal(value, before[name].half())
+    }
+    assert moved == {"sam", "prompter", "classifier"}
+    workflow(kind, folder, ("train", "evaluate"), **chosen).run()
+    assert (folder / "out" / "scores" / "report.html").is_file()
+    places = {"dataset_dir": str(folder / "data" / KINDS[kind][1]), "output_dir": str(folder / "predictions")}
+    network = {name: value for name, value in NANO.items() if name != "window"}
+    workflow(kind, folder, ("inference",), "infer", **network, **places).run()
+    assert len(list((folder / "predictions").glob("*_seg.*"))) >= 4
+
+
+def test_a_bundle_trains_on_windows_of_a_tinyvit(folder):
+    chosen = {**settings("acdc", folder), "backbone": "vit_t", "window": 32, "max_epochs": 1, "val_patients": 0}
+    workflow("acdc", folder, **chosen).run()
+    assert all(value.isfinite().all() for value in adapter(folder).values())
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not(folder):
+    chosen = settings("acdc", folder)
+    workflow("acdc", folder, **chosen).run()
+    whole = adapter(folder)
+    assert not (folder / "out" / "train_state.pt").exists()
+    broken = workflow("acdc", folder, **chosen)
+
+    @broken.parser.get_parsed_content("train#trainer").on(Events.EPOCH_STARTED(once=2))
+    def interrupt(engine):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    assert (folder / "out" / "train_state.pt").is_file()
+    workflow("acdc", folder, **chosen).run()
+    assert all(torch.equal(whole[name], value) for name, value in adapter(folder).items())
+
+
+def losses_of(made):
+    losses = []
+
+    @made.parser.get_parsed_content("train#trainer").on(Events.ITERATION_COMPLETED)
+    def keep(engine):
+        losses.append(float(engine.state.output[0]["loss"]))
+
+    made.run()
+    made.finalize()
+    return torch.tensor(losses)
+
+
+def _process(rank, folder, kind, port, chosen):
+    torch.set_num_threads(1)
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=str(port)
+    )
+    made = workflow(kind, folder / "two", ("train", "multi_gpu_train"), **chosen)
+    torch.save(losses_of(made), folder / f"rank{rank}.pt")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_have_the_losses_of_one(kind, folder):
+    square = {"_target_": "amsam_monai.transforms.sam_input.SquareImaged", "size": "@image_size"}
+    chosen = {**settings(kind, folder), **SAME, "train#preprocessing#transforms#2": square}
+    with socket.socket() as door:
+        door.bind(("localhost", 0))
+        port = door.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_process, args=(rank, folder, kind, port, chosen)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (folder / "two" / "models" / "model.pt").is_file()
+    ranks = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    single = losses_of(workflow(kind, folder / "one", **chosen))
+    torch.testing.assert_close((ranks[0] + ranks[1]) / 2, single, rtol=0, atol=1e-4)
+    assert not torch.equal(ranks[0], ranks[1])

@@ -1,0 +1,57 @@
+"""Windows of SAM's square: the same network, positions of the place where the window lies."""
+
+import pytest
+import torch
+
+from amsam_monai.networks.aisam import AISAM
+from amsam_monai.networks.on_windows import OnWindows
+from amsam_monai.networks.sam import build_sam
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    return AISAM(build_sam("vit_t", image_size=128), num_classes=2, encoder="full", depth=1).eval()
+
+
+def test_positions_are_those_of_the_place_in_the_square(net):
+    whole = net.sam.dense_pe()
+    with net.sam.window(64, (2, 3)):
+        assert net.image_size == 64
+        torch.testing.assert_close(net.sam.dense_pe(), whole[..., 2:6, 3:7])
+    assert net.image_size == 128
+    torch.testing.assert_close(net.sam.dense_pe(), whole)
+
+
+def test_the_size_comes_back_after_an_error(net):
+    with pytest.raises(RuntimeError, match="stop"), net.sam.window(64):
+        raise RuntimeError("stop")
+    assert net.image_size == net.sam.image_encoder.image_size == 128
+
+
+def test_a_window_gives_logits_of_its_size(net):
+    with torch.no_grad():
+        assert OnWindows(net, side=64)(torch.rand(2, 3, 64, 64)).shape == (2, 3, 64, 64)
+
+
+def test_a_window_as_large_as_the_square_is_the_network_itself(net):
+    image = torch.rand(1, 3, 128, 128)
+    with torch.no_grad():
+        torch.testing.assert_close(OnWindows(net, side=128)(image), net(image))
+
+
+@pytest.mark.parametrize("side", [40, 256])
+def test_a_window_that_does_not_fit_is_refused(net, side):
+    with pytest.raises(ValueError, match="window must be a multiple of 16 and lie in the square of 128"):
+        OnWindows(net, side=side)
+
+
+def test_a_window_beyond_the_edge_is_refused(net):
+    with pytest.raises(ValueError, match="window must be a multiple of 16"), net.sam.window(64, (5, 0)):
+        pass
+
+
+def test_an_encoder_of_one_size_takes_no_windows():
+    net = AISAM(build_sam("vit_nano", image_size=64), depth=1)
+    with pytest.raises(ValueError, match="a window must go with a TinyViT"):
+        OnWindows(net, side=32)
