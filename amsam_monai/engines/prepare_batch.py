@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from amsam_monai import keys
 from amsam_monai.framing import SquareFrame
-from amsam_monai.networks.class_prompts import ClassPrompts
+from amsam_monai.networks.class_prompts import ClassPrompts, class_presence
 from amsam_monai.networks.prompts import Prompts
 
 
@@ -95,16 +95,10 @@ class PrepareSystemBatch(PrepareBatch):
         labels = None if points is None else part(keys.POINT_LABELS)
         label = part(keys.LABEL) if self.presence else None
         if label is not None:
-            return ClassPrompts(points, labels, box, present=present_classes(label, self.presence))
+            return ClassPrompts(points, labels, box, present=class_presence(label, self.presence))
         if box is None and points is None:
             return None
         return Prompts(points_xy=points, point_labels=labels, box_xyxy=box)
-
-
-def present_classes(label: Tensor, num_classes: int) -> Tensor:
-    """1 where the label has a class, else 0. Shape (B, 1, H, W) -> (B, num_classes)."""
-    classes = torch.arange(1, num_classes + 1, device=label.device)
-    return (label.flatten(1)[:, None] == classes[:, None]).any(-1).float()
 
 
 class LowResLoss(nn.Module):

@@ -55,6 +55,12 @@ def _with_choice(prompts: Prompts, present: Tensor | None, automatic: bool | Ten
     )
 
 
+def class_presence(label: Tensor, classes: int) -> Tensor:
+    """1 where a label has a class, else 0. Shape (B, 1, H, W) class indices -> (B, K)."""
+    index = torch.arange(1, classes + 1, device=label.device)
+    return (label.flatten(1)[:, None] == index[:, None]).any(-1).float()
+
+
 def stated_presence(prompts: Prompts, like: Tensor) -> Tensor:
     """What a person said of each class: 1 there, 0 not there, NaN nothing. Shape (B, K), as `like`.
 

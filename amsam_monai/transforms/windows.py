@@ -69,7 +69,7 @@ class RandWindowd(RandomizableTransform, MapTransform):
     def randomize(self, data: Tensor) -> None:
         """Draw where the window lies in a label (1, H, W), and how it is turned."""
         rows, columns = data.shape[-2:]
-        step = math.exp(-self.R.uniform(*map(math.log, self.scale))) / max(
+        step = math.exp(-self.R.uniform(math.log(self.scale[0]), math.log(self.scale[1]))) / max(
             SquareFrame(rows, columns, self.size).scale_xy
         )
         angle = math.radians(self.R.uniform(-self.degrees, self.degrees))
