@@ -5,7 +5,7 @@
 Rows: automatic; generalised points; the classes told; a random point beside; the true boxes; a detector's boxes; random
 points in place of the learned ones (three seeds); SAM and LiteMedSAM with the true boxes. Dice is that of volumes,
 strict, at native size. Also: the share of points inside their object, how well predicted quality follows the true Dice,
-and what one click does for the 50 worst objects. Each row is one JSON file in --out/rows; what is there is not run again.
+and what one click does for the 50 worst objects. Each row is one JSON file in --out/rows; what is there is kept.
 """
 
 from __future__ import annotations
