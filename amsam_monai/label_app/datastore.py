@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 from monailabel.datastore.local import LocalDatastore
 
 from amsam_monai.data.atomic import whole_file
 from amsam_monai.data.dicom import is_dicom_folder
-from amsam_monai.data.files import read_image
+from amsam_monai.data.files import read_image, read_label
 
 EXTENSIONS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg", "*.tif", "*.tiff", "*.bmp")
 
@@ -52,6 +53,29 @@ class StudiesDatastore(LocalDatastore):
         uri = str(super().get_image_uri(image_id))
         return self._as_nifti(image_id, Path(uri)) if uri and os.path.isdir(uri) else uri
 
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        """See LocalDatastore.
+
+        Raises:
+            ValueError: the id is no plain name, or the file cannot be read.
+        """
+        check_name("image", image_id)
+        read_image(image_filename)
+        return str(super().add_image(image_id, image_filename, image_info))
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """See LocalDatastore; what is no label map of this image is not kept.
+
+        Raises:
+            ValueError: the tag is no plain name, or the file cannot be read or has other dimensions than the image.
+        """
+        check_name("tag", label_tag)
+        if uri := self.get_image_uri(image_id):
+            label, image = read_label(label_filename).array, read_image(uri)
+            if label.size != int(np.prod(image.spatial_shape)):
+                raise ValueError(f"label must have the image's shape {image.spatial_shape}, got {label.shape}.")
+        return str(super().save_label(image_id, label_filename, label_tag, label_info))
+
     def _as_nifti(self, image_id: str, folder: Path) -> str:
         copy = self.converted / f"{image_id}.nii.gz"
         if not copy.is_file() or copy.stat().st_mtime_ns < folder.stat().st_mtime_ns:
@@ -60,3 +84,13 @@ class StudiesDatastore(LocalDatastore):
             with whole_file(copy) as partial:
                 nib.save(volume, partial)
         return str(copy)
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse what would be a path in another folder.
+
+    Raises:
+        ValueError: it has separators, or is a parent folder.
+    """
+    if name and (os.path.basename(name) != name or "\\" in name or name in (".", "..")):
+        raise ValueError(f"{what} must be a plain name, got {name!r}.")

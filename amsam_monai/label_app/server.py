@@ -1,4 +1,4 @@
-"""MONAI Label's web server with two things mended: requests do not wait for each other, mistakes are 4xx."""
+"""MONAI Label's web server, mended: clicks do not wait for each other, and mistakes are 4xx with a message."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from fastapi import BackgroundTasks, Depends, File, Form, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from monailabel.app import app
-from monailabel.config import RBAC_USER, settings
+from monailabel.config import RBAC_ADMIN, RBAC_USER, settings
 from monailabel.endpoints.infer import ResultType, run_inference
+from monailabel.endpoints.train import run_model
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
+from monailabel.interfaces.utils.app import app_instance
 
 
 async def infer(
@@ -39,6 +41,22 @@ async def infer(
     )
 
 
+async def train(
+    model: str,
+    params: dict[str, Any] | None = None,
+    run_sync: bool = False,
+    enqueue: bool = False,
+    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)),
+) -> Any:
+    """Start training, unless it could only fail."""
+    application = app_instance()
+    if model not in application._trainers:
+        raise HTTPException(404, f"model must be one of {', '.join(application._trainers)}, got {model!r}.")
+    if not application.datastore().get_labeled_images():
+        raise HTTPException(400, "no image has a final label yet; label one and save it first.")
+    return await run_in_threadpool(run_model, model, params, run_sync, enqueue)
+
+
 def client_mistake(request: Request, error: Exception) -> JSONResponse:
     """A message with the status that fits."""
     status = 400
@@ -51,10 +69,14 @@ def client_mistake(request: Request, error: Exception) -> JSONResponse:
 
 
 def mend(application: Any) -> Any:
-    """Put our route before MONAI Label's, and answer for what clients do wrong."""
-    path = f"{settings.MONAI_LABEL_API_STR}/infer/{{model}}"
-    application.add_api_route(path, infer, methods=["POST"], summary=f"{RBAC_USER}Run Inference for supported model")
-    application.router.routes.insert(0, application.router.routes.pop())
+    """Put our routes before MONAI Label's, and answer for what clients do wrong."""
+    start = settings.MONAI_LABEL_API_STR
+    for path, answer, summary in (
+        (f"{start}/infer/{{model}}", infer, f"{RBAC_USER}Run Inference for supported model"),
+        (f"{start}/train/{{model}}", train, f"{RBAC_ADMIN}Run Training Task for specific model"),
+    ):
+        application.add_api_route(path, answer, methods=["POST"], summary=summary)
+        application.router.routes.insert(0, application.router.routes.pop())
     for kind in (ValueError, FileNotFoundError, MONAILabelException):
         application.add_exception_handler(kind, client_mistake)
     return application

@@ -48,10 +48,15 @@ def write_nano_bundle(
         "intensity": intensity or {"mode": "percentile"},
     }
     (root / "configs" / "inference.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    write_metadata(root, labels, data_type)
+    return root
+
+
+def write_metadata(root: Path, labels: tuple[str, ...], data_type: str) -> None:
     channels = {"0": "background", **{str(at): label for at, label in enumerate(labels, 1)}}
     metadata = {
         "version": "0.1.0",
-        "description": "A random network for tests.",
+        "description": "A network for tests.",
         "data_type": data_type,
         "network_data_format": {
             "inputs": {"image": {"spatial_shape": ["*", "*"]}},
@@ -59,4 +64,21 @@ def write_nano_bundle(
         },
     }
     (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
+
+
+def write_bright_bundle(folder: Path, plane: str) -> Path:
+    """A bundle whose mask is the clicked bright region, in slices of a plane; needs this repository on the path."""
+    root = folder / f"bright_{plane}"
+    (root / "configs").mkdir(parents=True)
+    (root / "models").mkdir()
+    (root / "models" / "model.pt").write_bytes(b"")
+    config = {
+        "bundle_root": ".",
+        "device": "cpu",
+        "network": {"_target_": "tests.inferers.toy_net.BrightRegions", "num_classes": 1, "automatic": []},
+        "intensity": {"mode": "none"},
+        "slices": {"axis": plane},
+    }
+    (root / "configs" / "inference.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    write_metadata(root, ("bar",), "nifti")
     return root

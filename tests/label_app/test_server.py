@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.label_app.nano_bundle import write_nano_bundle
+from tests.inferers.toy import oblique, stored_as
+from tests.label_app.nano_bundle import write_bright_bundle, write_nano_bundle
 from tests.label_app.test_service import save_ball
 
 pytest.importorskip("monailabel", reason="needs MONAI Label (an environment of its own, see docs/monai_label.md)")
@@ -22,6 +24,9 @@ import requests
 
 pytestmark = pytest.mark.label
 
+ROOT = Path(__file__).parents[2]
+UNLABELLED = {"p0", "p1", "p2", "series", "skin", "bars-RAS", "bars-LPS", "bars-oblique"}
+PLANES = ("axial", "coronal", "sagittal")
 AUTOMATIC, CLICKS, PICTURES = "nano_segmentation", "nano_segmentation_click", "skin_segmentation_click"
 
 
@@ -53,6 +58,7 @@ def server(tmp_path_factory):
     for number in range(3):
         image = save_ball(studies / f"p{number}.nii.gz", (14 + 4 * number, 15, 3))
         (image.parent / f"label-{image.name}").rename(root / f"label{number}.nii.gz")
+    write_bars(studies)
     write_picture(studies / "skin.png")
     write_dicom(studies / "series")
     (studies / "broken.nii.gz").write_bytes(b"not a volume")
@@ -64,10 +70,18 @@ def server(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     blocked = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    environment = {**os.environ, **blocked, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    bright = [write_bright_bundle(root / "bundles", plane) for plane in PLANES]
+    environment = {
+        **os.environ,
+        **blocked,
+        "PYTHONPATH": str(ROOT),
+        "no_proxy": "127.0.0.1",
+        "NO_PROXY": "127.0.0.1",
+        "OMP_NUM_THREADS": "1",
+    }
     log = open(root / "server.log", "w+")  # noqa: SIM115 - closed below
     command = [sys.executable, "-m", "amsam_monai", "label", "start", str(studies), "--port", str(port)]
-    command += ["--bundle", str(volumes), "--bundle", str(pictures)]
+    command += [part for one in (volumes, pictures, *bright) for part in ("--bundle", str(one))]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
     server = Server(process, f"http://127.0.0.1:{port}", studies, root / "server.log")
     server.root = root
@@ -78,6 +92,12 @@ def server(tmp_path_factory):
         os.killpg(process.pid, 15)
         process.wait(30)
         log.close()
+
+
+@pytest.fixture(autouse=True)
+def _alive_afterwards(server):
+    yield
+    assert server.alive()
 
 
 def wait_until_it_answers(server):
@@ -91,6 +111,18 @@ def wait_until_it_answers(server):
         except requests.ConnectionError:
             continue
     pytest.fail(f"the server did not start: {server.log.read_text()[-3000:]}")
+
+
+def write_bars(folder):
+    """Bars of different length along every axis, stored in three ways."""
+    volume = np.zeros((20, 18, 12), dtype=np.float32)
+    volume[4:9, 3:13, 2:8] = 1
+    volume[12:17, 5:9, 4:11] = 1
+    straight = nib.Nifti1Image(volume, np.diag([1.0, 1.2, 2.0, 1.0]))
+    nib.save(straight, folder / "bars-RAS.nii.gz")
+    nib.save(stored_as(straight, "LPS"), folder / "bars-LPS.nii.gz")
+    slanted = nib.Nifti1Image(volume, oblique(volume.shape, (1.0, 1.2, 2.0)))
+    nib.save(stored_as(slanted, "PIR"), folder / "bars-oblique.nii.gz")
 
 
 def write_picture(path):
@@ -138,14 +170,15 @@ def label_of(answer):
 def test_info_lists_every_bundle_twice(server):
     info = requests.get(server.url + "/info/", timeout=60).json()
     models = info["models"]
-    assert set(models) == {AUTOMATIC, CLICKS, "skin_segmentation", PICTURES}
+    bright = {f"bright_{plane}" for plane in PLANES}
+    assert set(models) == {AUTOMATIC, CLICKS, "skin_segmentation", PICTURES, *bright, *(f"{b}_click" for b in bright)}
     assert (models[AUTOMATIC]["type"], models[AUTOMATIC]["dimension"]) == ("segmentation", 3)
     assert (models[CLICKS]["type"], models[CLICKS]["dimension"]) == ("deepgrow", 3)
     assert models[PICTURES]["dimension"] == 2
     assert list(models[CLICKS]["labels"]) == ["liver", "spleen"]
     assert {"least_certain", "most_diverse"} <= set(info["strategies"])
     assert AUTOMATIC in info["trainers"]
-    assert info["datastore"]["total"] == 6
+    assert info["datastore"]["total"] == 9
 
 
 def test_automatic_segmentation_keeps_the_geometry(server):
@@ -179,6 +212,22 @@ def test_rois_in_both_orders_and_deepedits_points_are_taken(server):
     assert edit.json()["slices"] == [3]
 
 
+@pytest.mark.parametrize("stored", ["RAS", "LPS", "oblique"])
+@pytest.mark.parametrize("plane", PLANES)
+def test_a_click_lands_on_the_clicked_voxel_in_every_plane_and_orientation(server, plane, stored):
+    image = nib.load(server.studies / f"bars-{stored}.nii.gz")
+    bright = np.asarray(image.dataobj) > 0.5
+    voxels = np.argwhere(bright)
+    voxel = voxels[len(voxels) // 3].tolist()
+    answer = server.infer(f"bright_{plane}_click", f"bars-{stored}", "image", foreground=[voxel], reset_state=True)
+    label = np.asarray(label_of(answer).dataobj)
+    np.testing.assert_allclose(label_of(answer).affine, image.affine)
+    assert label[tuple(voxel)] == 1
+    assert not label[~bright].any()
+    (axis,) = (at for at in range(3) if (np.argwhere(label)[:, at] == voxel[at]).all())  # one slice, no other
+    assert nib.aff2axcodes(image.affine)[axis] in {"axial": "SI", "coronal": "AP", "sagittal": "LR"}[plane]
+
+
 def test_pictures_and_dicom_series_are_served(server):
     params = server.infer(PICTURES, "skin", label="lesion", foreground=[[47, 15, 0]], slice=0)
     assert params.json()["label_names"] == {"lesion": 1}
@@ -210,7 +259,6 @@ def test_a_clients_mistake_is_a_4xx_with_a_message(server, model, image, params,
     answer = server.infer(model, image, **params)
     assert answer.status_code == status
     assert message in answer.json()["detail"]
-    assert server.alive()
 
 
 def test_corrupt_uploads_and_parameters_are_refused(server):
@@ -221,7 +269,28 @@ def test_corrupt_uploads_and_parameters_are_refused(server):
     upload = {"label": ("x.nii.gz", b"garbage")}
     assert requests.put(server.url + "/datastore/label?image=nobody", files=upload, timeout=60).status_code == 404
     assert server.post("/activelearning/nonsense", json={}).status_code == 404
-    assert server.alive()
+    assert server.post("/train/nonsense", json={}).status_code == 404
+    nothing = server.post(f"/train/{AUTOMATIC}", json={"max_epochs": 1})
+    assert nothing.status_code == 400
+    assert "no image has a final label" in nothing.json()["detail"]
+
+
+def test_what_is_no_image_and_no_label_map_is_not_kept(server):
+    def put(what, query, content, name="x.nii.gz"):
+        return requests.put(f"{server.url}/datastore/{what}?{query}", files={FIELDS[what]: (name, content)}, timeout=60)
+
+    FIELDS = {"image": "file", "label": "label"}
+    assert put("label", "image=p2&tag=final", b"garbage").status_code == 400
+    other = nib.Nifti1Image(np.zeros((3, 4, 5), dtype=np.uint8), np.eye(4))
+    answer = put("label", "image=p2&tag=final", gzip.compress(other.to_bytes()))
+    assert answer.status_code == 400
+    assert "must have the image's shape (40, 36, 7)" in answer.json()["detail"]
+    assert put("label", "image=p2&tag=../../x", b"garbage").status_code == 400
+    assert put("image", "image=new", b"garbage").status_code == 400
+    assert put("image", "image=../new", b"garbage").status_code == 400
+    listed = requests.get(server.url + "/datastore/?output=all", timeout=60).json()
+    assert "new" not in listed["objects"]
+    assert "final" not in listed["objects"]["p2"].get("labels", {})
 
 
 def test_an_uploaded_volume_is_segmented(server):
@@ -259,7 +328,7 @@ def test_labels_are_saved_trained_on_and_served(server):
     def next_case(strategy):
         return server.post(f"/activelearning/{strategy}", json={"client_id": "slicer"}).json()
 
-    assert next_case("least_certain")["id"] in {"p0", "p1", "p2", "series", "skin"}
+    assert next_case("least_certain")["id"] in UNLABELLED
     for number in range(2):
         with open(server.root / f"label{number}.nii.gz", "rb") as file:
             info = {"label_info": [{"name": "liver", "idx": 1}]}
@@ -270,7 +339,7 @@ def test_labels_are_saved_trained_on_and_served(server):
                 timeout=60,
             )
         assert answer.status_code == 200, answer.text
-    assert next_case("most_diverse")["id"] in {"p2", "series", "skin"}
+    assert next_case("most_diverse")["id"] in UNLABELLED - {"p0", "p1"}
     before = label_of(server.infer(AUTOMATIC, "p2", "image")).get_fdata()
     body = {"max_epochs": 1, "steps_per_epoch": 8, "val_split": 0}
     assert server.post(f"/train/{AUTOMATIC}", json=body).status_code == 200
@@ -283,4 +352,3 @@ def test_labels_are_saved_trained_on_and_served(server):
     assert (label_of(server.infer(AUTOMATIC, "p2", "image")).get_fdata() != before).any()
     previous = server.studies / ".amsam_label" / "model" / AUTOMATIC / "models" / "previous"
     assert len(list(previous.iterdir())) == 1
-    assert server.alive()
