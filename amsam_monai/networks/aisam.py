@@ -89,6 +89,7 @@ class AISAM(System):
         box_margin: share of its sides by which a detector's box grows on each side.
         dense_prompter: (B, 3, S, S) in [0, 1] and embedding -> dense prompts (B, K*256, g, g) in place of SAM's "no
             mask", as AutoSAM's generator makes them; trains. None is AI-SAM as published.
+        automatic_points: False leaves the network's own points out, for the dense prompter to work alone.
 
     Raises:
         ValueError: a setting outside what is listed.
@@ -118,6 +119,7 @@ class AISAM(System):
         detector: nn.Module | None = None,
         box_margin: float = 0.1,
         dense_prompter: nn.Module | None = None,
+        automatic_points: bool = True,
     ) -> None:
         super().__init__(sam, num_classes=num_classes, resize=resize)
         for name, value, known in (
@@ -127,6 +129,8 @@ class AISAM(System):
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
+        if not automatic_points and dense_prompter is None:
+            raise ValueError("automatic_points=False must come with a dense prompter, or nothing prompts; got None.")
         if box_source == "detector" and detector is None:
             raise ValueError('box_source "detector" must come with a detector, got None.')
         sam.requires_grad_(False)
@@ -143,6 +147,9 @@ class AISAM(System):
         self.gate, self.presence_threshold = gate, presence_threshold
         self.box_source, self.box_margin = box_source, box_margin
         self.dense_prompter, self.detector = dense_prompter, detector
+        self.automatic_points = automatic_points
+        if not automatic_points:
+            self.prompter.requires_grad_(False)
         if detector is not None:
             detector.requires_grad_(False)
 
@@ -199,7 +206,7 @@ class AISAM(System):
         probability = presence_logits.sigmoid()[:, 1:]
         stated = stated_presence(prompts, probability)
         presence = torch.where(stated.isnan(), probability, stated)  # (B, K)
-        automatic = wants_automatic(prompts, presence_logits)  # (B, C)
+        automatic = wants_automatic(prompts, presence_logits) & self.automatic_points  # (B, C)
         shown, counted = self._roles(prompts, presence, stated, automatic)
         tokens, valid = self._tokens(points, prompts, automatic, counted)
         logits, iou = self._decode(embedding, tokens, valid, self._dense(pixels, embedding, prompts), shown)
@@ -240,7 +247,7 @@ class AISAM(System):
         if self.training:
             return torch.ones_like(automatic), torch.cat([always, stated != 0], dim=1)
         there = presence > self.presence_threshold if self.gate else stated != 0
-        prompted = automatic[:, 1:] | has_positive(prompts, presence)
+        prompted = automatic[:, 1:] | has_positive(prompts, presence) | (self.dense_prompter is not None)
         if prompts.mask is not None:
             prompted = prompted | has_mask(prompts.mask)
         shown = torch.cat([always, there & prompted], dim=1)
