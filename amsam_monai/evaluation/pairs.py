@@ -92,7 +92,7 @@ def find_pairs(
     only_matched: bool = False,
     names: Iterable[str] = (),
 ) -> list[Pair]:
-    """Match predictions and labels by the names of their cases.
+    """Match predictions and labels by the names of their cases; by folder and name where names repeat, as frames do.
 
     Args:
         pred: a folder, or one file. What `amsam segment` writes beside a label map (probabilities, overlays, a mask
@@ -109,7 +109,8 @@ def find_pairs(
     if Path(pred).is_file() and Path(label).is_file():
         files = {case_of(label): (Path(pred), Path(label))}
     else:
-        preds, labels = labels_by_case(pred, names), labels_by_case(label)
+        clips = Path(pred).is_dir() and Path(label).is_dir() and (names_repeat(pred) or names_repeat(label))
+        preds, labels = labels_by_case(pred, names, folders=clips), labels_by_case(label, folders=clips)
         lonely = [f"{path}: no label" for case, path in preds.items() if case not in labels]
         lonely += [f"{path}: no prediction" for case, path in labels.items() if case not in preds]
         if lonely and not only_matched:
@@ -142,12 +143,27 @@ def load_problems(errors: Iterable[Exception]) -> ValueError:
     return ValueError(_listing("predictions and labels must fit each other and the table", map(str, errors)))
 
 
-def labels_by_case(path: str | Path, names: Iterable[str] = ()) -> dict[str, Path]:
-    """Files by the names of their cases; where images lie beside labels, the latter."""
+def names_repeat(folder: str | Path) -> bool:
+    """Whether files in different folders below `folder` have one name, as the frames of several clips may."""
+    parents: dict[str, set[Path]] = {}
+    for file in list_inputs(folder):
+        parents.setdefault(stem_of(file), set()).add(file.parent)
+    return any(len(found) > 1 for found in parents.values())
+
+
+def labels_by_case(path: str | Path, names: Iterable[str] = (), *, folders: bool = False) -> dict[str, Path]:
+    """Files by the names of their cases; where images lie beside labels, the latter.
+
+    Args:
+        path: a folder or a file.
+        names: of the classes.
+        folders: a case is named after its folder below `path` too.
+    """
     files = _without_extras([Path(path)] if Path(path).is_file() else list_inputs(path), names)
     groups: dict[str, list[Path]] = {}
     for file in files:
-        groups.setdefault(case_of(file), []).append(file)
+        case = (file.parent.relative_to(path) / case_of(file)).as_posix() if folders else case_of(file)
+        groups.setdefault(case, []).append(file)
     mixed = any(len(group) > 1 for group in groups.values())
     if mixed:
         marked = {case: [file for file in group if SUFFIX.search(stem_of(file))] for case, group in groups.items()}

@@ -219,6 +219,27 @@ def test_frames_become_masks_and_two_films(bundle, tmp_path):
     assert refused.exit_code == 1
 
 
+def test_masks_of_clips_are_scored_frame_by_frame_beside_their_films(bundle, tmp_path):
+    pytest.importorskip("cv2")
+    for clip, number in (("case 1", 1), ("case 1", 2), ("case 2", 1)):
+        for kind in ("Frame", "GT"):
+            (tmp_path / kind / clip).mkdir(parents=True, exist_ok=True)
+        picture, truth = np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)
+        picture[4:9, 4] = 255
+        truth[4 : 9 if clip == "case 1" else 7, 4] = 1
+        Image.fromarray(picture).save(tmp_path / "Frame" / clip / f"f{number}.png")
+        Image.fromarray(truth).save(tmp_path / "GT" / clip / f"f{number}.png")
+    frames, out, scores = str(tmp_path / "Frame"), str(tmp_path / "out"), tmp_path / "scores"
+    assert CliRunner().invoke(app, ["segment", frames, out, "--bundle", bundle.name, "--frames"]).exit_code == 0
+    names = "1=bright,2=right,3=below"
+    command = ["evaluate", out, str(tmp_path / "GT"), "--labels", names, "--out", str(scores), "--sod"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    rows = (scores / "scores.csv").read_text().splitlines()
+    assert {row.split(",")[0] for row in rows[1:]} == {"case 1/f1", "case 1/f2", "case 2/f1"}
+    assert "weighted_f" in rows[0]
+
+
 def test_a_bundle_without_a_light_form_says_so(bundle, study, tmp_path):
     command = ["segment", str(study / "a.png"), str(tmp_path / "out"), "--bundle", bundle.name, "--light"]
     refused = CliRunner().invoke(app, command)

@@ -194,3 +194,15 @@ def test_the_values_of_a_volume_are_found_in_any_memory_order():
     cube[1, 2, 3], cube[0, 0, 0] = 7, 255
     assert indices_in(cube) == indices_in(np.asfortranarray(cube)) == {0, 7, 255}
     assert indices_in(cube.astype(np.int16)) == {0, 7, 255}
+
+
+def test_frames_of_one_name_are_told_apart_by_their_clips(tmp_path):
+    for side in ("pred", "gt"):
+        for clip in ("a", "b"):
+            (tmp_path / side / clip).mkdir(parents=True, exist_ok=True)
+            png(tmp_path / side / clip / "frame1.png", SQUARE)
+    pairs = find_pairs(tmp_path / "pred", tmp_path / "gt")
+    assert [(pair.case, pair.pred.parent.name, pair.label.parent.name) for pair in pairs] == [
+        ("a/frame1", "a", "a"),
+        ("b/frame1", "b", "b"),
+    ]
