@@ -33,12 +33,14 @@ class BoxDetector(nn.Module):
     """The box of highest confidence per class, from a frozen YOLO.
 
     The image is scaled to `image_size` and padded; the network's dense predictions of one class vote: the box is the
-    score-weighted mean of those that overlap the best one. With `flips` the mirrored image votes too.
+    score-weighted mean of those that overlap the best one. With `flips` the mirrored image votes too, and with
+    `more_sizes` the image at other scales.
 
     Args:
         model: an Ultralytics detection model, from `build_model`.
         class_names: names of the classes that it tells apart.
         image_size: side of the square that it sees, a multiple of 32.
+        more_sizes: further sides at which it looks, for objects of very different size; costs as much again each.
         confidence: floor; below it a class counts as not detected.
         classes: which of its classes give boxes, in this order; None is all. `[0]` of a COCO detector is "person".
         flips: also look at the mirrored image.
@@ -58,6 +60,7 @@ class BoxDetector(nn.Module):
         *,
         class_names: Sequence[str],
         image_size: int = 320,
+        more_sizes: Sequence[int] = (),
         confidence: float = 0.05,
         classes: Sequence[int] | None = None,
         flips: bool = True,
@@ -65,14 +68,15 @@ class BoxDetector(nn.Module):
         cases: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if image_size < 32 or image_size % 32:
-            raise ValueError(f"image_size must be a positive multiple of 32, got {image_size}.")
+        for size in (image_size, *more_sizes):
+            if size < 32 or size % 32:
+                raise ValueError(f"image_size must be a positive multiple of 32, got {size}.")
         chosen = list(range(len(class_names)) if classes is None else classes)
         if any(not 0 <= index < len(class_names) for index in chosen):
             raise ValueError(f"classes must be in 0..{len(class_names) - 1}, got {chosen}.")
         self.model = model.requires_grad_(False).eval()
         self.class_names = list(class_names)
-        self.image_size = image_size
+        self.image_size, self.more_sizes = image_size, list(more_sizes)
         self.confidence = confidence
         self.classes = chosen
         self.flips = flips
@@ -91,19 +95,26 @@ class BoxDetector(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes and confidences of an image; see the class."""
-        frame = SquareFrame(image.shape[-2], image.shape[-1], self.image_size, "pad")
-        boxes, scores = self.candidates(frame.image(image, GREY))
+        looks = [self._look(image, size) for size in (self.image_size, *self.more_sizes)]
+        boxes, scores = (torch.cat(part, dim=1) for part in zip(*looks, strict=True))
         best, confidence = vote(boxes, scores, self.vote_iou)
         edges = best.new_tensor([image.shape[-1], image.shape[-2]] * 2)
-        best = torch.minimum(frame.boxes_back(best).clamp(min=0), edges)
+        best = torch.minimum(best.clamp(min=0), edges)
         return best.masked_fill((confidence < self.confidence)[..., None], torch.nan), confidence
+
+    def _look(self, image: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """All boxes in pixels of the image, and their scores, seen in a square of `size`."""
+        frame = SquareFrame(image.shape[-2], image.shape[-1], size, "pad")
+        boxes, scores = self.candidates(frame.image(image, GREY))
+        return frame.boxes_back(boxes), scores
 
     def candidates(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """All boxes (B, A, 4) of the framed image (B, 3, S, S), and their scores (B, A, K)."""
         boxes, scores = self._predict(pixels)
+        side = pixels.shape[-1]
         if self.flips:
             x1, y1, x2, y2 = (mirror := self._predict(pixels.flip(-1)))[0].unbind(dim=-1)
-            mirrored, more = torch.stack([self.image_size - x2, y1, self.image_size - x1, y2], dim=-1), mirror[1]
+            mirrored, more = torch.stack([side - x2, y1, side - x1, y2], dim=-1), mirror[1]
             boxes, scores = torch.cat([boxes, mirrored], dim=1), torch.cat([scores, more], dim=1)
         return boxes, scores[..., self.classes]
 
@@ -226,6 +237,7 @@ def detector_config(detector: BoxDetector) -> dict[str, Any]:
         "architecture": cast(dict[str, Any], detector.model.yaml),
         "class_names": detector.class_names,
         "image_size": detector.image_size,
+        "more_sizes": detector.more_sizes,
         "confidence": detector.confidence,
         "classes": detector.classes,
         "flips": detector.flips,

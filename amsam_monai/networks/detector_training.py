@@ -31,6 +31,7 @@ class DetectorSettings:
         batch_size: views per step.
         extra_share: share of a batch that is drawn from the extra images, where there are some.
         image_size: side of the square that the detector sees, a multiple of 32.
+        more_sizes: further sides at which the finished detector looks, see `BoxDetector`.
         learning_rate: of AdamW, falling along a cosine.
         weight_decay: of AdamW.
         frozen_layers: leading layers that do not train; 11 is the backbone of YOLO26 and 10 that of YOLOv8.
@@ -46,6 +47,7 @@ class DetectorSettings:
     batch_size: int = 8
     extra_share: float = 0.5
     image_size: int = 224
+    more_sizes: Sequence[int] = ()
     learning_rate: float = 1e-3
     weight_decay: float = 5e-4
     frozen_layers: int = 5
@@ -99,7 +101,13 @@ def train_detector(
     others = [_scene(image, label, num_classes, settings) for image, label in extra]
     model = starting_model(start, num_classes).to(device)
     model = _fit(model, scenes, others, settings, device, progress)
-    return BoxDetector(model, class_names=names, image_size=settings.image_size, confidence=settings.confidence)
+    return BoxDetector(
+        model,
+        class_names=names,
+        image_size=settings.image_size,
+        more_sizes=settings.more_sizes,
+        confidence=settings.confidence,
+    )
 
 
 def _fit(

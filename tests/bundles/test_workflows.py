@@ -3,6 +3,7 @@
 import math
 import multiprocessing
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -158,3 +159,33 @@ def test_two_processes_have_the_losses_of_one(kind, configs, folder):
     ranks = [torch.tensor(torch.load(folder / f"rank{rank}.pt", weights_only=True)) for rank in (0, 1)]
     torch.testing.assert_close((ranks[0] + ranks[1]) / 2, torch.tensor(single), rtol=0, atol=1e-4)
     assert not torch.equal(ranks[0], ranks[1])
+
+
+def _killed(folder, configs, training):
+    torch.set_num_threads(1)
+    workflow = workflow_of("isic", configs, "train", folder, **training)
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=4), lambda: os.kill(os.getpid(), signal.SIGKILL))
+    workflow.run()
+
+
+@pytest.mark.parametrize("configs", [["train"], ["train", "bilevel_train"]])
+def test_a_killed_training_ends_as_one_that_was_not(configs, folder):
+    training = {**phantoms("isic", folder, cases=6), "shots": 2, "max_epochs": 3, "steps_per_epoch": 2, "views": 2}
+    run("isic", configs, "train", folder / "whole", **training)
+
+    process = multiprocessing.get_context("fork").Process(target=_killed, args=(folder / "killed", configs, training))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    assert (folder / "killed" / "out" / "train_state.pt").is_file()
+    workflow = workflow_of("isic", configs, "train", folder / "killed", **training)
+    workflow.run()
+    assert workflow.parser.get_parsed_content("train#trainer").state.iteration == 6
+    workflow.finalize()
+    assert not (folder / "killed" / "out" / "train_state.pt").exists()
+
+    whole, killed = (
+        torch.load(folder / name / "models" / "model.pt", weights_only=True)["model"] for name in ("whole", "killed")
+    )
+    assert all(torch.equal(value, killed[name]) for name, value in whole.items())

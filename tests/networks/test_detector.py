@@ -111,6 +111,23 @@ def test_boxes_that_overlap_the_best_one_vote_by_score_and_others_do_not():
     assert vote(boxes, torch.tensor([[[0.6], [0.3], [0.5]]]), 1.0)[0][0, 0].tolist() == [0, 0, 10, 10]
 
 
+def test_other_sizes_vote_too():
+    class Grows(ScriptedYolo):
+        def forward(self, pixels):  # surer, and smaller, where the square is larger
+            answer = self.answer.clone()
+            answer[:, 4] = pixels.shape[-1] / 200
+            return answer.expand(len(pixels), -1, -1), None
+
+    options = {"flips": False, "image_size": 64, "class_names": ["a"], "vote_iou": 1.0}
+    model = Grows([[32.0, 32, 16, 16]], [[0.5]])
+    image = torch.rand(1, 3, 64, 64)
+    boxes, confidence = BoxDetector(model, more_sizes=[128], **options)(image)
+    assert boxes[0, 0].tolist() == [12.0, 12, 20, 20]  # the larger square's, in pixels of the image
+    assert confidence.item() == pytest.approx(0.64)
+    with pytest.raises(ValueError, match="positive multiple of 32, got 100"):
+        BoxDetector(model, more_sizes=[100], **options)
+
+
 def test_an_end_to_end_head_is_understood():
     detector = scripted([[0.0, 0, 0, 0]], [[0.0, 0.0]])
     detector.model.answer = torch.tensor([[[1.0, 2, 3, 4, 0.7, 1], [5, 6, 7, 8, 0.4, 0], [0, 0, 9, 9, 0.2, 0]]])
@@ -143,13 +160,13 @@ def test_bad_options_are_refused():
 @pytest.mark.parametrize("family", ["yolo26", "yolov8"])
 def test_a_saved_detector_comes_back(tmp_path, family):
     detector = pretrained_detector(
-        write_tiny_yolo(tmp_path, family, classes=3), image_size=64, confidence=0.0, classes=[2]
+        write_tiny_yolo(tmp_path, family, classes=3), image_size=64, more_sizes=[96], confidence=0.0, classes=[2]
     )
     save_detector(detector, tmp_path / "detector.pth")
     again = load_detector(tmp_path / "detector.pth")
     image = torch.rand(1, 3, 40, 64)
     assert again.class_names == ["thing 0", "thing 1", "thing 2"]
-    assert (again.image_size, again.confidence, again.classes) == (64, 0.0, [2])
+    assert (again.image_size, again.more_sizes, again.confidence, again.classes) == (64, [96], 0.0, [2])
     torch.testing.assert_close(again(image), detector(image), rtol=0.02, atol=0.5)  # fp16 on disk
     assert load_detector(tmp_path / "detector.pth", confidence=2.0)(image)[0].isnan().all()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["detector.pth", f"{family}.pt"]
