@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--alphas", type=float, nargs="*", default=[], help="also sweep alpha, 8 shots, first draw")
     parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--precision", default="bfloat16", choices=["bfloat16", "float32"], help="of the training")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     bench = Bench(arguments)
@@ -134,6 +135,7 @@ class Bench:
         """How the row trains."""
         box_iou = BOX_IOU.get(self.dataset, 0.8) if row.detector else None
         common = FewShotSettings(epochs=self.arguments.epochs, views=VIEWS[self.dataset], seed=draw, box_iou=box_iou)
+        common = replace(common, precision=self.arguments.precision)
         settings = replace(common, **row.settings)
         if settings.batch_size == 1:  # the paper's: 100 epochs, each image of D1 once
             settings = replace(settings, epochs=100, steps_per_epoch=max(1, shots // 2))
@@ -151,7 +153,13 @@ class Bench:
         start = time.perf_counter()
         known = {"known_classes": [0]} if self.dataset in ("human", "tiktok") else {"seed": draw}  # COCO knows persons
         if self.dataset == "isic":
-            known |= {"start": LESION_START, "extra": lesion_phantoms(200), "steps": 60, "learning_rate": 5e-4}
+            known |= {
+                "start": LESION_START,
+                "extra": lesion_phantoms(200),
+                "steps": 60,
+                "learning_rate": 5e-4,
+                "more_sizes": [320],
+            }
         path = self.out / "detectors" / f"{shots}_{draw}.pth"
         detector = load_or_fit_detector(path, samples, class_names=["object"], **known)
         seconds = time.perf_counter() - start

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
-from monai.inferers import SimpleInferer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -24,6 +23,7 @@ from amsam_monai.engines.prepare_batch import LowResLoss, PrepareSystemBatch
 from amsam_monai.engines.simulated_boxes import SimulatedBoxes
 from amsam_monai.engines.split import subsets_by_patient
 from amsam_monai.handlers import PolynomialDecay
+from amsam_monai.inferers.autocast import AutocastInferer
 from amsam_monai.losses import CEDiceLoss
 from amsam_monai.networks.amsam import AMSAM
 from amsam_monai.networks.from_scratch import FromScratch
@@ -50,6 +50,7 @@ class FewShotSettings:
         bilevel: train the prompt embedding on D2; False trains all on all images.
         order: see `BilevelTrainer`.
         warmup: iterations of linear rise of the learning rate (SAMed).
+        precision: "bfloat16", about 1.5 times faster on a CPU that has it, or "float32"; see `AutocastInferer`.
         seed: of everything random.
     """
 
@@ -66,6 +67,7 @@ class FewShotSettings:
     bilevel: bool = True
     order: str = "first"
     warmup: int = 0
+    precision: str = "float32"
     seed: int = 0
 
 
@@ -100,7 +102,7 @@ def few_shot_trainer(
         "max_epochs": settings.epochs,
         "network": network,
         "loss_function": loss,
-        "inferer": SimpleInferer(),
+        "inferer": AutocastInferer(settings.precision),
         "prepare_batch": PrepareSystemBatch(low_res=True, boxes=boxes, use=() if cache is None else (keys.EMBEDDING,)),
     }
 
