@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from amsam_monai import keys
-from amsam_monai.data.embedding_cache import EmbeddingCache
+from amsam_monai.data.embedding_cache import EmbeddingCache, Encode
 from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset
 from amsam_monai.engines.bilevel_trainer import BilevelTrainer
 from amsam_monai.engines.cycling import cycling_loader, epoch_loader
@@ -89,7 +89,12 @@ def few_shot_trainer(
         settings: see `FewShotSettings`.
         handlers: further handlers of the trainer.
         device: where it runs.
+
+    Raises:
+        ValueError: two levels of a network that has only one.
     """
+    if settings.bilevel and not isinstance(network, AMSAM):
+        raise ValueError(f"bilevel must be False for a {type(network).__name__}, which has no prompt to learn.")
     torch.manual_seed(settings.seed)
     loss = LowResLoss(CEDiceLoss(settings.dice_weight), image_size=network.image_size, resize=network.resize)
     boxes = (
@@ -110,7 +115,7 @@ def few_shot_trainer(
         samples,
         SquareImaged(size=network.image_size, mode=network.resize),
         cache=cache or EmbeddingCache(fingerprint={}, enabled=False),
-        encode=_nothing if cache is None else network.encode,
+        encode=_encode(network),
         augment=FlippedViews(),
         views=settings.views,
         keep=1024,
@@ -124,7 +129,7 @@ def few_shot_trainer(
     def optimizer(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.AdamW:
         return torch.optim.AdamW(list(parameters), lr=rate, weight_decay=settings.weight_decay)
 
-    if not settings.bilevel:
+    if not isinstance(network, AMSAM) or not settings.bilevel:
         trained = optimizer((p for p in network.parameters() if p.requires_grad), settings.learning_rate)
         return SupervisedTrainer(
             train_data_loader=loader(data),
@@ -146,9 +151,11 @@ def few_shot_trainer(
     )
 
 
-def _nothing(image: Tensor) -> Tensor:
-    """The embedding of a network that takes none. Shape (B, 3, H, W) -> (B, 1)."""
-    return image.new_zeros(len(image), 1)
+def _encode(network: AMSAM | FromScratch) -> Encode:
+    """What computes the embeddings that are kept: (B, 1) zeros where the encoder trains too, or there is none."""
+    if isinstance(network, AMSAM) and network.encoder_is_frozen:
+        return network.encode
+    return lambda image: image.new_zeros(len(image), 1)
 
 
 @torch.no_grad()
@@ -175,7 +182,7 @@ def dice_of_samples(
         image = sample[keys.IMAGE][None].to(device)
         embedding = None
         if cache is not None:
-            embedding = cache.get_or_compute(sample[keys.IMAGE], network.encode, device=device)[None].to(image)
+            embedding = cache.get_or_compute(sample[keys.IMAGE], _encode(network), device=device)[None].to(image)
         prompts = None if boxes is None else Prompts(box_xyxy=boxes[sample[keys.CASE_ID]][None].to(device))
         logits = network(image, embedding=embedding, prompts=prompts)
         label = (sample[keys.LABEL][None] == 1).float()  # (1, 1, H, W)

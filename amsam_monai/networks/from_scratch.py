@@ -51,7 +51,7 @@ class FromScratch(nn.Module):
     def forward(self, image: Tensor, *, low_res: bool = False, **_: Any) -> Tensor:
         """Logits of an image, called as a system is; prompts are not read."""
         frame = SquareFrame(image.shape[-2], image.shape[-1], self.image_size, self.resize)
-        pixels = frame.image(image, 0.5)
+        pixels = frame.image(image, (0.5,) * 3)
         logits = self.net(2 * pixels - 1)
         logits = logits["out"] if isinstance(logits, dict) else logits
         logits = F.interpolate(logits, pixels.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,50 @@
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from amsam_monai.engines import embedding_cache
+from amsam_monai.engines.few_shot import FewShotSettings, dice_of_samples, few_shot_trainer
+from amsam_monai.engines.few_shot_rows import ROWS
+from amsam_monai.networks.amsam import AMSAM
+from amsam_monai.networks.from_scratch import FromScratch
+from amsam_monai.networks.sam import build_sam
+from tests.engines import nano
+
+QUICK = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "views": 2}
+SAMPLES = [{**sample, "image": MetaTensor(sample["image"])} for sample in nano.samples(4)]
+
+
+def trained(row, tmp_path, **settings):
+    torch.manual_seed(0)
+    if row.from_scratch:
+        network = FromScratch(row.from_scratch, image_size=64)
+    else:
+        network = AMSAM(build_sam("vit_nano", image_size=64), **row.network)
+    cache = None if row.encoder_trains or row.from_scratch else embedding_cache(network, tmp_path)
+    before = {name: value.detach().clone() for name, value in network.named_parameters() if value.requires_grad}
+    few_shot_trainer(network, SAMPLES, cache, FewShotSettings(**{**row.settings, **QUICK, **settings})).run()
+    after = dict(network.named_parameters())
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    return network, cache, moved
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.trains])
+def test_every_row_trains_what_it_says_and_is_scored(name, tmp_path):
+    row = ROWS[name]
+    network, cache, moved = trained(row, tmp_path)
+    assert any("image_encoder" in part for part in moved) == row.encoder_trains
+    assert row.from_scratch or any("output_upscaling" in part for part in moved)
+    native, coarse = dice_of_samples(network, SAMPLES[:2], cache)
+    assert native.shape == coarse.shape == (2,)
+    assert ((native >= 0) & (native <= 1)).all()
+
+
+def test_half_precision_trains_to_nearly_the_same(tmp_path):
+    full, half = (trained(ROWS["AM-SAM"], tmp_path, precision=p)[0] for p in ("float32", "bfloat16"))
+    assert all(torch.allclose(a, b, atol=3e-3) for a, b in zip(full.parameters(), half.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(full.parameters(), half.parameters(), strict=True))
+
+
+def test_a_network_without_a_prompt_has_one_level():
+    with pytest.raises(ValueError, match="bilevel must be False for a FromScratch"):
+        few_shot_trainer(FromScratch("unet", image_size=64), SAMPLES, None, FewShotSettings(bilevel=True))
