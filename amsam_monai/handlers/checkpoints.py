@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.data.atomic import whole_file
-from amsam_monai.networks.on_windows import OnWindows
+from amsam_monai.networks.on_windows import FixedEncoder, OnWindows
 
 
 def unwrap(network: nn.Module) -> Any:
-    """The network inside DistributedDataParallel's, DataParallel's or `OnWindows`' wrapper, or the network itself."""
-    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, OnWindows)
+    """The network inside the wrappers of several devices and of cheaper training, or the network itself."""
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, OnWindows, FixedEncoder)
     return unwrap(network.module) if isinstance(network, wrappers) else network
 
 

@@ -1,4 +1,4 @@
-"""A system that trains on windows of its square, for a fraction of the cost of whole images."""
+"""Ways to train a system for less: on windows of its square, or without its encoder."""
 
 from __future__ import annotations
 
@@ -38,3 +38,25 @@ class OnWindows(nn.Module):
         row, column = torch.randint(sam.grid - self.grid + 1, (2,)).tolist()
         with sam.window(self.side, (row, column)):
             return self.module(image, **arguments)
+
+
+class FixedEncoder(nn.Module):
+    """Let a system train without its image encoder: after windows, on whole images, at a third of the memory.
+
+    The encoder stays a part of the adapter. Leave its parameters out of the optimiser.
+
+    Args:
+        module: the system.
+
+    Shape: image (B, 3, H, W) -> what the system gives for it.
+    """
+
+    def __init__(self, module: System) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: torch.Tensor, **arguments: Any) -> Any:
+        """What the system gives; arguments as `System.forward` takes them."""
+        with torch.no_grad():
+            embedding = self.module.encode(image)
+        return self.module(image, embedding=embedding, **arguments)

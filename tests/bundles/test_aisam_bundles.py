@@ -85,6 +85,17 @@ def test_a_bundle_trains_on_windows_of_a_tinyvit(folder):
     assert all(value.isfinite().all() for value in adapter(folder).values())
 
 
+def test_a_second_training_on_whole_slices_keeps_the_encoder(folder):
+    chosen = {**settings("acdc", folder), "max_epochs": 1}
+    workflow("acdc", folder, **chosen).run()
+    first = adapter(folder)
+    workflow("acdc", folder, ("train", "whole_train"), **chosen).run()
+    second = adapter(folder)
+    moved = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not [name for name in moved if ".image_encoder." in name]
+    assert {name.split(".")[0] for name in moved} == {"sam", "prompter", "classifier"}
+
+
 def test_an_interrupted_run_ends_as_one_that_was_not(folder):
     chosen = settings("acdc", folder)
     workflow("acdc", folder, **chosen).run()
