@@ -146,6 +146,20 @@ class AIPrompter(nn.Module):
             points_xy=self._pixels(weights, embedding.shape[-1]),
         )
 
+    def no_points(self, embedding: Tensor) -> PrompterOutput:
+        """What `forward` gives where nobody asks for points: coordinates NaN, all else 0, at no cost.
+
+        Shape: embedding (B, 256, h, w).
+        """
+        places = (len(embedding), self.num_classes, self.num_points)
+        return PrompterOutput(
+            weights=embedding.new_zeros(*places, *embedding.shape[-2:]),
+            points=embedding.new_zeros(*places, WIDTH),
+            features=embedding.new_zeros(*places, WIDTH),
+            sparse=embedding.new_zeros(len(embedding), *self.order.shape, WIDTH),
+            points_xy=embedding.new_full((*places, 2), torch.nan),
+        )
+
     @property
     def has_point(self) -> Tensor:
         """Which of the N places of each class hold a point. Shape (C, N)."""

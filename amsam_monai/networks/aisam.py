@@ -201,13 +201,14 @@ class AISAM(System):
         if self.box_source == "none":
             prompts = replace(prompts, box_xyxy=None)
         boxes = self._boxes(pixels, prompts)
-        points = self._points(embedding, boxes)
         presence_logits = self.classifier(embedding.detach())
         probability = presence_logits.sigmoid()[:, 1:]
         stated = stated_presence(prompts, probability)
         presence = torch.where(stated.isnan(), probability, stated)  # (B, K)
         automatic = wants_automatic(prompts, presence_logits) & self.automatic_points  # (B, C)
         shown, counted = self._roles(prompts, presence, stated, automatic)
+        asked = self.training or bool(automatic.any())  # not when a person's points take the place of all
+        points = self._points(embedding, boxes) if asked else self.prompter.no_points(embedding)
         tokens, valid = self._tokens(points, prompts, automatic, counted)
         logits, iou = self._decode(embedding, tokens, valid, self._dense(pixels, embedding, prompts), shown)
         if boxes is not None and not self.training:

@@ -333,3 +333,15 @@ def test_a_choice_of_other_classes_is_refused(net, image):
         net.segment(image, ClassPrompts(present=torch.ones(1, 3)))
     with pytest.raises(ValueError, match=r"automatic must have shape \(1, 3\), got \(1, 2\)"):
         net.segment(image, ClassPrompts(automatic=torch.ones(1, 2, dtype=torch.bool)))
+
+
+def test_the_prompter_rests_where_a_person_gives_all_points(image, monkeypatch):
+    net = build().eval()
+    answer = net.segment(image)
+
+    def refuse(*_):
+        raise AssertionError("the prompter was asked")
+
+    monkeypatch.setattr(net.prompter, "forward", refuse)
+    again = net.segment(image, answer.prompts)
+    torch.testing.assert_close(again.logits, answer.logits)
