@@ -9,22 +9,34 @@ from typing import Any
 from amsam_monai.annotate.drawing import colour
 
 STYLE = """
-.gradio-container {max-width: 1280px !important; margin: 0 auto !important;}
-#heading {padding: 2px 2px 0;} #heading h1 {font-size: 1.35rem; margin: 0;} #heading p {margin: 2px 0 0; opacity: .75;}
+.gradio-container {max-width: 1320px !important; margin: 0 auto !important; padding: 6px 14px !important;}
+.gradio-container .gap, .gradio-container .column, .gradio-container .row {gap: 10px !important;}
+#heading {padding: 0 2px;} #heading h1 {font-size: 1.2rem; margin: 0; display: inline;}
+#heading p {margin: 0 0 0 12px; opacity: .75; display: inline;}
+#classes .wrap, #tools .wrap, #plane .wrap {gap: 6px;}
+#classes label, #tools label, #plane label {padding: 4px 8px;}
 #main-view, .side-view {background: #11141a; border: 1px solid #2b313c !important; padding: 0 !important;}
 #main-view img, .side-view img {width: 100% !important; height: auto !important; object-fit: contain; display: block;
   border-radius: 6px; user-select: none; -webkit-user-drag: none; cursor: crosshair;}
 #main-view {position: relative;}
 #drag-box {position: fixed; border: 2px dashed #56b4e9; pointer-events: none; z-index: 9;}
-#status {min-height: 2.2em; padding: 4px 10px; border-left: 3px solid #56b4e9;
+#status {min-height: 2.2em; padding: 2px 10px; border-left: 3px solid #56b4e9;
   background: var(--background-fill-secondary);}
-#facts table {width: 100%; border-collapse: collapse; font-size: .85rem; border: 0 !important;}
-#facts th, #facts td {text-align: left; padding: 3px 5px; white-space: nowrap; border: 0 !important;
+#facts .prose, #facts {padding: 0;}
+#facts table {width: 100%; border-collapse: collapse; font-size: .85rem; border: 0 !important; margin: 0;}
+#facts tr, #facts th, #facts td {border: 0 !important;}
+#facts th, #facts td {text-align: left; padding: 3px 5px; white-space: nowrap;
   border-bottom: 1px solid var(--border-color-primary) !important;}
+#facts th {font-weight: 500; opacity: .7;}
 .swatch {display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin-right: .45em;}
 .bar {display: inline-block; width: 2.2em; height: .55em; border-radius: 3px; background: #8884; margin-right: .4em;}
 .bar i {display: block; height: 100%; border-radius: 3px; background: #009e73;} .bar i.low {background: #d55e00;}
 .relay {display: none !important;} footer {display: none !important;}
+.gradio-container hr, .gradio-container > .main > .wrap > .contain {border: 0;}
+#greys .block {padding: 4px 10px;}
+#legend, #keys {font-size: .8rem; line-height: 1.75;}
+#legend, #keys {display: grid; grid-template-columns: 1fr 1fr; column-gap: 8px;} #legend {margin-bottom: 8px;}
+#legend svg {display: inline-block; vertical-align: -3px; margin: 0 4px 0 0;}
 #keys kbd {border: 1px solid var(--border-color-primary); border-radius: 4px; padding: 0 5px; font-size: .8rem;}
 """
 
@@ -88,16 +100,43 @@ SCRIPT = """
 }
 """
 
+LEGEND = (
+    "<div id='legend'>"
+    "<span><svg width='16' height='16'><circle cx='8' cy='8' r='5' fill='none' stroke='#0072b2' stroke-width='2'/>"
+    "</svg>"
+    "network's, inside</span>"
+    "<span><svg width='16' height='16'><circle cx='8' cy='8' r='5' fill='none' stroke='#e13c3c' stroke-width='2'/>"
+    "</svg>"
+    "network's, outside</span>"
+    "<span><svg width='16' height='16'><circle cx='8' cy='8' r='7' fill='#0072b2'/>"
+    "<path d='M4 8h8M8 4v8' stroke='#fff' stroke-width='2'/></svg>yours, inside</span>"
+    "<span><svg width='16' height='16'><circle cx='8' cy='8' r='7' fill='#cd2828'/>"
+    "<path d='M4 8h8' stroke='#fff' stroke-width='2'/></svg>yours, outside</span></div>"
+)
+
 KEYS = (
-    "<div id='keys'><kbd>A</kbd> add <kbd>R</kbd> remove <kbd>B</kbd> box <kbd>D</kbd> delete <kbd>V</kbd> look · "
-    "<kbd>1</kbd>…<kbd>9</kbd> class · <kbd>↑</kbd> <kbd>↓</kbd> slice · <kbd>Z</kbd> undo <kbd>Y</kbd> redo "
-    "<kbd>C</kbd> clear <kbd>P</kbd> propagate · <kbd>S</kbd> save <kbd>N</kbd> next</div>"
+    "<div id='keys'><span><kbd>A</kbd> add</span><span><kbd>R</kbd> remove</span>"
+    "<span><kbd>B</kbd> box</span><span><kbd>D</kbd> delete</span>"
+    "<span><kbd>V</kbd> look</span><span><kbd>1</kbd>…<kbd>9</kbd> class</span>"
+    "<span><kbd>↑</kbd> <kbd>↓</kbd> slice</span><span><kbd>P</kbd> propagate</span>"
+    "<span><kbd>Z</kbd> undo</span><span><kbd>Y</kbd> redo</span>"
+    "<span><kbd>C</kbd> clear</span><span><kbd>S</kbd> save</span><span><kbd>N</kbd> next</span></div>"
 )
 
 
 def heading(title: str, about: str) -> str:
     """The head of the page."""
     return f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>"
+
+
+def class_style(indices: Sequence[int]) -> str:
+    """A style that gives the class buttons the colours of their masks, in the order of the buttons."""
+    rules = (
+        f"#classes label:nth-of-type({place}) span::before {{background: rgb{colour(index)};}}"
+        for place, index in enumerate(indices, start=1)
+    )
+    shape = "content: ''; display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin-right: .45em;"
+    return f"<style>#classes label span::before {{{shape}}} {' '.join(rules)}</style>"
 
 
 def facts_table(rows: Sequence[dict[str, Any]]) -> str:

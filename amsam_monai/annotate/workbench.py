@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,15 +43,24 @@ class Workbench:
         self.label, self.tool, self.opacity = next(iter(session.labels)), "add", 0.4
         self.plane, self.cursor = "image", (0, 0, 0)
         self.window: tuple[float, float] = (0.5, 1.0)  # level and width, of the range that the network sees
-        self.message = ""
+        self.lock = threading.RLock()  # taken by who acts on it from several threads
         self.last_event: int | None = None
         self.certainties: dict[Path, float] = {}
         self.saved: set[Path] = set()
 
     # -- files -------------------------------------------------------------------------------------------------
 
-    def open(self, path: Path) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether an image is open."""
+        return hasattr(self, "path")
+
+    def open(self, path: Path, when_read: Callable[[], None] | None = None) -> None:
         """Open an image; its middle slice is segmented.
+
+        Args:
+            path: of the image.
+            when_read: called before the network starts.
 
         Raises:
             FileNotFoundError, ImageFileError: as `read_image`.
@@ -64,6 +74,8 @@ class Workbench:
         self.cursor = (i, j, k)
         self.plane = self._own_plane() if image.view else "image"
         self.window = (0.5, 1.0)
+        if when_read is not None:
+            when_read()
         self.update()
 
     def next_uncertain(self, progress: Progress | None = None) -> Path:
@@ -117,6 +129,11 @@ class Workbench:
         if self.session.image.source.affine is None:
             return ["first axis", "second axis", "third axis"]
         return ["axial", "coronal", "sagittal"]
+
+    @property
+    def other_planes(self) -> list[str]:
+        """The planes that are shown small."""
+        return [name for name in self.planes if name != self.plane]
 
     def view(self, plane: str) -> SliceView:
         """How the volume is cut in a plane."""
@@ -182,6 +199,23 @@ class Workbench:
         cross = None if plane == self.plane else (x, y)
         prompts = self._prompts(view) if own else {}
         return draw(self._windowed(pixels), mask, canvas, opacity=self.opacity, cross=cross, **prompts)
+
+    def side_rows(self, plane: str) -> tuple[int, int]:
+        """First and last row of a small view: the slice with some room, not the whole square."""
+        canvas = self.canvas(plane)
+        height = min(max(canvas.size[1] + 24, self.side // 4), self.side)
+        top = (self.side - height) // 2
+        return top, top + height
+
+    def side_picture(self, plane: str) -> np.ndarray:
+        """A small view. Shape (rows, side, 3), uint8."""
+        first, last = self.side_rows(plane)
+        return self.picture(plane)[first:last]
+
+    def on_screen(self, plane: str, x: float, y: float) -> tuple[float, float]:
+        """A place in a picture, as fractions of its sides, in the square that the picture was cut from."""
+        first, last = (0, self.side) if plane == self.plane else self.side_rows(plane)
+        return x * self.side, first + y * (last - first)
 
     def _windowed(self, pixels: np.ndarray) -> np.ndarray:
         level, width = self.window

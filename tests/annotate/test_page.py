@@ -119,6 +119,45 @@ def test_a_person_clicks_undoes_and_saves(page, address, bundle, tmp_path):
     np.testing.assert_allclose(nib.load(saved).affine, nib.load(root / "cases" / "ball.nii.gz").affine)
 
 
+def test_a_box_is_dragged_a_point_deleted_and_a_slice_turned(page):
+    wait_for_status(page, "the network's own points")
+    page.keyboard.press("b")
+    wait_for_status(page, "Tool: Box")
+    frame = page.locator("#main-view img").bounding_box()
+    page.mouse.move(frame["x"] + 0.3 * frame["width"], frame["y"] + 0.3 * frame["height"])
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 0.6 * frame["width"], frame["y"] + 0.6 * frame["height"], steps=4)
+    assert page.locator("#drag-box").is_visible()
+    page.mouse.up()
+    wait_for_status(page, "Box for liver")
+    page.keyboard.press("2")
+    wait_for_status(page, "Clicks are for spleen")
+    page.keyboard.press("a")
+    wait_for_status(page, "Tool: Add")
+    click_at(page, (0.4, 0.4))
+    wait_for_status(page, "Added to spleen")
+    page.keyboard.press("d")
+    wait_for_status(page, "Tool: Delete")
+    click_at(page, (0.4, 0.4))
+    wait_for_status(page, "Deleted a point of spleen")
+    page.keyboard.press("ArrowUp")
+    wait_for_status(page, "Slice 4.")
+    page.click("#everything")
+    wait_for_status(page, "All 7 slices are segmented.")
+    page.click("#next")
+    wait_for_status(page, "there is no other file")
+
+
+def test_a_click_in_a_small_view_goes_there(page):
+    wait_for_status(page, "the network's own points")
+    page.keyboard.press("v")
+    wait_for_status(page, "Tool: Look")
+    frame = page.locator("#side-0 img").bounding_box()
+    page.mouse.click(frame["x"] + frame["width"] * 0.51, frame["y"] + frame["height"] * 0.3)
+    wait_for_status(page, "Voxel (20, 18, 4)")
+    assert page.locator("#slice input[type=number]").input_value() != "3"
+
+
 def test_nothing_comes_from_other_hosts(page, address):
     wait_for_status(page, "the network's own points")
     outside = [url for url in page.asked if not url.startswith((address[0], "data:", "blob:"))]

@@ -1,5 +1,6 @@
 """What the page shows and does, without a browser."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -9,21 +10,24 @@ from amsam_monai.annotate.workbench import Workbench, find_files
 from amsam_monai.data.files import read_label
 from amsam_monai.inferers.session import InteractiveSession
 from tests.inferers.test_session import two_bars
+from tests.inferers.toy import oblique, stored_as
 from tests.inferers.toy_net import BrightRegions
 
 
 @pytest.fixture
 def bench(tmp_path):
     """Two bars in a volume whose slices are thick and whose first axis runs from left to right."""
-    import nibabel as nib
-
     affine = np.diag([1.0, 1.0, 4.0, 1.0])
     for name in ("a", "b"):
         nib.save(nib.Nifti1Image(two_bars(), affine), tmp_path / f"{name}.nii.gz")
-    session = InteractiveSession(BrightRegions(2, automatic=(1,)), {1: "vessel", 2: "node"}, intensity={"mode": "none"})
-    bench = Workbench(session, find_files(tmp_path), tmp_path / "out", side=480)
+    bench = bench_of(tmp_path)
     bench.open(tmp_path / "a.nii.gz")
     return bench
+
+
+def bench_of(folder):
+    session = InteractiveSession(BrightRegions(2, automatic=(1,)), {1: "vessel", 2: "node"}, intensity={"mode": "none"})
+    return Workbench(session, find_files(folder), folder / "out", side=480)
 
 
 def screen(bench, voxel, plane=None):
@@ -50,6 +54,28 @@ def test_a_click_in_any_plane_lands_on_its_voxel(bench, plane):
     bench.click(plane, *screen(bench, (8, 6, 2)))
     assert bench.session.points(2, 2)[0].voxel == (8, 6, 2)
     assert bench.session.label[8, 6, 2] == 2
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("stored", ["RAS", "LPS", "PIR"])
+def test_a_click_lands_in_every_plane_of_an_oblique_volume(tmp_path, stored, plane):
+    straight = nib.Nifti1Image(two_bars(), oblique((12, 10, 6), (1.0, 1.2, 3.0)))
+    nib.save(stored_as(straight, stored), tmp_path / "x.nii.gz")
+    bench = bench_of(tmp_path)
+    bench.open(tmp_path / "x.nii.gz")
+    bright = np.asarray(bench.session.image.source.array) > 0
+    voxel = tuple(int(v) for v in np.argwhere(bright)[bright.sum() // 2])
+    bench.turn(plane)
+    bench.click(plane, *screen(bench, voxel))
+    assert bench.session.points(bench.label, bench.slice)[-1].voxel == voxel
+    assert bench.session.label[voxel] == bench.label
+
+
+def test_the_small_views_are_cut_to_their_slice_and_take_clicks(bench):
+    (first, last), picture = bench.side_rows("coronal"), bench.side_picture("coronal")
+    assert picture.shape == (last - first, 480, 3)
+    x, y = screen(bench, (8, 6, 2), "coronal")
+    assert bench.on_screen("coronal", x / 480, (y - first) / (last - first)) == pytest.approx((x, y))
 
 
 def test_remove_delete_undo_and_redo(bench):

@@ -1,0 +1,69 @@
+"""What the page's controls do to a workbench; each says in words what happened."""
+
+from __future__ import annotations
+
+import json
+
+from amsam_monai.annotate.workbench import TOOLS, Workbench
+
+TOOL_NAMES = {
+    "Add to class": "add",
+    "Remove from class": "remove",
+    "Box": "box",
+    "Delete point": "delete",
+    "Look": "look",
+}
+
+
+def choose_label(bench: Workbench, index: int) -> str:
+    """Correct another class."""
+    bench.label = int(index)
+    return f"Clicks are for {bench.session.labels[bench.label]}."
+
+
+def choose_tool(bench: Workbench, tool: str) -> str:
+    """Take another tool."""
+    bench.tool = tool if tool in TOOLS else "look"
+    return f"Tool: {next(name for name, key in TOOL_NAMES.items() if key == bench.tool)}."
+
+
+def choose_opacity(bench: Workbench, opacity: float) -> str:
+    """Show masks stronger or weaker."""
+    bench.opacity = float(opacity)
+    return f"Mask opacity {bench.opacity:.2f}."
+
+
+def choose_window(bench: Workbench, level: float, width: float) -> str:
+    """Show another range of values."""
+    bench.window = float(level), float(width)
+    return f"Level {level:.2f}, window {width:.2f} of the range that the network sees."
+
+
+def go_to(bench: Workbench, place: float) -> str:
+    """Show another slice."""
+    bench.go(int(place))
+    return f"Slice {bench.place}."
+
+
+def turn_to(bench: Workbench, plane: str) -> str:
+    """Show another plane."""
+    bench.turn(plane)
+    return f"{plane.capitalize()} plane."
+
+
+def use_mouse(bench: Workbench, message: str) -> str:
+    """A click, a drag or a key from the page's script."""
+    event = json.loads(message or "{}")
+    if not event or event.get("at") == bench.last_event:
+        return ""
+    bench.last_event = event.get("at")
+    if "step" in event:
+        return go_to(bench, bench.place + int(event["step"]))
+    others = bench.other_planes
+    plane = {"main-view": bench.plane, **{f"side-{at}": name for at, name in enumerate(others)}}.get(event["view"])
+    if plane is None:
+        return ""
+    start = bench.on_screen(plane, *event["from"])
+    if event.get("to") is None:
+        return bench.click(plane, *start)
+    return bench.drag(plane, start, bench.on_screen(plane, *event["to"]))

@@ -1,0 +1,85 @@
+"""The page on a local address, with nothing that comes from other hosts."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from amsam_monai.annotate.page import STYLE
+
+logger = logging.getLogger(__name__)
+
+OUTSIDE = re.compile(rb"<(script|link)\b[^>]*\b(?:src|href)=\"https?://[^>]*>(?:\s*</script>)?")
+POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss: data: blob:"
+
+
+class NothingOutside:
+    """ASGI middleware: pages without tags that load from other hosts, and a policy that forbids it.
+
+    Args:
+        app: the application that it wraps.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Pass a request on; HTML answers are collected, mended and sent at once."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        held: dict[str, Any] = {}
+
+        async def mend(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers = [(key, value) for key, value in message["headers"]]
+                if any(key.lower() == b"content-type" and value.startswith(b"text/html") for key, value in headers):
+                    held.update(start=message, headers=headers, body=b"")
+                    return
+            elif held:
+                held["body"] += message.get("body", b"")
+                if message.get("more_body"):
+                    return
+                body = OUTSIDE.sub(b"", held["body"])
+                drop = (b"content-length", b"content-encoding")
+                headers = [(key, value) for key, value in held["headers"] if key.lower() not in drop]
+                headers += [(b"content-length", str(len(body)).encode()), (b"content-security-policy", POLICY.encode())]
+                await send({**held["start"], "headers": headers})
+                held.clear()
+                await send({"type": "http.response.body", "body": body})
+                return
+            await send(message)
+
+        await self.app(scope, receive, mend)
+
+
+def serve(page: Any, *, host: str = "127.0.0.1", port: int = 7860, allowed: Sequence[Path] = ()) -> None:
+    """Serve the page until interrupted.
+
+    Args:
+        page: what `build_page` gave.
+        host: address to listen on.
+        port: port.
+        allowed: folders whose files the page may hand out, the output folder.
+    """
+    import uvicorn
+    from fastapi import FastAPI
+
+    theme = gr.themes.Base(
+        primary_hue="sky",
+        neutral_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    page.queue(default_concurrency_limit=4)
+    app = gr.mount_gradio_app(
+        FastAPI(), page, path="/", allowed_paths=[str(folder) for folder in allowed], css=STYLE, theme=theme,
+        show_error=True, footer_links=[],
+    )  # fmt: skip
+    logger.info("amsam annotate on http://%s:%d", host, port)
+    uvicorn.run(NothingOutside(app), host=host, port=port, log_level="warning")
