@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.data.atomic import whole_file
-from amsam_monai.networks.on_windows import FixedEncoder, OnWindows
+from amsam_monai.networks.training_wrappers import FixedEncoder, OnWindows
 
 
 def unwrap(network: nn.Module) -> Any:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from amsam_monai.networks.aisam import AISAM
-from amsam_monai.networks.on_windows import FixedEncoder, OnWindows
+from amsam_monai.networks.training_wrappers import FixedEncoder, OnWindows
 from amsam_monai.networks.sam import build_sam
 
 

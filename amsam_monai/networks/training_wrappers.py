@@ -41,7 +41,7 @@ class OnWindows(nn.Module):
 
 
 class FixedEncoder(nn.Module):
-    """Let a system train without its image encoder: after windows, on whole images, at a third of the memory.
+    """Let a system train without its image encoder: after windows, on whole images, for less memory and time.
 
     The encoder stays a part of the adapter. Leave its parameters out of the optimiser.
 
