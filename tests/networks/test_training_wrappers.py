@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from amsam_monai.networks.aisam import AISAM
-from amsam_monai.networks.training_wrappers import FixedEncoder, OnWindows
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.training_wrappers import FixedEncoder, OnWindows
 
 
 @pytest.fixture(scope="module")
