@@ -158,7 +158,6 @@ class Bench:
                 "extra": lesion_phantoms(200),
                 "steps": 60,
                 "learning_rate": 5e-4,
-                "more_sizes": [320],
             }
         path = self.out / "detectors" / f"{shots}_{draw}.pth"
         detector = load_or_fit_detector(path, samples, class_names=["object"], **known)
