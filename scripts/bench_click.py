@@ -11,6 +11,7 @@ import argparse
 import json
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -25,6 +26,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--url", help="measure a MONAI Label server instead")
     parser.add_argument("--model", help="model of the server, a bundle's interactive one")
+    parser.add_argument("--label", help="class to click; may be left out where there is only one")
+    parser.add_argument("--server-pid", type=int, help="process whose resident memory, with its children, is watched")
     parser.add_argument("--image", action="append", help="image id of the server; several are shared by the clients")
     parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 16), help="voxels to click in")
     parser.add_argument("--clients", type=int, default=1)
@@ -85,9 +88,27 @@ def over_http(args: argparse.Namespace) -> tuple[list[float], dict[str, object]]
     ]
     for client in clients:
         client.start()
-    for client in clients:
-        client.join()
-    return seconds, {"url": args.url, "clients": args.clients, "errors": len(errors), "first_error": errors[:1]}
+    memory = []
+    while any(client.is_alive() for client in clients):
+        if args.server_pid:
+            memory.append(resident_mib(args.server_pid))
+        time.sleep(2)
+    facts: dict[str, object] = {"clients": args.clients, "errors": len(errors), "first_error": errors[:1]}
+    if memory:  # the first quarter holds opening and encoding
+        facts |= {
+            "rss_mib_after_quarter": memory[len(memory) // 4],
+            "rss_mib_max": max(memory),
+            "rss_mib_end": memory[-1],
+        }
+    return seconds, facts
+
+
+def resident_mib(pid: int) -> int:
+    """Resident memory of a process and its children, in MiB (Linux)."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    own = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    return own // 1024 + sum(resident_mib(int(child)) for child in children)
 
 
 def click_away(args: argparse.Namespace, number: int, seconds: list[float], errors: list[str]) -> None:
@@ -102,6 +123,8 @@ def click_away(args: argparse.Namespace, number: int, seconds: list[float], erro
     while (time.perf_counter() < end) if end and args.seconds else count <= args.clicks:
         point = [int(rng.integers(0, args.shape[0])), int(rng.integers(0, args.shape[1])), depth]
         params = {"foreground": [point], "background": [], "client_id": f"bench-{number}", "result_extension": ".nrrd"}
+        if args.label:
+            params["label"] = args.label
         start = time.perf_counter()
         answer = requests.post(address, data={"params": json.dumps(params)}, timeout=300)
         if answer.status_code != 200:
