@@ -7,6 +7,7 @@ python scripts/annotate_pictures.py --bundle isic_amsam_segmentation --kind isic
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from playwright.sync_api import sync_playwright
 
 # keys, each with the place that is clicked then on the large view, in fractions of its sides
 STEPS: dict[str, list[tuple[str, tuple[float, float] | None]]] = {
-    "acdc": [("2", None), ("r", (0.71, 0.43)), ("a", (0.62, 0.575))],
+    "acdc": [("1", None), ("r", (0.55, 0.3)), ("a", (0.41, 0.51))],
     "isic": [("r", (0.2, 0.25)), ("a", (0.5, 0.5))],
 }
 
@@ -86,7 +87,7 @@ def take(url: str, steps: list[tuple[str, tuple[float, float] | None]], path: Pa
                 frame = page.locator("#main-view img").bounding_box()
                 assert frame is not None
                 page.mouse.click(frame["x"] + start[0] * frame["width"], frame["y"] + start[1] * frame["height"])
-                page.locator("#status", has_text="at voxel").wait_for()
+                page.locator("#status", has_text=re.compile("at (voxel|pixel)")).wait_for()
                 page.wait_for_timeout(1500)
         page.mouse.move(5, 5)
         page.wait_for_timeout(500)

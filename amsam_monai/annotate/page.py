@@ -25,7 +25,7 @@ STYLE = """
 #facts .prose, #facts {padding: 0;}
 #facts table {width: 100%; border-collapse: collapse; font-size: .85rem; border: 0 !important; margin: 0;}
 #facts tr, #facts th, #facts td {border: 0 !important;}
-#facts th, #facts td {text-align: left; padding: 3px 5px; white-space: nowrap;
+#facts th, #facts td {text-align: left; padding: 3px 4px; white-space: nowrap;
   border-bottom: 1px solid var(--border-color-primary) !important;}
 #facts th {font-weight: 500; opacity: .7;}
 .swatch {display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin-right: .45em;}
@@ -104,14 +104,14 @@ LEGEND = (
     "<div id='legend'>"
     "<span><svg width='16' height='16'><circle cx='8' cy='8' r='5' fill='none' stroke='#0072b2' stroke-width='2'/>"
     "</svg>"
-    "network's, inside</span>"
+    "network, inside</span>"
     "<span><svg width='16' height='16'><circle cx='8' cy='8' r='5' fill='none' stroke='#e13c3c' stroke-width='2'/>"
     "</svg>"
-    "network's, outside</span>"
+    "network, outside</span>"
     "<span><svg width='16' height='16'><circle cx='8' cy='8' r='7' fill='#0072b2'/>"
-    "<path d='M4 8h8M8 4v8' stroke='#fff' stroke-width='2'/></svg>yours, inside</span>"
+    "<path d='M4 8h8M8 4v8' stroke='#fff' stroke-width='2'/></svg>you, inside</span>"
     "<span><svg width='16' height='16'><circle cx='8' cy='8' r='7' fill='#cd2828'/>"
-    "<path d='M4 8h8' stroke='#fff' stroke-width='2'/></svg>yours, outside</span></div>"
+    "<path d='M4 8h8' stroke='#fff' stroke-width='2'/></svg>you, outside</span></div>"
 )
 
 KEYS = (

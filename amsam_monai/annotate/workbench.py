@@ -267,12 +267,16 @@ class Workbench:
         name = self.session.labels[self.label]
         if self.tool == "look" or self.tool == "box":
             self.update()
-            return "Drag to draw a box." if self.tool == "box" else f"Voxel {voxel}."
+            return "Drag to draw a box." if self.tool == "box" else f"{self._at(voxel)}."
         if self.tool == "delete":
             return self._delete(plane, x, y)
         self.session.add_point(self.label, voxel, positive=self.tool == "add")
         self.update()
-        return f"{'Added to' if self.tool == 'add' else 'Taken from'} {name} at voxel {voxel}."
+        return f"{'Added to' if self.tool == 'add' else 'Taken from'} {name} at {self._at(voxel).lower()}."
+
+    def _at(self, voxel: tuple[int, int, int]) -> str:
+        """A place in words."""
+        return f"Voxel {voxel}" if self.session.image.view else f"Pixel {voxel[:2]}"
 
     def drag(self, plane: str, start: tuple[float, float], end: tuple[float, float]) -> str:
         """Draw a box for the class, or move the point that the drag starts on."""
