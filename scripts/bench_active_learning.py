@@ -3,12 +3,14 @@
 python scripts/bench_active_learning.py --bundle acdc_aisam_segmentation --data $AMSAM_DATA/acdc --out runs/active
 
 Every volume of a section is segmented and judged as `least_certain` does (five slices), without looking at its label.
-The person is the ground truth: a corrected volume has Dice 1. Volumes that are done are not done again.
+The person is the ground truth: a corrected volume has Dice 1. Volumes that are done are not done again,
+unless the weights changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -31,7 +33,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="ACDC")
     parser.add_argument("--section", default="validation", choices=("validation", "test"))
     parser.add_argument("--target", type=float, default=0.95)
-    parser.add_argument("--out", type=Path, required=True, help="folder of cases.json, curve.json and curve.png")
+    parser.add_argument("--out", type=Path, required=True, help="folder of curve.json and curve.png")
     args = parser.parse_args()
     cases = segment_all(args)
     found = correction_curves(
@@ -49,10 +51,12 @@ def main() -> None:
 
 
 def segment_all(args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Dice and certainty of each volume; kept in cases.json after each, so that an interrupted run goes on."""
-    kept = args.out / "cases.json"
+    """Dice and certainty of each volume; kept after each, so that an interrupted run goes on with the same weights."""
+    bundle = load_bundle(args.bundle)
+    weights = hashlib.sha256((bundle.root / "models" / "model.pt").read_bytes()).hexdigest()[:12]
+    kept = args.out / f"{args.section}-{weights}.json"
     cases: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.is_file() else {}
-    session = InteractiveSession.of_bundle(load_bundle(args.bundle))
+    session = InteractiveSession.of_bundle(bundle)
     for entry in acdc_datalist(args.data, section=args.section, check="names"):
         name = str(entry["case_id"])
         if name in cases:
