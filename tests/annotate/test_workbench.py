@@ -9,6 +9,7 @@ from amsam_monai.annotate.page import bar, facts_table
 from amsam_monai.annotate.workbench import Workbench, find_files
 from amsam_monai.data.files import read_label
 from amsam_monai.inferers.session import InteractiveSession
+from tests.inferers.conftest import write_series
 from tests.inferers.test_session import two_bars
 from tests.inferers.toy import oblique, stored_as
 from tests.inferers.toy_net import BrightRegions
@@ -142,6 +143,23 @@ def test_what_is_saved_is_what_is_shown(bench):
     assert path.name == "a_label.nii.gz"
     np.testing.assert_array_equal(read_label(path).array, bench.session.label)
     assert list(bench.formats) == ["NIfTI", "NRRD"]
+
+
+def test_a_series_is_saved_as_dicom_seg(tmp_path):
+    import highdicom as hd
+    import SimpleITK as sitk  # noqa: N813
+
+    affine = np.diag([1.0, 1.0, 4.0, 1.0])
+    nib.save(nib.Nifti1Image(two_bars().astype(np.int16), affine), tmp_path / "x.nii.gz")
+    write_series(sitk.ReadImage(str(tmp_path / "x.nii.gz")), tmp_path / "series")
+    bench = bench_of(tmp_path)
+    bench.open(tmp_path / "series")
+    bench.segment_all()
+    assert list(bench.formats) == ["DICOM-SEG", "NIfTI", "NRRD"]
+    segmentation = hd.seg.segread(bench.save("DICOM-SEG"))
+    names = [description.segment_label for description in segmentation.SegmentSequence]
+    assert names == ["vessel", "node"]
+    assert int(segmentation.pixel_array.sum()) == int((bench.session.label > 0).sum()) > 0
 
 
 def test_pictures_show_masks_points_and_boxes(bench):

@@ -1,4 +1,9 @@
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import h5py
 import nibabel as nib
@@ -122,6 +127,28 @@ def test_resume_passes_over_what_is_whole(bundle, study, tmp_path):
     assert all(case["labels"] for case in cases if case["status"] == "skipped")
     _, printed = run(study, out, "--bundle", bundle, "--resume", "--overlay")
     assert "4 segmented, 0 skipped" in printed  # the overlays were not there
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_nothing_half_written_and_goes_on(bundle, tmp_path):
+    source, out = tmp_path / "many", tmp_path / "out"
+    source.mkdir()
+    voxels = np.random.default_rng(0).integers(0, 250, (200, 200, 40)).astype(np.int16)
+    for number in range(8):
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), source / f"{number}.nii.gz")
+    path = os.pathsep.join((str(tmp_path), str(Path(__file__).parents[2])))
+    command = [sys.executable, "-m", "amsam_monai", "segment", str(source), str(out), "--bundle", str(bundle)]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (out / "1.nii.gz").exists():
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    whole = sorted(out.glob("[0-9].nii.gz"))
+    assert 2 <= len(whole) < 8
+    assert all(read_label(path).array.shape == voxels.shape for path in whole)
+    code, printed = run(source, out, "--bundle", bundle, "--resume")
+    assert code == 0
+    assert f"{8 - len(whole)} segmented, {len(whole)} skipped, 0 failed" in printed
 
 
 def test_one_file_goes_to_the_name_and_format_that_were_asked_for(bundle, study, tmp_path):
