@@ -27,12 +27,18 @@ from amsam_monai.data.datasets import LoadCased, acdc_datalist
 from amsam_monai.data.slice_samples import slice_samples
 from amsam_monai.data.whole_sections import whole_sections
 from amsam_monai.evaluation.overlap import dice
-from amsam_monai.evaluation.prompted import click_gain, random_points, run_settings, true_boxes, true_presence
+from amsam_monai.evaluation.prompted import (
+    click_gain,
+    random_points,
+    run_one_mask_a_box,
+    run_settings,
+    true_boxes,
+    true_presence,
+)
 from amsam_monai.inferers.bundle import load_bundle
 from amsam_monai.networks.amsam import AMSAM
 from amsam_monai.networks.class_prompts import ClassPrompts
 from amsam_monai.networks.detector import load_detector
-from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.transforms.intensity import Intensityd
 
@@ -68,16 +74,9 @@ def main() -> None:
             continue
         backbone, size, weights = BASELINES[name]
         plain = AMSAM(
-            build_sam(backbone, image_size=size, weights=weights),
-            num_classes=net.num_classes,
-            calibration="none",
-            lora_rank=0,
-            decoder="frozen",
+            build_sam(backbone, image_size=size, weights=weights), calibration="none", lora_rank=0, decoder="frozen"
         ).eval()
-        boxes = lambda image, label, number: Prompts(  # noqa: E731
-            box_xyxy=true_boxes(image, label, number, classes=net.num_classes).box_xyxy
-        )
-        keep(name, run_settings(plain, slices, {name: boxes}, progress=tqdm))
+        keep(name, run_one_mask_a_box(plain, slices, net.num_classes, name, progress=tqdm))
     table(arguments.out, bundle.labels)
 
 

@@ -87,15 +87,58 @@ def run_settings(
     """
     result = Prompted()
     for number, sample in enumerate(progress(slices)):
-        image = three_channels(torch.as_tensor(sample[IMAGE]).float()).clamp(0, 1)[None]
-        label = torch.as_tensor(sample[LABEL])[None].long()
-        result.cases.append(str(sample[CASE_ID]).split("_slice")[0])
+        image, label = _image_and_label(sample)
+        result.cases.append(_case_of(sample))
         with torch.no_grad():
             embedding = network.encode(image)
         for name, setting in settings.items():
             answer = network.segment(image, setting(image, label, number), embedding)
             result.answers[name] += _by_class(number, answer, label)
     return result
+
+
+def run_one_mask_a_box(
+    network: Any,
+    slices: Sequence[Mapping[str, Any]],
+    classes: int,
+    name: str,
+    *,
+    progress: Callable[[Sequence[Any]], Any] = iter,
+) -> Prompted:
+    """Answers of a network of one class to the true box of each class in turn; masks may overlap, as SAM's do.
+
+    Args:
+        network: of one foreground class.
+        slices: see `run_settings`.
+        classes: K, foreground classes of the labels.
+        name: of the answers.
+        progress: see `run_settings`.
+    """
+    result = Prompted()
+    for number, sample in enumerate(progress(slices)):
+        image, label = _image_and_label(sample)
+        result.cases.append(_case_of(sample))
+        with torch.no_grad():
+            embedding = network.encode(image)
+        boxes = class_boxes(label, classes)
+        for k in range(1, classes + 1):
+            mask = label == k
+            found = torch.zeros_like(mask)
+            if mask.any():
+                found = network.segment(image, Prompts(box_xyxy=boxes[:, k - 1 : k]), embedding).logits[:, 1:] > 0
+            counts = count_overlap(found.numpy(), mask.numpy())
+            result.answers[name].append(SliceAnswer(number, k, counts, float("nan"), float("nan"), float("nan")))
+    return result
+
+
+def _image_and_label(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Image (1, 3, H, W) in [0, 1] and label (1, 1, H, W)."""
+    image = three_channels(torch.as_tensor(sample[IMAGE]).float()).clamp(0, 1)[None]
+    return image, torch.as_tensor(sample[LABEL])[None].long()
+
+
+def _case_of(sample: Mapping[str, Any]) -> str:
+    return str(sample[CASE_ID]).split("_slice")[0]
 
 
 def _by_class(number: int, answer: Segmentation, label: Tensor) -> Iterator[SliceAnswer]:
@@ -179,9 +222,8 @@ def click_gain(
     """
     before, after = [], []
     for answer in answers:
-        sample = slices[answer.number]
-        image = three_channels(torch.as_tensor(sample[IMAGE]).float()).clamp(0, 1)[None]
-        mask = torch.as_tensor(sample[LABEL])[0].numpy() == answer.label
+        image, label = _image_and_label(slices[answer.number])
+        mask = label[0, 0].numpy() == answer.label
         first = network.segment(image).logits.argmax(1)[0].numpy() == answer.label
         place = missed_middle(first, mask)
         if place is None:

@@ -10,6 +10,7 @@ from amsam_monai.evaluation.prompted import (
     click_gain,
     missed_middle,
     random_points,
+    run_one_mask_a_box,
     run_settings,
     true_boxes,
     true_presence,
@@ -112,3 +113,25 @@ def test_settings_may_be_partial_functions(label):
     settings = {"random": partial(random_points, classes=2, count=4)}
     scores = run_settings(Painter(torch.zeros(20, 20, dtype=torch.long)), slices(label), settings).volume_dice("random")
     assert scores[1]["a"] > 0.4
+
+
+class BoxFiller:
+    """A network of one class whose mask is its box."""
+
+    def encode(self, image):
+        return None
+
+    def segment(self, image, prompts=None, embedding=None):
+        x1, y1, x2, y2 = prompts.box_xyxy[0, 0].long().tolist()
+        logits = torch.full((1, 2, *image.shape[-2:]), -1.0)
+        logits[:, 1, y1:y2, x1:x2] = 1.0
+        return Segmentation(logits, prompts)
+
+
+def test_one_mask_a_box_scores_each_class_by_itself(label):
+    label = label.clone()
+    label[0, 5, 5] = 2  # class 2 reaches into class 1: its box covers much that it is not
+    scores = run_one_mask_a_box(BoxFiller(), slices(label), 3, "box").volume_dice("box")
+    assert scores[1]["a"] == pytest.approx(2 * 15 / (15 + 16))
+    assert scores[2]["a"] < 0.7
+    assert np.isnan(scores[3]["a"])
