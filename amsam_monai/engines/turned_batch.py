@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from monai.engines import PrepareBatch
 from torch import Tensor
 
 from amsam_monai.engines.prepare_batch import PrepareSystemBatch
 
 
-class PrepareTurnedBatch(PrepareSystemBatch):
+class PrepareTurnedBatch(PrepareBatch):
     """Image, label and embedding of each square, moved together by one of the square's eight symmetries at random.
 
     SAM's encoder knows no such symmetry, but its embedding of a mirrored image is close to the mirrored embedding:
@@ -24,18 +25,14 @@ class PrepareTurnedBatch(PrepareSystemBatch):
     """
 
     def __init__(self, *, turns: bool = True) -> None:
-        super().__init__(low_res=True)
+        self.prepare = PrepareSystemBatch(low_res=True)
         self.turns = turns
 
     def __call__(
-        self,
-        batchdata: dict[str, Tensor],
-        device: str | torch.device | None = None,
-        non_blocking: bool = False,
-        **kwargs: Any,
+        self, batchdata: dict[str, Tensor], *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, tuple[()], dict[str, Any]]:
         """See `PrepareSystemBatch`."""
-        image, label, positional, arguments = super().__call__(batchdata, device, non_blocking, **kwargs)
+        image, label, positional, arguments = self.prepare(batchdata, *args, **kwargs)
         if not self.turns:
             return image, label, positional, arguments
         if image.shape[-1] != image.shape[-2] or "embedding" not in arguments or label is None:
