@@ -226,9 +226,12 @@ def save_detector(detector: BoxDetector, path: str | Path) -> None:
     }
     content = {"format": FORMAT, "config": detector_config(detector), "state_dict": state}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        torch.save(content, file)
-    os.replace(file.name, path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # not a temporary file, which only its owner reads
+    try:
+        torch.save(content, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def detector_config(detector: BoxDetector) -> dict[str, Any]:

@@ -172,8 +172,10 @@ def test_a_saved_detector_comes_back(tmp_path, family):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["detector.pth", f"{family}.pt"]
 
 
-def test_the_file_holds_no_code(tmp_path, tiny_yolo):
+def test_the_file_holds_no_code_and_others_may_read_it(tmp_path, tiny_yolo):
     save_detector(pretrained_detector(tiny_yolo), tmp_path / "detector.pth")
+    (tmp_path / "ordinary").touch()
+    assert (tmp_path / "detector.pth").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
     content = torch.load(tmp_path / "detector.pth", weights_only=True)
     assert set(content) == {"format", "config", "state_dict"}
     assert json.loads(json.dumps(content["config"]))["image_size"] == 320
