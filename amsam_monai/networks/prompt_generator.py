@@ -78,8 +78,8 @@ class PromptGenerator(nn.Module):
 
     @property
     def preferred_size(self) -> int:
-        """Side at which to show the image: 256 as in the paper, or beside SAM's embedding 3/4 of SAM's own."""
-        return 12 * self.grid if self.reads_embedding else 256
+        """Side at which to show the image: 256 as in the paper, or 5/8 of SAM's own beside SAM's embedding."""
+        return 10 * self.grid if self.reads_embedding else 256
 
     def forward(self, pixels: Tensor, embedding: Tensor | None = None, *, domain: Tensor | None = None) -> Tensor:
         """Dense prompts of K classes, class after class.

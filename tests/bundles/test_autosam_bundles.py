@@ -13,7 +13,13 @@ from monai.bundle import ConfigWorkflow
 from amsam_monai.data.phantoms import write_phantoms
 
 ROOT = Path(__file__).parents[2] / "bundles"
-NANO = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "generator_weights": "$None"}
+NANO = {
+    "backbone": "vit_nano",
+    "image_size": 64,
+    "weights": "$None",
+    "generator_weights": "$None",
+    "prompt_size": "$None",
+}
 SHORT = {"max_epochs": 2, "val_interval": 1, "views": 2, "batch_size": 2}
 PICTURES = {"preset": "plain", "listed_split": "$None", "val_images": 1, "score_images": 1}
 SCANS = {"listed_split": "$None", "val_patients": 1, "score_patients": 1, "every": 4}

@@ -120,5 +120,6 @@ def test_train_and_inference_share_the_networks_settings(bundle):
         "lora_rank",
         "generator",
         "generator_weights",
+        "prompt_size",
     ):
         assert inference.get(name) == train.get(name), name

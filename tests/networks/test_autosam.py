@@ -49,7 +49,7 @@ def test_the_mask_is_sam_s_first_under_the_dense_prompt_alone():
     image = torch.rand(1, 3, 64, 64)
     sam, embedding = net.sam, net.encode(image)
     pixels = (image - torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1)) / torch.tensor(PIXEL_STD).reshape(1, 3, 1, 1)
-    small = torch.nn.functional.interpolate(pixels, (48, 48), mode="bilinear", antialias=True)
+    small = torch.nn.functional.interpolate(pixels, (40, 40), mode="bilinear", antialias=True)
     dense = net.generator(small, embedding)
     masks, _ = sam.mask_decoder(  # segment-anything's own call
         image_embeddings=embedding,

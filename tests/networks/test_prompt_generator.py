@@ -88,7 +88,7 @@ def test_an_image_does_not_depend_on_its_batch_mates(backbone):
 def test_the_sam_backbone_asks_for_the_embedding():
     g = built("sam", grid=4)
     assert g.reads_embedding
-    assert g.preferred_size == 48
+    assert g.preferred_size == 40
     with pytest.raises(ValueError, match="must be given SAM's embedding, got None"):
         g(torch.zeros(1, 3, 32, 32))
 
