@@ -28,6 +28,7 @@ from amsam_monai.losses import CEDiceLoss
 from amsam_monai.networks.amsam import AMSAM
 from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.system import System
 from amsam_monai.transforms.sam_input import SquareImaged
 from amsam_monai.transforms.views import FlippedViews
 
@@ -151,9 +152,9 @@ def few_shot_trainer(
     )
 
 
-def _encode(network: AMSAM | FromScratch) -> Encode:
+def _encode(network: System | FromScratch) -> Encode:
     """What computes the embeddings that are kept: (B, 1) zeros where the encoder trains too, or there is none."""
-    if isinstance(network, AMSAM) and network.encoder_is_frozen:
+    if isinstance(network, System) and network.encoder_is_frozen:
         return network.encode
     return lambda image: image.new_zeros(len(image), 1)
 
