@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--bundle", required=True)
     parser.add_argument("--data", type=Path, required=True, help="ACDC")
     parser.add_argument("--section", default="validation", choices=("validation", "test"))
+    parser.add_argument("--dice", type=Path, help="rows/automatic.json of bench_aisam.py: volumes scored there already")
     parser.add_argument("--target", type=float, default=0.95)
     parser.add_argument("--out", type=Path, required=True, help="folder of curve.json and curve.png")
     args = parser.parse_args()
@@ -56,6 +57,7 @@ def segment_all(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     weights = hashlib.sha256((bundle.root / "models" / "model.pt").read_bytes()).hexdigest()[:12]
     kept = args.out / f"{args.section}-{weights}.json"
     cases: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.is_file() else {}
+    scored = json.loads(args.dice.read_text()) if args.dice else {}
     session = InteractiveSession.of_bundle(bundle)
     for entry in acdc_datalist(args.data, section=args.section, check="names"):
         name = str(entry["case_id"])
@@ -63,9 +65,12 @@ def segment_all(args: argparse.Namespace) -> dict[str, dict[str, float]]:
             continue
         start = time.perf_counter()
         session.open(entry["image"])
-        session.segment("all")
-        truth = read_label(entry["label"]).array
-        scores = [dice(count_overlap(session.label == index, truth == index)) for index in session.labels]
+        if scored:
+            scores = [scored[label][name] for label in session.labels.values()]
+        else:
+            session.segment("all")
+            truth = read_label(entry["label"]).array
+            scores = [dice(count_overlap(session.label == index, truth == index)) for index in session.labels]
         cases[name] = {"dice": float(np.mean(scores)), "certainty": certainty(session)}
         write_json(kept, cases)
         print(name, cases[name], f"{time.perf_counter() - start:.1f} s", flush=True)
