@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--lora-rank", type=int, default=0)
     parser.add_argument("--random-backbone", action="store_true", help="leave ImageNet weights out")
     parser.add_argument("--image-size", type=int, default=512)
+    parser.add_argument("--prompt-size", type=int, help="side at which g sees the image, by default its own")
     parser.add_argument("--sam", nargs=2, default=["vit_t", "mobile_sam"], metavar=("BACKBONE", "WEIGHTS"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, required=True)
@@ -261,6 +262,7 @@ def build_network(arguments: argparse.Namespace, backbone: str, seed: int, domai
         backbone_weights=None if arguments.random_backbone else IMAGENET[backbone],
         domains=domains,
         lora_rank=arguments.lora_rank,
+        prompt_size=arguments.prompt_size,
     )
 
 
