@@ -57,7 +57,7 @@ class PromptGenerator(nn.Module):
         self.backbone: nn.Module
         self.decoder: nn.Module
         if backbone == "sam":
-            self.backbone = EfficientNetLite0(frozen=True)  # training it too costs twice the time and gained nothing
+            self.backbone = EfficientNetLite0(frozen=True)  # training it too doubles the time of a step
             self.decoder = EmbeddingDecoder(self.backbone.channels[1:], outputs)
         elif backbone == "hardnet85":
             self.backbone = HarDNet85()
