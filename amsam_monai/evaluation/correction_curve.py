@@ -41,7 +41,7 @@ class Corrections:
         return asdict(self)
 
 
-def curve(dice: Sequence[float], order: Sequence[int]) -> np.ndarray:
+def curve(dice: Sequence[float] | np.ndarray, order: Sequence[int] | np.ndarray) -> np.ndarray:
     """Mean Dice after each correction; a corrected case has Dice 1. Shape (n,), (n,) -> (n + 1,)."""
     scores = np.asarray(dice, dtype=np.float64)
     gains = 1.0 - scores[list(order)]
