@@ -95,7 +95,7 @@ def test_a_folder_of_mixed_formats_gives_one_report_and_lists_failures(bundle, s
     assert label[4, 5] == 2
     assert label[5, 4] == 3
     assert (label > 0).sum() == 3
-    report = json.loads((out / "segment_report.json").read_text())
+    report = json.loads((out / "segment_report.json").read_text(encoding="utf-8"))
     assert report["counts"] == {"done": 4, "skipped": 0, "failed": 2}
     heart = next(case for case in report["cases"] if "heart" in case["input"])
     assert heart["labels"]["bright"] == {"voxels": 1, "ml": 0.02}
@@ -123,7 +123,7 @@ def test_resume_passes_over_what_is_whole(bundle, study, tmp_path):
     assert code == 1
     assert "1 segmented, 3 skipped, 2 failed" in printed
     assert (out / "a_png.png").stat().st_mtime_ns == before
-    cases = json.loads((out / "segment_report.json").read_text())["cases"]
+    cases = json.loads((out / "segment_report.json").read_text(encoding="utf-8"))["cases"]
     assert all(case["labels"] for case in cases if case["status"] == "skipped")
     _, printed = run(study, out, "--bundle", bundle, "--resume", "--overlay")
     assert "4 segmented, 0 skipped" in printed  # the overlays were not there
@@ -262,7 +262,7 @@ def test_masks_of_clips_are_scored_frame_by_frame_beside_their_films(bundle, tmp
     command = ["evaluate", out, str(tmp_path / "GT"), "--labels", names, "--out", str(scores), "--sod"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    rows = (scores / "scores.csv").read_text().splitlines()
+    rows = (scores / "scores.csv").read_text(encoding="utf-8").splitlines()
     assert {row.split(",")[0] for row in rows[1:]} == {"case 1/f1", "case 1/f2", "case 2/f1"}
     assert "weighted_f" in rows[0]
 

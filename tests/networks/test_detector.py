@@ -377,7 +377,9 @@ def test_a_detector_leaves_no_trace_outside_its_file(tmp_path, tiny_yolo):
     )
     settings = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     settings.pop("YOLO_CONFIG_DIR", None)
-    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=settings, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=settings, capture_output=True, text=True, encoding="utf-8"
+    )
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
     assert not [path for path in tmp_path.rglob("*") if "ltralytics" in str(path)]
 
