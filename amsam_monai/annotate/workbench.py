@@ -126,7 +126,7 @@ class Workbench:
         """Names of the three planes; one for a picture."""
         if self.session.image.view is None:
             return ["image"]
-        if self.session.image.source.affine is None:
+        if self.session.image.source.spacing_mm is None:  # no affine, or a placeholder
             return ["first axis", "second axis", "third axis"]
         return ["axial", "coronal", "sagittal"]
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
+from amsam_monai.data.loaded_image import spacing_of
+
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # world axis that the slices follow: right-left, front-back, up-down
@@ -51,7 +53,8 @@ class SliceView:
 
         Args:
             shape: (I, J, K).
-            affine: voxel index to RAS millimetres; None where unknown: slices as stored, along the last axis.
+            affine: voxel index to RAS millimetres; None or the identity, a mere placeholder, where unknown: slices as
+                stored, along the last axis. A plane that is asked for by name takes the identity at its word.
             axis: a stored axis (0, 1, 2), "thickest" (the largest spacing; of equal ones the axis nearest to
                 feet-head, then front-back), or a plane: "axial", "coronal", "sagittal".
             orientation: "radiological" turns slices as they are read (rows front to back or head to feet, columns
@@ -64,6 +67,8 @@ class SliceView:
             raise ValueError(f"volume must have three axes, none empty, got {tuple(shape)}; split 4D series first.")
         if orientation not in ORIENTATIONS:
             raise ValueError(f"orientation must be one of {ORIENTATIONS}, got {orientation!r}.")
+        if axis not in PLANES and spacing_of(affine) is None:
+            affine = None
         world, signs = world_axes(affine)
         chosen = choose_axis(affine, axis, world)
         rest = [stored for stored in range(3) if stored != chosen]

@@ -92,3 +92,11 @@ def test_taking_putting_and_seeing_agree(axes, axis, data):
 def test_what_cannot_be_sliced_is_refused(shape, options, message):
     with pytest.raises(ValueError, match=message):
         SliceView.of(shape, **options)
+
+
+def test_a_placeholder_affine_leaves_slices_as_stored():
+    for affine in (None, np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0])):
+        view = SliceView.of((5, 6, 7), affine)
+        assert view.axes == (2, 0, 1)
+        assert view.reverse == (False, False, False)
+    assert SliceView.of((5, 6, 7), np.eye(4), axis="axial").axes == (2, 1, 0)  # asked for by name
