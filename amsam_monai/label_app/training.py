@@ -149,6 +149,12 @@ def samples_of(bundle: LoadedBundle, case: LabelledCase) -> list[dict[str, Any]]
         logger.warning("%s is left out: %s", case.case_id, error)
         return []
     classes = as_classes(label.array, case.names, bundle.labels)
+    if label.array.any() and not classes.any():
+        values = np.unique(label.array).tolist()
+        logger.warning(
+            "%s is left out: its label must hold %s, got the values %s", case.case_id, dict(bundle.labels), values[:8]
+        )
+        return []
     found = []
     for number in range(image.depth):
         plane = image.plane(classes, number)

@@ -119,6 +119,16 @@ def test_training_replaces_the_weights_keeps_the_old_and_is_served(tmp_path):
     assert len(list((root / "models" / "previous").iterdir())) == 2
 
 
+def test_labels_of_unknown_values_are_refused_rather_than_trained_as_empty(tmp_path, caplog):
+    root = write_nano_bundle(tmp_path, labels=("ball",))
+    image = save_ball(tmp_path / "p.nii.gz")
+    label = nib.load(image.parent / f"label-{image.name}")
+    nib.save(nib.Nifti1Image(np.asarray(label.dataobj) * 255, label.affine), tmp_path / "mask.nii.gz")
+    with pytest.raises(ValueError, match="no saved label fits the bundle's classes"):
+        train_bundle(root, [LabelledCase("p", "p", image, tmp_path / "mask.nii.gz")], epochs=1, val_split=0)
+    assert "its label must hold {1: 'ball'}, got the values [0, 255]" in caplog.text
+
+
 def test_patients_are_not_split():
     assert patient_of("patient001_frame01") == patient_of("patient001_frame12") == "patient001"
     assert patient_of("case-7_ES") == "case-7"
