@@ -86,11 +86,7 @@ def run_settings(
         progress: wraps the slices, say `tqdm`.
     """
     result = Prompted()
-    for number, sample in enumerate(progress(slices)):
-        image, label = _image_and_label(sample)
-        result.cases.append(_case_of(sample))
-        with torch.no_grad():
-            embedding = network.encode(image)
+    for number, image, label, embedding in _encoded(network, slices, result, progress):
         for name, setting in settings.items():
             answer = network.segment(image, setting(image, label, number), embedding)
             result.answers[name] += _by_class(number, answer, label)
@@ -115,11 +111,7 @@ def run_one_mask_a_box(
         progress: see `run_settings`.
     """
     result = Prompted()
-    for number, sample in enumerate(progress(slices)):
-        image, label = _image_and_label(sample)
-        result.cases.append(_case_of(sample))
-        with torch.no_grad():
-            embedding = network.encode(image)
+    for number, image, label, embedding in _encoded(network, slices, result, progress):
         boxes = class_boxes(label, classes)
         for k in range(1, classes + 1):
             mask = label == k
@@ -131,14 +123,22 @@ def run_one_mask_a_box(
     return result
 
 
+def _encoded(
+    network: Any, slices: Sequence[Mapping[str, Any]], result: Prompted, progress: Callable[[Sequence[Any]], Any]
+) -> Iterator[tuple[int, Tensor, Tensor, Any]]:
+    """Number, image, label and embedding of each slice, whose case is noted in `result`."""
+    for number, sample in enumerate(progress(slices)):
+        image, label = _image_and_label(sample)
+        result.cases.append(str(sample[CASE_ID]).split("_slice")[0])
+        with torch.no_grad():
+            embedding = network.encode(image)
+        yield number, image, label, embedding
+
+
 def _image_and_label(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """Image (1, 3, H, W) in [0, 1] and label (1, 1, H, W)."""
     image = three_channels(torch.as_tensor(sample[IMAGE]).float()).clamp(0, 1)[None]
     return image, torch.as_tensor(sample[LABEL])[None].long()
-
-
-def _case_of(sample: Mapping[str, Any]) -> str:
-    return str(sample[CASE_ID]).split("_slice")[0]
 
 
 def _by_class(number: int, answer: Segmentation, label: Tensor) -> Iterator[SliceAnswer]:
