@@ -45,6 +45,7 @@ from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.fixed_views_training import FixedViewsSettings, fixed_views_trainer
 from amsam_monai.evaluation.case_scores import score_case
 from amsam_monai.evaluation.protocols import get_protocol
+from amsam_monai.inferers.autocast import PRECISIONS
 from amsam_monai.networks.autosam import AutoSAM, build_autosam
 from amsam_monai.networks.prompt_generator import BACKBONES
 from amsam_monai.networks.prompts import Prompts
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16", help="of the training")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the training")
     parser.add_argument("--lora-rank", type=int, default=0)
     parser.add_argument("--random-backbone", action="store_true", help="leave ImageNet weights out")
     parser.add_argument("--image-size", type=int, default=512)

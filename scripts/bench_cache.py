@@ -18,6 +18,7 @@ from ignite.engine import Engine, Events
 from amsam_monai.data.phantoms import lesion_phantoms
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.few_shot import FewShotSettings, few_shot_trainer
+from amsam_monai.inferers.autocast import PRECISIONS
 from amsam_monai.networks.amsam import AMSAM
 from amsam_monai.networks.sam import build_sam
 
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--weights", default="mobile_sam")
-    parser.add_argument("--precision", default="float32", choices=["bfloat16", "float32"])
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
     arguments = parser.parse_args()
     pairs = lesion_phantoms(arguments.shots)
     samples = [{"image": image, "label": label, "case_id": str(n)} for n, (image, label) in enumerate(pairs)]

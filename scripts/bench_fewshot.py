@@ -34,6 +34,7 @@ from amsam_monai.engines.few_shot import FewShotSettings, dice_of_samples, few_s
 from amsam_monai.engines.few_shot_rows import ROWS, Row
 from amsam_monai.engines.fit_detector import load_or_fit_detector
 from amsam_monai.evaluation.curves import draw_curves, epochs_to
+from amsam_monai.inferers.autocast import PRECISIONS
 from amsam_monai.networks.boxes import box_iou, class_boxes
 from amsam_monai.transforms.intensity import Intensityd
 from amsam_monai.transforms.sam_input import ToThreeChannelsd
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--alphas", type=float, nargs="*", default=[], help="also sweep alpha, 8 shots, first draw")
     parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--precision", default="bfloat16", choices=["bfloat16", "float32"], help="of the training")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the training")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     bench = Bench(arguments)

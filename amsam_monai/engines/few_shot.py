@@ -51,7 +51,7 @@ class FewShotSettings:
         bilevel: train the prompt embedding on D2; False trains all on all images.
         order: see `BilevelTrainer`.
         warmup: iterations of linear rise of the learning rate (SAMed).
-        precision: "bfloat16", about 1.5 times faster on a CPU that has it, or "float32"; see `AutocastInferer`.
+        precision: "auto", "bfloat16" or "float32", see `AutocastInferer`.
         seed: of everything random.
     """
 
@@ -68,7 +68,7 @@ class FewShotSettings:
     bilevel: bool = True
     order: str = "first"
     warmup: int = 0
-    precision: str = "float32"
+    precision: str = "auto"
     seed: int = 0
 
 

@@ -42,7 +42,7 @@ class FixedViewsSettings:
         views: the image as it is and its augmented copies, whose embeddings are kept; 1 trains without augmentation.
         augmentation: a name of AUGMENTATIONS, or settings.
         turns: mirror and turn the views too, see `PrepareTurnedBatch`.
-        precision: "bfloat16" or "float32", see `AutocastInferer`.
+        precision: "auto", "bfloat16" or "float32", see `AutocastInferer`.
         seed: of order, choice of views and turns; the views themselves are the same for all seeds, so that their
             embeddings serve all.
     """
@@ -56,7 +56,7 @@ class FixedViewsSettings:
     views: int = 5
     augmentation: str | Augmentation = "polyp"
     turns: bool = True
-    precision: str = "float32"
+    precision: str = "auto"
     seed: int = 0
 
 
