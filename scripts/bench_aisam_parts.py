@@ -1,11 +1,15 @@
-"""What each part of AI-SAM and of the unified network is worth, on a few lesions: rows like the paper's Tables 2 and 3.
+"""What each part of AI-SAM and of the unified network is worth: rows like the paper's Tables 2 and 3.
 
-    AMSAM_DATA=DIR python scripts/bench_aisam_parts.py --table parts points losses --out runs/parts
+    AMSAM_DATA=DIR python scripts/bench_aisam_parts.py --dataset isic --image-size 256 --out runs/parts_isic
+    AMSAM_DATA=DIR python scripts/bench_aisam_parts.py --dataset acdc --image-size 384 --out runs/parts_acdc
 
 parts: the three methods in one network, every part left out in turn, and each alone. points: number of points a class.
 losses: terms of the prompt heuristic loss left out; one-hot points in training, and generalised ones at the end. Each
-run is one JSON file in --out/runs; what is there is not run again. Dice of the images that no draw touches, strict, at
-native size. The encoder is frozen, and the embeddings of flipped and turned views are cached.
+run is one JSON file in --out/runs; what is there is not run again. Dice is strict, at native size.
+
+isic: 8 lesions of a draw, MobileSAM's encoder; scored on the images that no draw touches. acdc: every 4th slice of the
+training patients, the encoder of acdc_aisam_segmentation and a decoder from MobileSAM, a draw is a seed; scored on the
+volumes of the validation patients, every 2nd slice. The encoder is frozen, and embeddings are cached.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import json
 import os
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +28,20 @@ from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
 
 from amsam_monai.data.atomic import whole_file
-from amsam_monai.data.datasets import LoadCased, isic_datalist
+from amsam_monai.data.datasets import LoadCased, acdc_datalist, isic_datalist
 from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset
 from amsam_monai.data.few_shot import few_shot_sections
 from amsam_monai.data.phantoms import lesion_phantoms
+from amsam_monai.data.slice_samples import slice_samples
+from amsam_monai.data.whole_sections import whole_sections
 from amsam_monai.engines import PrepareSystemBatch, SimulatedBoxes, embedding_cache, epoch_loader
-from amsam_monai.engines.few_shot import dice_of_samples
 from amsam_monai.engines.fit_detector import load_or_fit_detector
+from amsam_monai.evaluation.prompted import run_settings
 from amsam_monai.handlers import ClipGradients, PolynomialDecay
 from amsam_monai.inferers.autocast import AutocastInferer
+from amsam_monai.inferers.bundle import load_bundle
 from amsam_monai.losses import AISAMLoss, PromptHeuristicLoss
+from amsam_monai.networks.detector import load_detector
 from amsam_monai.networks.prompt_generator import PromptGenerator
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.unified import build_unified
@@ -65,6 +74,7 @@ TABLES = {
         "without dense prompt": Row(**{**ALL, "dense": False}),
         "without calibration": Row(**{**ALL, "calibration": "none"}),
         "AI-SAM alone": Row(),
+        "AM-SAM alone": Row(points=False, **{**ALL, "dense": False}),
         "AutoSAM alone, with LoRA": Row(points=False, dense=True),
     },
     "points": {f"{count} points": Row(num_points=count) for count in (1, 2, 4, 8)},
@@ -76,13 +86,69 @@ TABLES = {
         "all terms, one-hot in training": Row(train_one_hot=True),
     },
 }
-LESION_START = Path(__file__).parents[1] / "bundles" / "isic_amsam_segmentation" / "models" / "lesion_start.pth"
+BUNDLES = Path(__file__).parents[1] / "bundles"
+
+
+class Isic:
+    """A few lesions."""
+
+    classes, views, box_iou, encoder = 1, 8, 0.65, None
+
+    def __init__(self, options) -> None:
+        self.options = options
+        self.datalist = isic_datalist(Path(options.data) / "isic")
+        self.load = Compose([LoadCased(), Intensityd(mode="unit8"), ToThreeChannelsd()])
+        self.test = [self.load(case) for case in self.sections(0)["test"]]
+
+    def sections(self, draw: int) -> dict[str, list]:
+        return few_shot_sections(self.datalist, shots=self.options.shots, draw=draw, dataset="isic")
+
+    def samples(self, draw: int) -> list:
+        return [self.load(case) for case in self.sections(draw)["train"]]
+
+    def detector(self, draw: int, samples: list):
+        return load_or_fit_detector(
+            self.options.out / "detectors" / f"{self.options.shots}_{draw}.pth",
+            samples,
+            class_names=["lesion"],
+            start=BUNDLES / "isic_amsam_segmentation" / "models" / "lesion_start.pth",
+            extra=lesion_phantoms(200),
+            steps=60,
+            learning_rate=5e-4,
+            seed=draw,
+        )
+
+
+class Acdc:
+    """Slices of hearts, and an encoder that knows them."""
+
+    classes, views, box_iou = 3, 1, 0.75
+
+    def __init__(self, options) -> None:
+        bundle = load_bundle("acdc_aisam_segmentation")
+        sections = whole_sections(acdc_datalist(Path(options.data) / "acdc"), dataset="acdc")
+        load = Compose([LoadCased(), Intensityd(**bundle.intensity), ToThreeChannelsd()])
+        self.encoder = bundle.network.sam.image_encoder.state_dict()
+        self.train, self.test = (
+            [{**s, "image": s["image"].float()} for s in slice_samples(sections[part], load, every=every)]
+            for part, every in (("train", 4), ("test", 2))
+        )
+
+    def samples(self, draw: int) -> list:
+        return self.train
+
+    def detector(self, draw: int, samples: list):
+        return load_detector(BUNDLES / "acdc_amsam_segmentation" / "models" / "detector.pth")
+
+
+TASKS = {"isic": Isic, "acdc": Acdc}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of data sets, default $AMSAM_DATA")
-    parser.add_argument("--shots", type=int, default=8)
+    parser.add_argument("--dataset", choices=list(TASKS), default="isic")
+    parser.add_argument("--shots", type=int, default=8, help="lesions")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--table", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="these rows of the tables only")
@@ -91,18 +157,14 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    datalist = isic_datalist(Path(options.data or os.environ["AMSAM_DATA"]) / "isic")
-    load = Compose([LoadCased(), Intensityd(mode="unit8"), ToThreeChannelsd()])
-    test: list = []
+    options.data = options.data or os.environ["AMSAM_DATA"]
+    task = TASKS[options.dataset](options)
     for draw in range(options.draws):
-        sections = few_shot_sections(datalist, shots=options.shots, draw=draw, dataset="isic")
         for row, chosen in rows_of(options).items():
-            path = options.out / "runs" / f"{row.replace(' ', '_')}_{draw}.json"
+            path = run_file(options.out, chosen, draw)
             if path.is_file():
                 continue
-            test = test or [load(case) for case in sections["test"]]
-            samples = [load(case) for case in sections["train"]]
-            result = {"row": row, "draw": draw, **one_run(options, chosen, draw, samples, test)}
+            result = {"draw": draw, **one_run(options, task, chosen, draw)}
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as part:
                 part.write_text(json.dumps(result, indent=1))
@@ -115,14 +177,24 @@ def rows_of(options) -> dict[str, Row]:
     return {name: row for name, row in rows.items() if not options.rows or name in options.rows}
 
 
-def one_run(options, row: Row, draw: int, samples: list, test: list) -> dict:
+def run_file(out: Path, row: Row, draw: int) -> Path:
+    """Where a run is kept; rows of two tables that are the same network share it."""
+    name = next(name for table in TABLES.values() for name, same in table.items() if same == row)
+    return out / "runs" / f"{name.replace(' ', '_')}_{draw}.json"
+
+
+def one_run(options, task, row: Row, draw: int) -> dict:
     torch.manual_seed(draw)
+    samples = task.samples(draw)
     sam = build_sam("vit_t", image_size=options.image_size, weights="mobile_sam")
+    if task.encoder is not None:
+        sam.image_encoder.load_state_dict(task.encoder)
     net = build_unified(
         sam,
+        num_classes=task.classes,
         points=row.points,
-        detector=fitted(options, samples, draw) if row.box else None,
-        generator=PromptGenerator("sam", grid=sam.grid, weights="efficientnet_lite0") if row.dense else None,
+        detector=task.detector(draw, samples) if row.box else None,
+        generator=generator(sam.grid, task.classes) if row.dense else None,
         calibration=row.calibration,
         num_points=row.num_points,
         train_one_hot=row.train_one_hot,
@@ -136,14 +208,15 @@ def one_run(options, row: Row, draw: int, samples: list, test: list) -> dict:
         SquareImaged(size=options.image_size),
         cache=cache,
         encode=net.encode,
-        augment=FlippedViews(),
-        views=8,
+        augment=FlippedViews() if task.views > 1 else None,
+        views=task.views,
         keep=1024,
         progress=False,
     )
     optimizer = torch.optim.AdamW(
         [p for p in net.parameters() if p.requires_grad], options.learning_rate, weight_decay=0.05
     )
+    boxes = SimulatedBoxes(task.classes, mean_iou=task.box_iou, p_drop=0.0) if row.box else None
     trainer = SupervisedTrainer(
         device=torch.device("cpu"),
         max_epochs=1,
@@ -155,50 +228,41 @@ def one_run(options, row: Row, draw: int, samples: list, test: list) -> dict:
         ),
         inferer=AutocastInferer(),
         prepare_batch=PrepareSystemBatch(
-            low_res=True, presence=1, extras=True, boxes=SimulatedBoxes(mean_iou=0.65, p_drop=0.0) if row.box else None
+            low_res=True, presence=task.classes, extras=True, boxes=boxes, keep_meta=False
         ),
         train_handlers=[PolynomialDecay(optimizer, warmup=10), ClipGradients(net)],
     )
     start = time.perf_counter()
     trainer.run()
-    seconds = time.perf_counter() - start
-    native, _ = dice_of_samples(net, test, cache)
-    inside = points_inside(net, test, cache) if row.points else float("nan")
-    per_image = [float(value) for value in native]
-    return {"dice": float(np.nanmean(native)), "inside": inside, "seconds": seconds, "per_image": per_image}
+    return {**scores(net.eval(), task, cache), "seconds": time.perf_counter() - start}
 
 
-def points_inside(net, test: list, cache) -> float:
-    """Share of the lesion's automatic points that lie in it."""
-    shares = []
-    for sample in test:
-        image = sample["image"].as_tensor()[None]
-        answer = net.segment(image, embedding=cache.get_or_compute(sample["image"], net.encode)[None].to(image))
-        label = sample["label"].as_tensor()[0] == 1
-        own = answer.prompts.points_xy[0, 0][answer.prompts.point_labels[0, 0] > 0].round().long()
-        rows, columns = own[:, 1].clamp(0, label.shape[0] - 1), own[:, 0].clamp(0, label.shape[1] - 1)
-        shares.append(float(label[rows, columns].float().mean()))
-    return float(np.mean(shares))
+def generator(grid: int, classes: int) -> PromptGenerator:
+    return PromptGenerator("sam", grid=grid, num_classes=classes, weights="efficientnet_lite0")
 
 
-def fitted(options, samples: list, draw: int):
-    return load_or_fit_detector(
-        options.out / "detectors" / f"{options.shots}_{draw}.pth",
-        samples,
-        class_names=["lesion"],
-        start=LESION_START,
-        extra=lesion_phantoms(200),
-        steps=60,
-        learning_rate=5e-4,
-        seed=draw,
-    )
+def scores(net, task, cache) -> dict:
+    """Mean Dice of classes and cases, and the share of automatic points inside their object."""
+    kept = partial(embedded, net, cache)
+    answers = run_settings(net, task.test, {"automatic": lambda *_: None}, encode=kept)
+    by_class = answers.volume_dice("automatic")
+    inside = [answer.points_inside for answer in answers.answers["automatic"]]
+    return {
+        "dice": float(np.mean([np.nanmean(list(scores.values())) for scores in by_class.values()])),
+        "inside": float("nan") if np.isnan(inside).all() else float(np.nanmean(inside)),
+        "per_case": by_class,
+    }
+
+
+def embedded(net, cache, image: torch.Tensor) -> torch.Tensor:
+    return cache.get_or_compute(image[0], net.encode)[None].to(image)
 
 
 def table(options) -> None:
-    runs = [json.loads(path.read_text()) for path in sorted((options.out / "runs").glob("*.json"))]
     lines = ["| row | Dice | points inside | seconds | draws |", "|---|--:|--:|--:|--:|"]
-    for row in rows_of(options):
-        group = [run for run in runs if run["row"] == row]
+    for row, chosen in rows_of(options).items():
+        paths = [run_file(options.out, chosen, draw) for draw in range(options.draws)]
+        group = [json.loads(path.read_text()) for path in paths if path.is_file()]
         if group:
             cells = [mean_sd([100 * run[key] for run in group]) for key in ("dice", "inside")]
             lines.append(

@@ -75,6 +75,7 @@ def run_settings(
     slices: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Setting],
     *,
+    encode: Callable[[Tensor], Any] | None = None,
     progress: Callable[[Sequence[Any]], Any] = iter,
 ) -> Prompted:
     """Answers of `network` to every setting on every slice; an image is encoded once for all settings.
@@ -83,10 +84,11 @@ def run_settings(
         network: an AI-SAM, or any system that takes the settings' prompts.
         slices: "image" (1 or 3, H, W) in [0, 1], "label" (1, H, W) and "case_id"; its part before "_slice" is the case.
         settings: prompts by name.
+        encode: image (1, 3, H, W) to its embedding, say from a cache; None is the network's own.
         progress: wraps the slices, say `tqdm`.
     """
     result = Prompted()
-    for number, image, label, embedding in _encoded(network, slices, result, progress):
+    for number, image, label, embedding in _encoded(encode or network.encode, slices, result, progress):
         for name, setting in settings.items():
             answer = network.segment(image, setting(image, label, number), embedding)
             result.answers[name] += _by_class(number, answer, label)
@@ -111,7 +113,7 @@ def run_one_mask_a_box(
         progress: see `run_settings`.
     """
     result = Prompted()
-    for number, image, label, embedding in _encoded(network, slices, result, progress):
+    for number, image, label, embedding in _encoded(network.encode, slices, result, progress):
         boxes = class_boxes(label, classes)
         for k in range(1, classes + 1):
             mask = label == k
@@ -124,14 +126,17 @@ def run_one_mask_a_box(
 
 
 def _encoded(
-    network: Any, slices: Sequence[Mapping[str, Any]], result: Prompted, progress: Callable[[Sequence[Any]], Any]
+    encode: Callable[[Tensor], Any],
+    slices: Sequence[Mapping[str, Any]],
+    result: Prompted,
+    progress: Callable[[Sequence[Any]], Any],
 ) -> Iterator[tuple[int, Tensor, Tensor, Any]]:
     """Number, image, label and embedding of each slice, whose case is noted in `result`."""
     for number, sample in enumerate(progress(slices)):
         image, label = _image_and_label(sample)
         result.cases.append(str(sample[CASE_ID]).split("_slice")[0])
         with torch.no_grad():
-            embedding = network.encode(image)
+            embedding = encode(image)
         yield number, image, label, embedding
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
@@ -87,6 +88,8 @@ class AISAM(System):
             obeys no box.
         detector: frozen; (B, 3, S, S) in [0, 1] -> boxes (B, K, 4), NaN where none, and confidence (B, K).
         box_margin: share of its sides by which a detector's box grows on each side.
+        box_tokens: give the decoder a class's box as SAM's own box prompt too, as AM-SAM does, beside confining points
+            and mask by it.
         dense_prompter: (B, 3, S, S) in [0, 1] and embedding -> dense prompts (B, K*256, g, g) in place of SAM's "no
             mask", as AutoSAM's generator makes them; trains. None is AI-SAM as published.
         automatic_points: False leaves the network's own points out, for the dense prompter to work alone.
@@ -118,6 +121,7 @@ class AISAM(System):
         box_source: str = "user",
         detector: nn.Module | None = None,
         box_margin: float = 0.1,
+        box_tokens: bool = False,
         dense_prompter: nn.Module | None = None,
         automatic_points: bool = True,
     ) -> None:
@@ -129,8 +133,10 @@ class AISAM(System):
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
-        if not automatic_points and dense_prompter is None:
-            raise ValueError("automatic_points=False must come with a dense prompter, or nothing prompts; got None.")
+        if not (automatic_points or box_tokens or dense_prompter is not None):
+            raise ValueError(
+                "automatic_points=False must come with a dense prompter or box_tokens, or nothing prompts; got neither."
+            )
         if box_source == "detector" and detector is None:
             raise ValueError('box_source "detector" must come with a detector, got None.')
         sam.requires_grad_(False)
@@ -145,7 +151,7 @@ class AISAM(System):
         self.calibration = MaskCalibration(mode=calibration, alpha=alpha)
         self.one_hot, self.train_one_hot = one_hot, train_one_hot
         self.gate, self.presence_threshold = gate, presence_threshold
-        self.box_source, self.box_margin = box_source, box_margin
+        self.box_source, self.box_margin, self.box_tokens = box_source, box_margin, box_tokens
         self.dense_prompter, self.detector = dense_prompter, detector
         self.automatic_points = automatic_points
         if not automatic_points:
@@ -206,10 +212,10 @@ class AISAM(System):
         stated = stated_presence(prompts, probability)
         presence = torch.where(stated.isnan(), probability, stated)  # (B, K)
         automatic = wants_automatic(prompts, presence_logits) & self.automatic_points  # (B, C)
-        shown, counted = self._roles(prompts, presence, stated, automatic)
+        shown, counted = self._roles(prompts, presence, stated, automatic, boxes)
         asked = self.training or bool(automatic.any())  # not when a person's points take the place of all
         points = self._points(embedding, boxes) if asked else self.prompter.no_points(embedding)
-        tokens, valid = self._tokens(points, prompts, automatic, counted)
+        tokens, valid = self._tokens(points, prompts, automatic, counted, boxes)
         logits, iou = self._decode(embedding, tokens, valid, self._dense(pixels, embedding, prompts), shown)
         if boxes is not None and not self.training:
             outside = ~box_keeps(boxes, logits.shape[-1], self.image_size)
@@ -221,10 +227,10 @@ class AISAM(System):
 
     def _boxes(self, pixels: Tensor, prompts: Prompts) -> Tensor | None:
         """The boxes that confine the points, (B, K, 4): a person's, and for the other classes the detector's."""
-        if self.box_source != "detector" or self.detector is None:
-            return prompts.box_xyxy
-        found = grow_boxes(self.detector(pixels)[0], self.box_margin, self.image_size)
         given = prompts.box_xyxy
+        if self.box_source != "detector" or self.detector is None or not (given is None or given.isnan().any()):
+            return given
+        found = grow_boxes(self.detector(pixels)[0], self.box_margin, self.image_size)
         return found if given is None else torch.where(given.isnan().any(-1, keepdim=True), found, given)
 
     def _points(self, embedding: Tensor, boxes: Tensor | None) -> PrompterOutput:
@@ -242,7 +248,9 @@ class AISAM(System):
         kinds = (encoder.not_a_point_embed, encoder.point_embeddings[0], encoder.point_embeddings[1])
         return torch.cat([cast(nn.Embedding, kind).weight for kind in kinds]).detach()
 
-    def _roles(self, prompts: Prompts, presence: Tensor, stated: Tensor, automatic: Tensor) -> tuple[Tensor, Tensor]:
+    def _roles(
+        self, prompts: Prompts, presence: Tensor, stated: Tensor, automatic: Tensor, boxes: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Which classes get a mask, and whose points count for the others; (B, C) each. Background always does both."""
         always = torch.ones_like(automatic[:, :1])
         if self.training:
@@ -251,19 +259,32 @@ class AISAM(System):
         prompted = automatic[:, 1:] | has_positive(prompts, presence) | (self.dense_prompter is not None)
         if prompts.mask is not None:
             prompted = prompted | has_mask(prompts.mask)
+        if self.box_tokens and boxes is not None:
+            prompted = prompted | ~boxes.isnan().any(-1)
         shown = torch.cat([always, there & prompted], dim=1)
         return shown, shown
 
     def _tokens(
-        self, points: PrompterOutput, prompts: Prompts, automatic: Tensor, counted: Tensor
+        self,
+        points: PrompterOutput,
+        prompts: Prompts,
+        automatic: Tensor,
+        counted: Tensor,
+        boxes: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Prompt tokens of each class (B, C, T, 256), and which of them are there (B, C, T)."""
         classes = counted.shape[1]
         index = torch.arange(classes, device=counted.device)
         owner = self.prompter.owner  # (C, T)
         valid = automatic[:, owner] & (counted[:, owner] | (owner == index[:, None]))
+        tokens = points.sparse
+        if self.box_tokens and boxes is not None:
+            corners = self.sam.sparse(boxes=boxes.nan_to_num().flatten(0, 1)).unflatten(0, boxes.shape[:2])
+            corners = F.pad(corners, (0, 0, 0, 0, 1, 0))  # background has no box
+            boxed = F.pad(~boxes.isnan().any(-1), (1, 0))[..., None].expand(-1, -1, corners.shape[2])
+            tokens, valid = torch.cat([tokens, corners], dim=2), torch.cat([valid, boxed], dim=2)
         if prompts.points_xy is None or prompts.point_labels is None or not prompts.points_xy.shape[2]:
-            return points.sparse, valid
+            return tokens, valid
         signs = point_signs(prompts.points_xy, prompts.point_labels)  # (B, C, K, P)
         own = (index[:, None] == index[1:])[..., None]  # (C, K, 1)
         there = (signs > 0) | ((signs < 0) & (counted[:, None, 1:, None] | own))
@@ -273,7 +294,7 @@ class AISAM(System):
         labels = self._point_labels()
         negative = positive - labels[2] + labels[1]
         given = torch.where(signs[..., None] > 0, positive[:, None], negative[:, None])  # (B, C, K, P, 256)
-        return torch.cat([points.sparse, given.flatten(2, 3)], dim=2), torch.cat([valid, there.flatten(2)], dim=2)
+        return torch.cat([tokens, given.flatten(2, 3)], dim=2), torch.cat([valid, there.flatten(2)], dim=2)
 
     def _dense(self, pixels: Tensor, embedding: Tensor, prompts: Prompts) -> Tensor | None:
         """Dense prompts (B, C, 256, g, g): a person's mask, else the dense prompter's, and "no mask" for background.

@@ -48,6 +48,10 @@ class FromScratch(nn.Module):
         else:
             self.net = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=outputs)
 
+    def encode(self, image: Tensor) -> Tensor:
+        """The embedding that trainers ask for, which says nothing here. Shape (B, 3, H, W) -> (B, 1)."""
+        return image.new_zeros(len(image), 1)
+
     def forward(self, image: Tensor, *, low_res: bool = False, **_: Any) -> Tensor:
         """Logits of an image, called as a system is; prompts are not read."""
         frame = SquareFrame(image.shape[-2], image.shape[-1], self.image_size, self.resize)

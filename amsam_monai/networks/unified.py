@@ -56,7 +56,7 @@ def build_unified(
         sam: Segment Anything's parts.
         num_classes: K, foreground classes.
         points: AI-SAM's automatic points.
-        detector: AM-SAM's; its boxes confine points and masks. None confines nothing.
+        detector: AM-SAM's; its boxes prompt the decoder and confine points and masks. None is no box.
         generator: AutoSAM's; its dense prompts take the place of SAM's "no mask". None keeps that.
         calibration: AM-SAM's mask calibration: "none", "paper" or "fused".
         encoder: see `AISAM`; frozen, so that embeddings may be cached.
@@ -64,7 +64,7 @@ def build_unified(
         settings: further ones of `AISAM`.
 
     Raises:
-        ValueError: neither points nor a generator, or a setting that `AISAM` refuses.
+        ValueError: neither points nor a detector nor a generator, or a setting that `AISAM` refuses.
     """
     return AISAM(
         sam,
@@ -72,6 +72,7 @@ def build_unified(
         automatic_points=points,
         detector=detector,
         box_source="user" if detector is None else "detector",
+        box_tokens=detector is not None,
         dense_prompter=None if generator is None else DensePrompter(generator),
         calibration=calibration,
         encoder=encoder,

@@ -40,7 +40,7 @@ def image():
     return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
-SWITCHES = [s for s in itertools.product([True, False], repeat=3) if s[0] or s[2]]
+SWITCHES = [s for s in itertools.product([True, False], repeat=3) if any(s)]
 
 
 @pytest.mark.parametrize(("points", "box", "dense"), SWITCHES)
@@ -68,6 +68,17 @@ def test_the_detectors_box_confines_points_and_mask(image):
     assert (outside < free.segment(image).logits[:, 1, :8]).all()
 
 
+def test_the_box_is_a_prompt_of_its_class_too(image):
+    net = build(points=False, dense=False).eval()
+    prompted = net(image)
+    assert (prompted[:, 2] <= -1e3).all()  # no box, no mask
+    smaller = torch.tensor([[20.0, 20.0, 40.0, 40.0], [torch.nan] * 4]).expand(2, 2, 4)
+    other = net(image, prompts=ClassPrompts(box_xyxy=smaller))
+    assert not torch.allclose(prompted[:, 1, 22:38, 22:38], other[:, 1, 22:38, 22:38], atol=1e-4)
+    answer = net.segment(image)
+    torch.testing.assert_close(net.segment(image, answer.prompts).logits, answer.logits)
+
+
 def test_the_dense_prompt_matters_and_a_point_still_counts(image):
     net = build(points=False, box=False).eval()
     before = net(image)
@@ -79,4 +90,4 @@ def test_the_dense_prompt_matters_and_a_point_still_counts(image):
 
 def test_something_must_prompt():
     with pytest.raises(ValueError, match="automatic_points=False must come with a dense prompter"):
-        build(points=False, dense=False)
+        build(points=False, box=False, dense=False)
