@@ -16,20 +16,22 @@ def embedding_cache(
     *,
     dtype: str = "float16",
     enabled: bool = True,
+    fixed: bool = False,
 ) -> EmbeddingCache:
     """The embedding cache of a system's frozen image encoder.
 
     Args:
-        network: a system; its encoder must not train.
+        network: a system, as it is now; its encoder must not train.
         folder: see `amsam_monai.data.embedding_cache.cache_folder`.
         dtype: "float16" or "float32".
         enabled: False computes every time (and rounds alike).
+        fixed: the encoder's parameters are part of the adapter, but left out of the optimiser.
 
     Raises:
         ValueError: parameters of the image encoder train.
     """
     system = unwrap(network)
-    if not system.encoder_is_frozen:
+    if not (fixed or system.encoder_is_frozen):
         raise ValueError("embeddings can be kept only where the image encoder is frozen; train without the cache.")
     state = dict(system.sam.image_encoder.state_dict())
     for name in ("pixel_mean", "pixel_std"):
