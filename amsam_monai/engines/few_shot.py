@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ from amsam_monai.engines.simulated_boxes import SimulatedBoxes
 from amsam_monai.engines.split import subsets_by_patient
 from amsam_monai.handlers import PolynomialDecay
 from amsam_monai.inferers.autocast import AutocastInferer
-from amsam_monai.losses import CEDiceLoss
+from amsam_monai.losses import AISAMLoss, CEDiceLoss
+from amsam_monai.networks.aisam import AISAM
 from amsam_monai.networks.amsam import AMSAM
 from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.prompts import Prompts
@@ -73,21 +74,23 @@ class FewShotSettings:
 
 
 def few_shot_trainer(
-    network: AMSAM | FromScratch,
+    network: System | FromScratch,
     samples: Sequence[dict[str, Any]],
     cache: EmbeddingCache | None,
     settings: FewShotSettings,
     *,
+    augment: Callable[[Any, int], Any] | None = None,
     handlers: Sequence[Any] = (),
     device: torch.device | str = "cpu",
 ) -> SupervisedTrainer:
     """A trainer of `network` on `samples`, ready to run.
 
     Args:
-        network: on its device.
+        network: any system, on its device. AI-SAM learns points, presence and quality beside masks.
         samples: "image" (3, H, W) in [0, 1], "label" (1, H, W) and "case_id".
         cache: of the network's embeddings; None where the encoder trains too, or there is none.
         settings: see `FewShotSettings`.
+        augment: makes view number n of a square sample; None flips and turns it.
         handlers: further handlers of the trainer.
         device: where it runs.
 
@@ -97,7 +100,7 @@ def few_shot_trainer(
     if settings.bilevel and not isinstance(network, AMSAM):
         raise ValueError(f"bilevel must be False for a {type(network).__name__}, which has no prompt to learn.")
     torch.manual_seed(settings.seed)
-    loss = LowResLoss(CEDiceLoss(settings.dice_weight), image_size=network.image_size, resize=network.resize)
+    points = isinstance(network, AISAM)
     boxes = (
         None
         if settings.box_iou is None
@@ -107,9 +110,15 @@ def few_shot_trainer(
         "device": torch.device(device),
         "max_epochs": settings.epochs,
         "network": network,
-        "loss_function": loss,
+        "loss_function": _loss(network, settings),
         "inferer": AutocastInferer(settings.precision),
-        "prepare_batch": PrepareSystemBatch(low_res=True, boxes=boxes, use=() if cache is None else (keys.EMBEDDING,)),
+        "prepare_batch": PrepareSystemBatch(
+            low_res=True,
+            boxes=boxes,
+            use=() if cache is None else (keys.EMBEDDING,),
+            presence=network.num_classes if points else 0,
+            extras=points,
+        ),
     }
 
     data = CachedEmbeddingDataset(
@@ -117,7 +126,7 @@ def few_shot_trainer(
         SquareImaged(size=network.image_size, mode=network.resize),
         cache=cache or EmbeddingCache(fingerprint={}, enabled=False),
         encode=_encode(network),
-        augment=FlippedViews(),
+        augment=augment or FlippedViews(),
         views=settings.views,
         keep=1024,
         device=device,
@@ -152,9 +161,17 @@ def few_shot_trainer(
     )
 
 
+def _loss(network: System | FromScratch, settings: FewShotSettings) -> nn.Module:
+    """CE + Dice at the decoder's resolution; of AI-SAM all that it learns."""
+    masks, side = CEDiceLoss(settings.dice_weight), network.image_size
+    if isinstance(network, AISAM):
+        return AISAMLoss(image_size=side, resize=network.resize, mask_loss=masks)
+    return LowResLoss(masks, image_size=side, resize=network.resize)
+
+
 def _encode(network: System | FromScratch) -> Encode:
     """What computes the embeddings that are kept: (B, 1) zeros where the encoder trains too, or there is none."""
-    if isinstance(network, System) and network.encoder_is_frozen:
+    if isinstance(network, FromScratch) or network.encoder_is_frozen:
         return network.encode
     return lambda image: image.new_zeros(len(image), 1)
 

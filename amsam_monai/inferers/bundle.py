@@ -66,7 +66,7 @@ def load_bundle(name: str | Path, *, device: torch.device | str | None = None, *
         ValueError: the metadata names no classes, the config lacks an id of `overrides`, or the adapter does not fit.
     """
     root = find_bundle(name)
-    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata = read_metadata(root)
     labels = class_names(root, metadata)
     if not (root / "models" / "model.pt").is_file():
         raise FileNotFoundError(
@@ -121,6 +121,12 @@ def inference_config(root: Path) -> Path:
         if (path := root / "configs" / f"inference.{ending}").is_file():
             return path
     raise FileNotFoundError(f"{root / 'configs'}: must hold inference.yaml or inference.json; it is no bundle to run.")
+
+
+def read_metadata(root: Path) -> dict[str, Any]:
+    """configs/metadata.json of a bundle."""
+    metadata: dict[str, Any] = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    return metadata
 
 
 def class_names(root: Path, metadata: dict[str, Any]) -> dict[int, str]:

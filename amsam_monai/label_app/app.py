@@ -15,7 +15,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
-from amsam_monai.inferers.bundle import class_names
+from amsam_monai.inferers.bundle import class_names, read_metadata
 from amsam_monai.label_app.datastore import StudiesDatastore
 from amsam_monai.label_app.infer import AutomaticInfer, InteractiveInfer
 from amsam_monai.label_app.service import BundleService
@@ -44,7 +44,7 @@ class AmsamApp(MONAILabelApp):
         """Two tasks for each bundle: its name, and its name with "_click"."""
         infers: dict[str, InferTask] = {}
         for name, service in self.services.items():
-            metadata = metadata_of(service.root)
+            metadata = read_metadata(service.root)
             labels = {label: index for index, label in class_names(service.root, metadata).items()}
             about = str(metadata.get("description", name))
             dimension = dimension_of(metadata)
@@ -107,14 +107,6 @@ def services_of(folder: Path, conf: dict[str, str]) -> dict[str, BundleService]:
     if conf.get("sessions"):
         options["max_sessions"] = int(conf["sessions"])
     return {name: BundleService(folder / name, **options) for name in wanted}
-
-
-def metadata_of(root: Path) -> dict[str, Any]:
-    """A bundle's metadata."""
-    import json
-
-    metadata: dict[str, Any] = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    return metadata
 
 
 def dimension_of(metadata: dict[str, Any]) -> int:

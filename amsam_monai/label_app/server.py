@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from monailabel.app import app
 from monailabel.config import RBAC_ADMIN, RBAC_USER, settings
 from monailabel.endpoints.infer import ResultType, run_inference
+from monailabel.endpoints.train import run as run_all
 from monailabel.endpoints.train import run_model
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
@@ -52,9 +53,20 @@ async def train(
     application = app_instance()
     if model not in application._trainers:
         raise HTTPException(404, f"model must be one of {', '.join(application._trainers)}, got {model!r}.")
-    if not application.datastore().get_labeled_images():
-        raise HTTPException(400, "no image has a final label yet; label one and save it first.")
+    await run_in_threadpool(application._trainers[model].check, params or {}, application.datastore())
     return await run_in_threadpool(run_model, model, params, run_sync, enqueue)
+
+
+async def train_all(
+    params: dict[str, Any] | None = None,
+    run_sync: bool = False,
+    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)),
+) -> Any:
+    """Start training of every bundle, one after another, unless one could only fail."""
+    application = app_instance()
+    for model, task in application._trainers.items():
+        await run_in_threadpool(task.check, (params or {}).get(model) or {}, application.datastore())
+    return await run_in_threadpool(run_all, params, run_sync)
 
 
 def client_mistake(request: Request, error: Exception) -> JSONResponse:
@@ -74,6 +86,7 @@ def mend(application: Any) -> Any:
     for path, answer, summary in (
         (f"{start}/infer/{{model}}", infer, f"{RBAC_USER}Run Inference for supported model"),
         (f"{start}/train/{{model}}", train, f"{RBAC_ADMIN}Run Training Task for specific model"),
+        (f"{start}/train/", train_all, f"{RBAC_ADMIN}Run All Training Tasks"),
     ):
         application.add_api_route(path, answer, methods=["POST"], summary=summary)
         application.router.routes.insert(0, application.router.routes.pop())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.train import TrainTask
 
+from amsam_monai.inferers.bundle import class_names, read_metadata
+from amsam_monai.label_app.cases import LabelledCase, holds_class, patient_of
 from amsam_monai.label_app.service import BundleService
-from amsam_monai.label_app.training import LabelledCase, patient_of, train_bundle
+from amsam_monai.label_app.training import TrainOptions, train_bundle
 
 logger = logging.getLogger(__name__)
 
@@ -31,28 +34,31 @@ class FewShotTrain(TrainTask):
 
     def config(self) -> dict[str, Any]:
         """What a client may set."""
-        return {"max_epochs": 20, "steps_per_epoch": 10, "pretrained": True, "val_split": 0.2, "seed": 0}
+        return asdict(TrainOptions())
 
     def stats(self) -> dict[str, Any]:
         """Of the last run."""
         return self._stats
 
+    def check(self, request: Mapping[str, Any], datastore: Datastore) -> None:
+        """Refuse at once what could only fail.
+
+        Raises:
+            ValueError: options that are none, no label, or none that holds a class of the bundle.
+        """
+        TrainOptions.of_request(request)
+        cases, root = labelled_cases(datastore), self.service.root
+        if not cases:
+            raise ValueError("no image has a final label yet; label one and save it first.")
+        labels = class_names(root, read_metadata(root))
+        if not any(holds_class(case, labels) for case in cases):
+            raise ValueError(f"a saved label must hold one of {', '.join(labels.values())}, got none that does.")
+
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train; the server serves the new weights from the next request on."""
-        cases = labelled_cases(datastore)
-        if not cases:
-            raise HTTPException(400, "no image has a final label yet; label one and save it first.")
-        settings = {**self.config(), **request}
-        self._stats = train_bundle(
-            self.service.root,
-            cases,
-            epochs=int(settings["max_epochs"]),
-            steps_per_epoch=int(settings["steps_per_epoch"]),
-            pretrained=settings["pretrained"] not in (False, "false"),
-            val_split=max(float(settings["val_split"]), 0.0),
-            seed=int(settings["seed"]),
-            cache=self.cache,
-        )
+        self.check(request, datastore)
+        options = TrainOptions.of_request(request)
+        self._stats = train_bundle(self.service.root, labelled_cases(datastore), options, cache=self.cache)
         logger.info("trained %s: %s", self.service.root.name, self._stats)
         return self._stats
 

@@ -3,116 +3,117 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms import Compose, EnsureTyped, RandAdjustContrastd
 
 from amsam_monai import keys
-from amsam_monai.data.files import check_same_geometry, read_image, read_label
+from amsam_monai.data.embedding_cache import EmbeddingCache
+from amsam_monai.data.embedding_dataset import FixedViews
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.few_shot import FewShotSettings, few_shot_trainer
-from amsam_monai.handlers import adapter_state, save_atomically
-from amsam_monai.inferers.bundle import LoadedBundle, load_bundle
+from amsam_monai.handlers import ClipGradients, adapter_state, save_atomically
+from amsam_monai.inferers.bundle import load_bundle
 from amsam_monai.inferers.propagation import overlap
-from amsam_monai.inferers.session_image import SessionImage
-from amsam_monai.transforms.intensity import Intensity
+from amsam_monai.label_app.cases import VOLUME, LabelledCase, samples_of, split_cases
+from amsam_monai.networks.aisam import AISAM
+from amsam_monai.networks.system import System
+from amsam_monai.networks.training_wrappers import fixed_encoder
+from amsam_monai.transforms.windows import RandWindowd
 
 logger = logging.getLogger(__name__)
 
-MAX_SLICES = 256
-# "patient001_frame01" and "case3-ES" are one patient's: what numbers an acquisition comes after the patient's name
-ACQUISITION = re.compile(r"[_-](frame|phase|time|t|scan|visit|slice|series|ed|es|ct|mr)[_-]?\d*$", re.IGNORECASE)
+MAX_SLICES = 256  # that train, and that are scored
+MAX_VIEWS = 8  # of a slice: as it is, and changed; fewer where there are many slices
 
 
 @dataclass(frozen=True)
-class LabelledCase:
-    """An image with a person's label.
+class TrainOptions:
+    """What a client may set.
 
     Args:
-        case_id: the image's id.
-        patient_id: cases of one patient stay together when training and validation are split.
-        image: its file.
-        label: the label's file.
-        names: name of each value in the label, where the client told; class indices otherwise.
-    """
-
-    case_id: str
-    patient_id: str
-    image: Path
-    label: Path
-    names: Mapping[int, str] | None = None
-
-
-def patient_of(case_id: str) -> str:
-    """The patient's part of an image's id."""
-    previous = ""
-    while previous != case_id:
-        previous, case_id = case_id, ACQUISITION.sub("", case_id)
-    return case_id
-
-
-def train_bundle(
-    root: Path,
-    cases: Sequence[LabelledCase],
-    *,
-    epochs: int = 20,
-    steps_per_epoch: int = 10,
-    pretrained: bool = True,
-    val_split: float = 0.2,
-    seed: int = 0,
-    cache: Path | None = None,
-) -> dict[str, Any]:
-    """Fine-tune a bundle on labelled cases with cached embeddings, keep the previous weights, and put the new in place.
-
-    Args:
-        root: the bundle's folder.
-        cases: images with labels.
-        epochs: of `steps_per_epoch` batches of 4 slices.
+        max_epochs: of `steps_per_epoch` batches of 4 slices.
         steps_per_epoch: batches in an epoch.
         pretrained: go on from the bundle's weights; otherwise start anew.
         val_split: share of patients that are only scored; 0 for none. Two patients at least train.
         seed: of everything random.
+    """
+
+    max_epochs: int = 20
+    steps_per_epoch: int = 10
+    pretrained: bool = True
+    val_split: float = 0.2
+    seed: int = 0
+
+    @classmethod
+    def of_request(cls, request: Mapping[str, Any]) -> TrainOptions:
+        """Options from a client's request; what it does not say is as above.
+
+        Raises:
+            ValueError: a value that is none.
+        """
+        values = {**asdict(cls()), **{name: value for name, value in request.items() if value is not None}}
+        try:
+            options = cls(
+                int(values["max_epochs"]),
+                int(values["steps_per_epoch"]),
+                str(values["pretrained"]).lower() not in ("false", "0", "no"),
+                float(values["val_split"]),
+                int(values["seed"]),
+            )
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"max_epochs, steps_per_epoch, val_split and seed must be numbers ({error}).") from error
+        if options.max_epochs < 1 or options.steps_per_epoch < 1:
+            raise ValueError(
+                f"max_epochs and steps_per_epoch must be at least 1, got {options.max_epochs}, "
+                f"{options.steps_per_epoch}."
+            )
+        if not 0 <= options.val_split < 1:
+            raise ValueError(f"val_split must lie in [0, 1), got {options.val_split}.")
+        return options
+
+
+def train_bundle(
+    root: Path, cases: Sequence[LabelledCase], options: TrainOptions | None = None, *, cache: Path | None = None
+) -> dict[str, Any]:
+    """Fine-tune a bundle on labelled cases with cached embeddings, keep the previous weights, and put the new in place.
+
+    The image encoder stays as it is, also where it was trained once: prompter, classifier and decoder of AI-SAM learn,
+    the generator of AutoSAM, prompt, decoder and calibration of AM-SAM.
+
+    Args:
+        root: the bundle's folder.
+        cases: images with labels.
+        options: see `TrainOptions`.
         cache: folder of embeddings.
 
     Returns:
         Numbers of cases and slices, Dice on the patients left out before and after, seconds, previous weights.
 
     Raises:
-        ValueError: no case can be used, or the bundle's encoder trains, which takes its own train.yaml.
+        ValueError: no case can be used.
     """
-    start = time.perf_counter()
-    bundle = load_bundle(root, **({} if pretrained else {"network": "$@network_def"}))
-    network = bundle.network
-    if not network.encoder_is_frozen:  # type: ignore[operator]
-        raise ValueError(f"{root.name}: its image encoder trains; run its configs/train.yaml, which does that.")
-    torch.manual_seed(seed)
-    training, validation = split_cases(cases, val_split, seed)
-    samples = [sample for case in training for sample in samples_of(bundle, case)]
-    held_out = [sample for case in validation for sample in samples_of(bundle, case)]
-    samples = [samples[int(at)] for at in np.linspace(0, len(samples) - 1, min(len(samples), MAX_SLICES))]
+    start, options = time.perf_counter(), options or TrainOptions()
+    bundle = load_bundle(root, **({} if options.pretrained else {"network": "$@network_def"}))
+    network: System = bundle.network  # type: ignore[assignment]
+    torch.manual_seed(options.seed)
+    training, validation = split_cases(cases, options.val_split, options.seed)
+    samples = at_most(MAX_SLICES, [sample for case in training for sample in samples_of(bundle, case)])
+    held_out = at_most(MAX_SLICES, [sample for case in validation for sample in samples_of(bundle, case)])
     if not samples:
         raise ValueError("no saved label fits the bundle's classes; label an image and save it first.")
-    before = mean_dice(bundle, held_out)
-    patients = len({case.patient_id for case in training})
-    settings = FewShotSettings(
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        box_iou=None if getattr(network, "detector", None) is None else 0.8,
-        bilevel=hasattr(network, "upper_parameters") and patients > 1,
-        seed=seed,
-    )
-    embeddings = embedding_cache(network, cache)
-    device = next(network.parameters()).device
-    few_shot_trainer(network, samples, embeddings, settings, device=device).run()  # type: ignore[arg-type]
-    network.eval()
-    after = mean_dice(bundle, held_out)
+    with fixed_encoder(network):
+        embeddings = embedding_cache(network, cache)
+        before = mean_dice(network, held_out, embeddings)
+        fit(network, samples, embeddings, options)
+        after = mean_dice(network, held_out, embeddings)
     previous = replace_weights(root, network)
     return {
         "cases": len(training),
@@ -120,73 +121,64 @@ def train_bundle(
         "validation_cases": len(validation),
         "dice_before": before,
         "dice_after": after,
-        "epochs": epochs,
+        "epochs": options.max_epochs,
         "seconds": round(time.perf_counter() - start, 1),
         "previous_weights": previous.name,
     }
 
 
-def split_cases(
-    cases: Sequence[LabelledCase], share: float, seed: int
-) -> tuple[list[LabelledCase], list[LabelledCase]]:
-    """Cases to train on and to score, no patient in both; two patients at least train."""
-    patients = sorted({case.patient_id for case in cases})
-    count = min(round(share * len(patients)) or (1 if share > 0 else 0), max(len(patients) - 2, 0))
-    order = np.random.default_rng(seed).permutation(len(patients))
-    held_out = {patients[index] for index in order[:count]}
-    training = [case for case in cases if case.patient_id not in held_out]
-    return training, [case for case in cases if case.patient_id in held_out]
+def at_most(count: int, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """No more than `count` samples, spread evenly."""
+    places = np.linspace(0, len(samples) - 1, min(len(samples), count))
+    return [samples[int(at)] for at in places]
 
 
-def samples_of(bundle: LoadedBundle, case: LabelledCase) -> list[dict[str, Any]]:
-    """The labelled slices of a case as the network sees them; none, with a warning, where it cannot be used."""
-    try:
-        source, label = read_image(case.image), read_label(case.label)
-        label.array = label.array.reshape(source.spatial_shape)
-        check_same_geometry(source, label)
-        image = SessionImage(source, Intensity(**bundle.intensity), bundle.slices)
-    except (ValueError, OSError) as error:
-        logger.warning("%s is left out: %s", case.case_id, error)
-        return []
-    classes = as_classes(label.array, case.names, bundle.labels)
-    if label.array.any() and not classes.any():
-        values = np.unique(label.array).tolist()
-        logger.warning(
-            "%s is left out: its label must hold %s, got the values %s", case.case_id, dict(bundle.labels), values[:8]
-        )
-        return []
-    found = []
-    for number in range(image.depth):
-        plane = image.plane(classes, number)
-        if plane.any() or image.depth == 1:
-            sample = {
-                keys.IMAGE: image.pixels(number)[0].contiguous(),
-                keys.LABEL: torch.from_numpy(plane.astype(np.int64))[None],
-                keys.CASE_ID: f"{case.case_id}:{number}",
-                keys.PATIENT_ID: case.patient_id,
-            }
-            found.append(sample)
-    return found
+def fit(network: System, samples: Sequence[dict[str, Any]], cache: EmbeddingCache, options: TrainOptions) -> None:
+    """Train a network whose encoder is fixed.
+
+    Pictures are also seen flipped and turned. A body has a right and a left side: slices of volumes are tilted and
+    magnified a little instead.
+    """
+    volumes = any(sample[VOLUME] for sample in samples)
+    device = next(network.parameters()).device
+    patients = len({sample[keys.PATIENT_ID] for sample in samples})
+    settings = FewShotSettings(
+        epochs=options.max_epochs,
+        steps_per_epoch=options.steps_per_epoch,
+        learning_rate=5e-4 if isinstance(network, AISAM) else 1e-3,
+        warmup=10 if isinstance(network, AISAM) else 0,
+        views=max(1, min(MAX_VIEWS, MAX_SLICES // len(samples))),
+        box_iou=None if getattr(network, "detector", None) is None else 0.8,
+        bilevel=hasattr(network, "upper_parameters") and patients > 1,
+        seed=options.seed,
+    )
+    few_shot_trainer(
+        network,
+        samples,
+        cache,
+        settings,
+        augment=FixedViews(tilted(network.image_size), seed=options.seed) if volumes else None,
+        handlers=[ClipGradients(network)] if isinstance(network, AISAM) else [],
+        device=device,
+    ).run()
+    network.eval()
 
 
-def as_classes(label: np.ndarray, names: Mapping[int, str] | None, labels: Mapping[int, str]) -> np.ndarray:
-    """A client's label values as class indices, by name; values of unknown names are background."""
-    indices = {name.casefold(): index for index, name in labels.items()}
-    wanted = names or labels
-    classes = np.zeros(label.shape, dtype=np.uint8)
-    for value, name in wanted.items():
-        if name.casefold() in indices:
-            classes[label == value] = indices[name.casefold()]
-    return classes
+def tilted(side: int) -> Compose:
+    """A slice in its square of `side` pixels, turned and magnified a little, darker or brighter."""
+    window = RandWindowd(size=side, window=side, degrees=10, scale=(0.9, 1.1), turn=0)
+    contrast = RandAdjustContrastd(keys.IMAGE, prob=0.5, gamma=(0.7, 1.5))
+    return Compose([window, contrast, EnsureTyped((keys.IMAGE, keys.LABEL), track_meta=False)])
 
 
 @torch.no_grad()
-def mean_dice(bundle: LoadedBundle, samples: Sequence[dict[str, Any]]) -> float | None:
+def mean_dice(network: System, samples: Sequence[dict[str, Any]], cache: EmbeddingCache) -> float | None:
     """Mean Dice over samples and the classes in them, as the network segments by itself; None without samples."""
-    scores = []
+    device, scores = next(network.parameters()).device, []
     for sample in samples:
-        image = sample[keys.IMAGE][None].to(next(bundle.network.parameters()).device)
-        predicted = bundle.network(image).argmax(1)[0].cpu().numpy()
+        image = sample[keys.IMAGE][None].to(device)
+        embedding = cache.get_or_compute(sample[keys.IMAGE], network.encode, device=device)[None].to(image)
+        predicted = network(image, embedding=embedding).argmax(1)[0].cpu().numpy()
         truth = sample[keys.LABEL][0].numpy()
         scores += [overlap(predicted == index, truth == index) for index in np.unique(truth) if index]
     return round(float(np.mean(scores)), 4) if scores else None

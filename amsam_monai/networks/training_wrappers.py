@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -60,3 +62,19 @@ class FixedEncoder(nn.Module):
         with torch.no_grad():
             embedding = self.module.encode(image)
         return self.module(image, embedding=embedding, **arguments)
+
+
+@contextmanager
+def fixed_encoder(system: System) -> Iterator[System]:
+    """Let nothing in a system's image encoder train while the block runs, so that its embeddings may be kept.
+
+    What trained in it before is still a part of the adapter afterwards.
+    """
+    trained = [parameter for parameter in system.sam.image_encoder.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield system
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -2,11 +2,17 @@
 
 import json
 from pathlib import Path
+from pydoc import locate
 
 import torch
 import yaml
 
-SYSTEMS = {"amsam": "amsam_monai.networks.amsam.AMSAM", "aisam": "amsam_monai.networks.aisam.AISAM"}
+SYSTEMS = {
+    "amsam": ("amsam_monai.networks.amsam.AMSAM", {}),
+    "aisam": ("amsam_monai.networks.aisam.AISAM", {"encoder": "frozen", "gate": False}),
+    "aisam_full": ("amsam_monai.networks.aisam.AISAM", {"encoder": "full", "gate": False, "depth": 1, "num_points": 2}),
+    "autosam": ("amsam_monai.networks.autosam.build_autosam", {}),
+}
 
 
 def write_nano_bundle(
@@ -19,19 +25,15 @@ def write_nano_bundle(
     intensity: dict | None = None,
 ) -> Path:
     """Write the bundle; the same arguments give the same weights."""
-    from amsam_monai.networks.aisam import AISAM
-    from amsam_monai.networks.amsam import AMSAM
     from amsam_monai.networks.sam import build_sam
 
     root = folder / name
     (root / "configs").mkdir(parents=True)
     (root / "models").mkdir()
-    settings: dict = {"num_classes": len(labels)}
-    if system == "aisam":
-        settings |= {"encoder": "frozen", "gate": False}
+    target, settings = SYSTEMS[system]
+    settings = {"num_classes": len(labels), **settings}
     torch.manual_seed(3)
-    sam = build_sam("vit_nano", image_size=64)
-    net = {"amsam": AMSAM, "aisam": AISAM}[system](sam, **settings)
+    net = locate(target)(build_sam("vit_nano", image_size=64), **settings)
     torch.save({"model": net.adapter_state_dict()}, root / "models" / "model.pt")
     sam_config = {"_target_": "amsam_monai.networks.sam.build_sam", "backbone": "vit_nano", "image_size": 64}
     config = {
@@ -39,7 +41,7 @@ def write_nano_bundle(
         "device": "$torch.device('cpu')",
         "sam": "$torch.manual_seed(3) and " + f"monai.bundle.ConfigParser({sam_config!r}).get_parsed_content()",
         "imports": ["$import torch", "$import monai"],
-        "network_def": {"_target_": SYSTEMS[system], "sam": "@sam", **settings},
+        "network_def": {"_target_": target, "sam": "@sam", **settings},
         "network": {
             "_target_": "amsam_monai.handlers.load_adapter",
             "network": "$@network_def.to(@device)",

@@ -62,7 +62,7 @@ def server(tmp_path_factory):
     write_picture(studies / "skin.png")
     write_dicom(studies / "series")
     (studies / "broken.nii.gz").write_bytes(b"not a volume")
-    volumes = write_nano_bundle(root / "bundles", system="aisam")
+    volumes = write_nano_bundle(root / "bundles", system="aisam_full")
     pictures = write_nano_bundle(
         root / "bundles", name="skin_segmentation", labels=("lesion",), data_type="png", intensity={"mode": "unit8"}
     )
@@ -324,24 +324,38 @@ def _answer(content):
     return answer
 
 
+def save_label(server, number, names):
+    with open(server.root / f"label{number}.nii.gz", "rb") as file:
+        info = {"label_info": [{"name": name, "idx": index} for index, name in enumerate(names, 1)]}
+        return requests.put(
+            server.url + f"/datastore/label?image=p{number}&tag=final",
+            files={"label": (f"p{number}.nii.gz", file)},
+            data={"params": json.dumps(info)},
+            timeout=60,
+        )
+
+
 def test_labels_are_saved_trained_on_and_served(server):
     def next_case(strategy):
         return server.post(f"/activelearning/{strategy}", json={"client_id": "slicer"}).json()
 
     assert next_case("least_certain")["id"] in UNLABELLED
+    assert save_label(server, 0, ["tumour"]).status_code == 200
+    for path, body, message in (
+        (AUTOMATIC, {"max_epochs": 1}, "a saved label must hold one of liver, spleen"),
+        ("", {}, "a saved label must hold one of"),
+        (AUTOMATIC, {"max_epochs": "many"}, "must be numbers"),
+        (AUTOMATIC, {"val_split": 2}, "val_split must lie in"),
+    ):
+        refused = server.post(f"/train/{path}", json=body)
+        assert refused.status_code == 400
+        assert message in refused.json()["detail"]
     for number in range(2):
-        with open(server.root / f"label{number}.nii.gz", "rb") as file:
-            info = {"label_info": [{"name": "liver", "idx": 1}]}
-            answer = requests.put(
-                server.url + f"/datastore/label?image=p{number}&tag=final",
-                files={"label": (f"p{number}.nii.gz", file)},
-                data={"params": json.dumps(info)},
-                timeout=60,
-            )
+        answer = save_label(server, number, ["liver"])
         assert answer.status_code == 200, answer.text
     assert next_case("most_diverse")["id"] in UNLABELLED - {"p0", "p1"}
     before = label_of(server.infer(AUTOMATIC, "p2", "image")).get_fdata()
-    body = {"max_epochs": 1, "steps_per_epoch": 8, "val_split": 0}
+    body = {"max_epochs": 1, "steps_per_epoch": 40, "val_split": 0}
     assert server.post(f"/train/{AUTOMATIC}", json=body).status_code == 200
     for _ in range(240):
         time.sleep(0.5)

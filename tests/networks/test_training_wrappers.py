@@ -5,7 +5,7 @@ import torch
 
 from amsam_monai.networks.aisam import AISAM
 from amsam_monai.networks.sam import build_sam
-from amsam_monai.networks.training_wrappers import FixedEncoder, OnWindows
+from amsam_monai.networks.training_wrappers import FixedEncoder, OnWindows, fixed_encoder
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,12 @@ def test_a_fixed_encoder_answers_alike_and_gets_no_gradient(net):
     net.zero_grad()
     assert "mask_decoder" in reached
     assert "image_encoder" not in reached
+
+
+def test_nothing_in_a_fixed_encoder_trains_while_it_is_fixed(net):
+    names = net.adapter_keys()
+    with fixed_encoder(net):
+        assert net.encoder_is_frozen
+        assert not [name for name in net.adapter_keys() if name.startswith("sam.image_encoder.")]
+    assert not net.encoder_is_frozen
+    assert net.adapter_keys() == names
