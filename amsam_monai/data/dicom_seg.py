@@ -93,8 +93,8 @@ def source_datasets(source: LoadedImage) -> Sequence[Any]:
         for name in MAY_BE_EMPTY:
             if name not in dataset:
                 setattr(dataset, name, None if name != "PatientName" else "")
-        if not dataset.get("SliceThickness") and source.spacing_mm is not None:
-            dataset.SliceThickness = source.spacing_mm[2]
+        if not dataset.get("SliceThickness") and source.affine is not None:
+            dataset.SliceThickness = float(np.linalg.norm(source.affine[:3, 2]))
     return datasets
 
 

@@ -165,9 +165,11 @@ class BatchSegmenter:
             if self.resume and self._complete(job):
                 return Record(str(job.source), "skipped", str(job.existing()))
             record = self._segment(job)
-        except (ValueError, TypeError, OSError, RuntimeError, MemoryError, ImportError) as error:
+        except Exception as error:  # whatever a library raises for one file, the others go on
             logger.debug("%s failed", job.source, exc_info=True)
             message = str(error) or type(error).__name__
+            if not isinstance(error, (ValueError, TypeError, OSError, RuntimeError, MemoryError, ImportError)):
+                message = f"{type(error).__name__}: {message}"
             return Record(str(job.source), "failed", error=message.removeprefix(f"{job.source}: "))
         record.seconds = round(time.perf_counter() - start, 3)
         return record

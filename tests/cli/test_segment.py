@@ -8,13 +8,16 @@ from pathlib import Path
 import h5py
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from amsam_monai.cli import app
 from amsam_monai.data.files import read_image, read_label
+from tests.inferers.conftest import write_series
 
 CONFIG = """
 device: "$torch.device('cpu')"
@@ -65,6 +68,12 @@ def study(tmp_path):
     Image.fromarray(picture[..., 0]).save(folder / "a.tif")
     with h5py.File(folder / "case1.npy.h5", "w") as file:
         file["image"] = np.zeros((3, 5, 6), np.uint8)
+    Image.fromarray(picture).resize((80, 90), Image.Resampling.NEAREST).save(folder / "photo.jpg")
+    sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(voxels.T)), folder / "sub" / "brain.nrrd")
+    write_series(sitk.ReadImage(str(folder / "sub" / "brain.nrrd")), folder / "series")
+    (folder / "cut series").mkdir()
+    slice_ = next((folder / "series").iterdir())
+    (folder / "cut series" / slice_.name).write_bytes(slice_.read_bytes()[:500])
     (folder / "empty.nii.gz").touch()
     (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:40])
     (folder / "notes.txt").write_text("not an image")
@@ -80,12 +89,20 @@ def test_a_folder_of_mixed_formats_gives_one_report_and_lists_failures(bundle, s
     out = tmp_path / "out"
     code, printed = run(study, out, "--bundle", bundle, "--labels", "--probabilities", "--overlay")
     assert code == 1
-    assert "4 segmented, 0 skipped, 2 failed" in printed
+    assert "7 segmented, 0 skipped, 3 failed" in printed
+    assert "cut series:" in printed
     assert "empty.nii.gz: the file is empty" in printed
     assert "cut.png: cannot be read as picture" in printed
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     wanted = {"segment_report.json", "a_png.png", "a_tif.png", "case1.nii.gz", "sub/heart ü.nii.gz"}
-    for stem, mask, shares in (("a_png", "png", "npz"), ("sub/heart ü", "nii.gz", "nii.gz")):
+    wanted |= {"photo.png", "sub/brain.nii.gz", "series.dcm"}
+    for stem, mask, shares in (
+        ("a_png", "png", "npz"),
+        ("photo", "png", "npz"),
+        ("series", "nii.gz", "nii.gz"),
+        ("sub/brain", "nii.gz", "nii.gz"),
+        ("sub/heart ü", "nii.gz", "nii.gz"),
+    ):
         wanted |= {f"{stem}_{name}.{mask}" for name in ("bright", "right_of_bright", "below_bright")}
         wanted |= {f"{stem}_probabilities.{shares}", f"{stem}_overlay.png"}
     assert wanted <= files
@@ -95,8 +112,12 @@ def test_a_folder_of_mixed_formats_gives_one_report_and_lists_failures(bundle, s
     assert label[4, 5] == 2
     assert label[5, 4] == 3
     assert (label > 0).sum() == 3
+    assert read_label(out / "photo.png").array[45, 45] == 1
+    assert read_label(out / "sub" / "brain.nii.gz").array[2, 3, 1] == 1
+    seg = pydicom.dcmread(out / "series.dcm")
+    assert (seg.Modality, seg.SegmentSequence[0].SegmentLabel) == ("SEG", "bright")
     report = json.loads((out / "segment_report.json").read_text(encoding="utf-8"))
-    assert report["counts"] == {"done": 4, "skipped": 0, "failed": 2}
+    assert report["counts"] == {"done": 7, "skipped": 0, "failed": 3}
     heart = next(case for case in report["cases"] if "heart" in case["input"])
     assert heart["labels"]["bright"] == {"voxels": 1, "ml": 0.02}
     assert heart["spacing_mm"] == [2.0, 2.0, 5.0]
@@ -110,6 +131,21 @@ def test_a_folder_of_mixed_formats_gives_one_report_and_lists_failures(bundle, s
     assert shares[2, 3, 1].argmax() == 1
 
 
+def test_an_error_of_any_kind_costs_only_its_file(bundle, study, tmp_path, monkeypatch):
+    import amsam_monai.inferers.batch as batch
+
+    def read(path):
+        if path.name == "a.png":
+            raise AttributeError("a library's own mistake")
+        return read_image(path)
+
+    monkeypatch.setattr(batch, "read_image", read)
+    _, printed = run(study, tmp_path / "out", "--bundle", bundle)
+    assert "6 segmented, 0 skipped, 4 failed" in printed
+    assert "a.png: AttributeError: a library's own mistake" in printed
+    assert not list((tmp_path / "out").glob("a_png*"))
+
+
 def read_image_4d(path):
     return np.asarray(nib.load(path).dataobj)
 
@@ -121,12 +157,12 @@ def test_resume_passes_over_what_is_whole(bundle, study, tmp_path):
     before = (out / "a_png.png").stat().st_mtime_ns
     code, printed = run(study, out, "--bundle", "toy_segmentation", "--resume")
     assert code == 1
-    assert "1 segmented, 3 skipped, 2 failed" in printed
+    assert "1 segmented, 6 skipped, 3 failed" in printed
     assert (out / "a_png.png").stat().st_mtime_ns == before
     cases = json.loads((out / "segment_report.json").read_text(encoding="utf-8"))["cases"]
     assert all(case["labels"] for case in cases if case["status"] == "skipped")
     _, printed = run(study, out, "--bundle", bundle, "--resume", "--overlay")
-    assert "4 segmented, 0 skipped" in printed  # the overlays were not there
+    assert "7 segmented, 0 skipped" in printed  # the overlays were not there
 
 
 @pytest.mark.slow
@@ -178,7 +214,7 @@ def test_results_inside_the_input_folder_are_no_inputs(bundle, study):
     run(study, study / "out", "--bundle", bundle)
     (study / "out" / "series.dcm").write_bytes(bytes(128) + b"DICM")  # makes it look like a series
     _, printed = run(study, study / "out", "--bundle", bundle)
-    assert "4 segmented, 0 skipped, 2 failed" in printed
+    assert "7 segmented, 0 skipped, 3 failed" in printed
 
 
 @pytest.mark.parametrize(
