@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from amsam_monai.annotate.workbench import TOOLS, Workbench
+from amsam_monai.annotate.hand import TOOLS
+from amsam_monai.annotate.workbench import Workbench
 
 TOOL_NAMES = {
     "Add to class": "add",

@@ -1,0 +1,155 @@
+"""The open image as the page shows it: three planes through one voxel, with masks, points and boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from amsam_monai.annotate.drawing import Canvas, Mark, draw
+from amsam_monai.data.slices import PLANES, SliceView
+from amsam_monai.inferers.session import InteractiveSession
+from amsam_monai.inferers.session_edits import box_edges
+
+
+class PlaneViews:
+    """Three planes through the cursor; of a picture one.
+
+    Args:
+        session: with an image open, before anything is shown.
+        side: pixels of a picture's side on the screen.
+    """
+
+    def __init__(self, session: InteractiveSession, *, side: int = 640) -> None:
+        self.session, self.side = session, side
+        self.label, self.opacity = next(iter(session.labels)), 0.4
+        self.plane, self.cursor = "image", (0, 0, 0)
+        self.window: tuple[float, float] = (0.5, 1.0)  # level and width, of the range that the network sees
+
+    @property
+    def planes(self) -> list[str]:
+        """Names of the three planes; one for a picture."""
+        if self.session.image.view is None:
+            return ["image"]
+        if self.session.image.source.spacing_mm is None:  # no affine, or a placeholder
+            return ["first axis", "second axis", "third axis"]
+        return ["axial", "coronal", "sagittal"]
+
+    @property
+    def other_planes(self) -> list[str]:
+        """The planes that are shown small."""
+        return [name for name in self.planes if name != self.plane]
+
+    def view(self, plane: str) -> SliceView:
+        """How the volume is cut in a plane."""
+        source = self.session.image.source
+        axis: int | str = plane if plane in PLANES else ["first axis", "second axis", "third axis"].index(plane)
+        return SliceView.of(source.array.shape, source.affine, axis=axis)
+
+    def depth(self, plane: str | None = None) -> int:
+        """Slices of a plane."""
+        return self.view(plane or self.plane).depth if self.session.image.view else 1
+
+    @property
+    def place(self) -> int:
+        """The slice that is shown, in the order of the plane."""
+        return round(float(self.view(self.plane).to_slice(self.cursor)[0])) if self.session.image.view else 0
+
+    def go(self, place: int) -> None:
+        """Show another slice of the plane."""
+        if self.session.image.view:
+            view = self.view(self.plane)
+            _, x, y = view.to_slice(self.cursor)
+            place = min(max(place, 0), view.depth - 1)
+            i, j, k = (round(float(v)) for v in view.to_voxel((place, x, y)))
+            self.cursor = (i, j, k)
+            self.update()
+
+    def turn(self, plane: str) -> None:
+        """Show another plane, through the same voxel."""
+        if plane in self.planes:
+            self.plane = plane
+
+    @property
+    def slice(self) -> int:
+        """The session's slice through the cursor."""
+        return self.session.image.slice_of(self.cursor)
+
+    def update(self) -> None:
+        """Segment the slice through the cursor with its prompts."""
+        self.session.segment(self.slice)
+
+    def canvas(self, plane: str, side: int | None = None) -> Canvas:
+        """How a plane fills its square."""
+        image = self.session.image
+        if image.view is None:
+            return Canvas(*image.slice_hw, side=side or self.side)
+        view, spacing = self.view(plane), image.source.spacing_mm or (1.0, 1.0, 1.0)
+        return Canvas(*view.slice_shape, (spacing[view.axes[1]], spacing[view.axes[2]]), side or self.side)
+
+    def picture(self, plane: str | None = None, side: int | None = None) -> np.ndarray:
+        """A plane through the cursor, with masks, points and boxes. Shape (side, side, 3), uint8."""
+        plane = plane or self.plane
+        image, canvas = self.session.image, self.canvas(plane, side)
+        if image.view is None:
+            pixels = image.pixels(0)[0].permute(1, 2, 0).numpy()
+            return draw(self._windowed(pixels), self.session.label, canvas, opacity=self.opacity, **self._prompts())
+        view = self.view(plane)
+        place, x, y = (float(part) for part in view.to_slice(self.cursor))
+        raw = view.see(image.source.array)[round(place)].astype(np.float32)
+        low, high = image.limits or (float(raw.min()), float(raw.max()))
+        pixels = np.clip((raw - low) / max(high - low, 1e-9), 0, 1)
+        mask = view.see(self.session.label)[round(place)]
+        own = view.axes[0] == image.axis
+        cross = None if plane == self.plane else (x, y)
+        prompts = self._prompts(view) if own else {}
+        return draw(self._windowed(pixels), mask, canvas, opacity=self.opacity, cross=cross, **prompts)
+
+    def side_rows(self, plane: str) -> tuple[int, int]:
+        """First and last row of a small view: the slice with some room, not the whole square."""
+        canvas = self.canvas(plane)
+        height = min(max(canvas.size[1] + 24, self.side // 4), self.side)
+        top = (self.side - height) // 2
+        return top, top + height
+
+    def side_picture(self, plane: str) -> np.ndarray:
+        """A small view. Shape (rows, side, 3), uint8."""
+        first, last = self.side_rows(plane)
+        return self.picture(plane)[first:last]
+
+    def on_screen(self, plane: str, x: float, y: float) -> tuple[float, float]:
+        """A place in a picture, as fractions of its sides, in the square that the picture was cut from."""
+        first, last = (0, self.side) if plane == self.plane else self.side_rows(plane)
+        return x * self.side, first + y * (last - first)
+
+    def _windowed(self, pixels: np.ndarray) -> np.ndarray:
+        level, width = self.window
+        return np.clip((pixels - level) / max(width, 1e-3) + 0.5, 0, 1)
+
+    def _prompts(self, view: SliceView | None = None) -> dict[str, Any]:
+        """Points and boxes of the slice through the cursor, in pixels of the view."""
+        session, number = self.session, self.slice
+        marks, boxes = [], {}
+        for index in session.labels:
+            for point in session.points(index, number):
+                if point.automatic and not point.positive and index != self.label:
+                    continue  # the background's points count for every class; once is enough to see
+                marks.append(Mark(self._pixel(point.voxel, view), index, point.positive, point.automatic))
+            if (corners := session.box(index, number)) is not None:
+                if view is None or view == session.image.view:
+                    boxes[index] = box_edges(session.image, corners)
+                else:
+                    (ax, ay), (bx, by) = (self._pixel(corner, view) for corner in corners)
+                    boxes[index] = min(ax, bx), min(ay, by), max(ax, bx) + 1, max(ay, by) + 1
+        return {"marks": marks, "boxes": boxes}
+
+    def _pixel(self, voxel: Sequence[float], view: SliceView | None) -> tuple[float, float]:
+        if view is None:
+            return self.session.image.pixel(voxel)
+        _, x, y = view.to_slice(voxel)
+        return float(x), float(y)
+
+    def _own_plane(self) -> str:
+        axis = self.session.image.axis
+        return next((name for name in self.planes if self.view(name).axes[0] == axis), self.planes[0])
