@@ -1,6 +1,7 @@
 """The page in a real browser: points, a click, the mask, undo, saving; and nothing from other hosts."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,11 +13,15 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813
+from PIL import Image
 
 from amsam_monai.data.files import read_label
 from amsam_monai.inferers.bundle import load_bundle
 from amsam_monai.inferers.session import InteractiveSession
+from tests.inferers.conftest import write_series
 from tests.label_app.nano_bundle import write_nano_bundle
 from tests.label_app.test_service import save_ball
 
@@ -41,6 +46,11 @@ def address(bundle, tmp_path_factory):
     (root / "cases").mkdir()
     image = save_ball(root / "cases" / "ball.nii.gz")
     (image.parent / "label-ball.nii.gz").rename(root / "label.nii.gz")
+    (root / "cases" / "broken.nii.gz").write_bytes(b"not a volume")
+    write_series(sitk.ReadImage(str(image)), root / "cases" / "series")
+    picture = np.full((48, 64, 3), 200, dtype=np.uint8)
+    picture[10:30, 20:45] = (120, 60, 40)
+    Image.fromarray(picture).save(root / "cases" / "skin.png")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -144,8 +154,6 @@ def test_a_box_is_dragged_a_point_deleted_and_a_slice_turned(page):
     wait_for_status(page, "Slice 4.")
     page.click("#everything")
     wait_for_status(page, "All 7 slices are segmented.")
-    page.click("#next")
-    wait_for_status(page, "there is no other file")
 
 
 def test_a_click_in_a_small_view_goes_there(page):
@@ -156,6 +164,81 @@ def test_a_click_in_a_small_view_goes_there(page):
     page.mouse.click(frame["x"] + frame["width"] * 0.51, frame["y"] + frame["height"] * 0.3)
     wait_for_status(page, "Voxel (20, 18, 4)")
     assert page.locator("#slice input[type=number]").input_value() != "3"
+
+
+def choose(page, field, option):
+    page.click(f"{field} input")
+    page.get_by_role("option", name=option).click()
+
+
+def test_every_key_does_what_the_page_says(page, address):
+    wait_for_status(page, "the network's own points")
+    for key, said in (
+        ("r", "Tool: Remove"),
+        ("d", "Tool: Delete"),
+        ("v", "Tool: Look"),
+        ("b", "Tool: Box"),
+        ("a", "Tool: Add"),
+        ("2", "Clicks are for spleen"),
+        ("1", "Clicks are for liver"),
+        ("ArrowDown", "Slice 2."),
+        ("ArrowUp", "Slice 3."),
+        ("p", "follow"),
+        ("z", "Undone"),
+        ("y", "Done again"),
+        ("c", "Prompts for liver dropped"),
+        ("s", "Saved"),
+    ):
+        page.keyboard.press(key)
+        page.locator("#status", has_text=re.compile(f"{said}|Carried" if key == "p" else said)).wait_for()
+    page.keyboard.press("n")
+    page.locator("#status", has_text=re.compile("series|skin.png: the network's own points")).wait_for()
+
+
+def test_a_file_that_cannot_be_read_is_said_and_the_image_stays(page):
+    wait_for_status(page, "the network's own points")
+    before = source_of(page)
+    choose(page, "#case", "broken.nii.gz")
+    wait_for_status(page, "broken.nii.gz")
+    assert "⚠" in page.locator("#status").inner_text()
+    assert source_of(page) == before
+
+
+def test_a_series_is_saved_as_dicom_seg_and_a_picture_as_png(page, address):
+    _, root = address
+    wait_for_status(page, "ball.nii.gz: the network's own points")
+    choose(page, "#case", "series")
+    wait_for_status(page, "series: the network's own points")
+    click_at(page, (0.5, 0.5))
+    wait_for_status(page, "Added to liver")
+    page.click("#save")
+    wait_for_status(page, "series_label.dcm")
+    assert pydicom.dcmread(root / "out" / "series_label.dcm").Modality == "SEG"
+    choose(page, "#case", "skin.png")
+    wait_for_status(page, "skin.png: the network's own points")
+    assert not page.locator("#slice").is_visible()
+    page.click("#save")
+    wait_for_status(page, "skin_label.png")
+    assert Image.open(root / "out" / "skin_label.png").size == (64, 48)
+
+
+def test_grey_values_and_planes_change_what_is_seen(page):
+    wait_for_status(page, "the network's own points")
+    before = source_of(page)
+    page.locator("#window input[type=number]").fill("0.4")
+    page.keyboard.press("Tab")
+    wait_for_status(page, "window 0.40")
+    narrow = source_of(page)
+    assert narrow != before
+    page.locator("#level input[type=number]").fill("0.2")
+    page.keyboard.press("Tab")
+    wait_for_status(page, "Level 0.20")
+    assert source_of(page) != narrow
+    for plane in ("coronal", "sagittal", "axial"):
+        page.get_by_label(plane).click()
+        wait_for_status(page, f"{plane.capitalize()} plane.")
+    assert page.locator("#side-0 img").is_visible()
+    assert page.locator("#side-1 img").is_visible()
 
 
 def test_nothing_comes_from_other_hosts(page, address):
