@@ -17,6 +17,7 @@ from amsam_monai.annotate.workbench import Workbench
 from amsam_monai.inferers.bundle import LoadedBundle
 
 NOTHING = "Open an image first."
+WARN = "⚠"
 
 
 def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
@@ -55,7 +56,8 @@ def listen_to_files(parts: Parts, tabs: Tabs) -> None:
             try:
                 bench.open(Path(path), lambda: progress((1, 2), desc="Encoding the slice"))
             except (ValueError, OSError) as error:
-                return [*show(bench, f"⚠ {error}"), *[gr.skip()] * 3]
+                problem = str(error).replace(str(path), Path(path).name)  # an upload's folder says nothing to a person
+                return [*show(bench, f"{WARN} {problem}"), *[gr.skip()] * 3]
             formats = list(bench.formats)
             shown = show(bench, f"{Path(path).name}: the network's own points and masks. Click to correct them.")
         return [*shown, gr.update(choices=formats, value=formats[0]), 0.5, 1.0]
@@ -65,7 +67,7 @@ def listen_to_files(parts: Parts, tabs: Tabs) -> None:
         try:
             path = bench.next_uncertain(lambda done, total: progress((done, total), desc="Looking at the other cases"))
         except ValueError as error:
-            return gr.skip(), f"⚠ {error}"
+            return gr.skip(), f"{WARN} {error}"
         return str(path), f"The least certain case is {path.name}."
 
     def upload_case(path: str | None, request: gr.Request) -> Any:
@@ -78,12 +80,12 @@ def listen_to_files(parts: Parts, tabs: Tabs) -> None:
     def save_case(chosen: str, request: gr.Request) -> list[Any]:
         bench = tabs.bench(request.session_hash)
         if not bench.is_open:
-            return [gr.skip(), f"⚠ {NOTHING}"]
+            return [gr.skip(), f"{WARN} {NOTHING}"]
         try:
             with bench.lock:
                 path = bench.save(chosen)
         except (ValueError, OSError) as error:
-            return [gr.skip(), f"⚠ {error}"]
+            return [gr.skip(), f"{WARN} {error}"]
         return [gr.update(value=str(path), visible=True), f"Saved {path}"]
 
     opened = [*parts.shown, parts.form, parts.level, parts.width]
@@ -148,7 +150,7 @@ def acting(tabs: Tabs, act: Callable[..., str]) -> Callable[..., list[Any]]:
                 message = act(bench, *values)
                 return show(bench, message) if message else [gr.skip()] * 7
             except (ValueError, OSError) as error:
-                return show(bench, f"⚠ {error}")
+                return show(bench, f"{WARN} {error}")
 
     def none(request: gr.Request) -> Any:
         return run(request)
@@ -166,7 +168,8 @@ def acting(tabs: Tabs, act: Callable[..., str]) -> Callable[..., list[Any]]:
 def show(bench: Workbench, message: str) -> list[Any]:
     """Values of `Parts.shown`: what a workbench shows, and what is to be said."""
     if not bench.is_open:
-        return [gr.skip()] * 6 + [f"⚠ {message}" if message else "No image is open."]
+        said = message if message.startswith(WARN) else f"{WARN} {message}"
+        return [gr.skip()] * 6 + [said if message else "No image is open."]
     others = bench.other_planes
     small = [gr.update(value=bench.side_picture(name), visible=True) for name in others]
     small += [gr.update(value=None, visible=False)] * (2 - len(small))

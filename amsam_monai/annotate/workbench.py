@@ -137,6 +137,9 @@ class Workbench(Hand):
 
     def propagate(self) -> str:
         """Carry the class's mask to the slices around."""
+        name, plane = self.session.labels[self.label], self.session.image.plane(self.session.label, self.slice)
+        if not (plane == self.label).any():
+            return f"There is no {name} in this slice to carry on."
         reached = self.session.propagate(self.slice, labels=[self.label])
         count = sum(len(slices) for slices in reached.values())
         return f"Carried to {count} slice{'s' * (count != 1)}." if count else "The neighbouring slices did not follow."

@@ -14,7 +14,7 @@ gradio = pytest.importorskip("gradio", reason="needs gradio")
 pytestmark = pytest.mark.browser
 
 from amsam_monai.annotate.actions import choose_tool, use_mouse  # noqa: E402
-from amsam_monai.annotate.app import NOTHING, acting, build_page  # noqa: E402
+from amsam_monai.annotate.app import NOTHING, acting, build_page, show  # noqa: E402
 from amsam_monai.annotate.tabs import MAX_TABS, Tabs  # noqa: E402
 
 TAB = SimpleNamespace(session_hash="tab")
@@ -31,6 +31,8 @@ def tabs(tmp_path):
 
 def test_without_an_image_every_action_says_so(tabs):
     assert acting(tabs, choose_tool)("box", TAB)[-1] == f"⚠ {NOTHING}"
+    assert show(tabs.bench("tab"), "⚠ a file is damaged.")[-1] == "⚠ a file is damaged."
+    assert show(tabs.bench("tab"), "")[-1] == "No image is open."
 
 
 def test_an_event_that_comes_twice_counts_once_and_changes_nothing_shown(tabs):
