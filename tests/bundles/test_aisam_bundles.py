@@ -1,18 +1,14 @@
 """AI-SAM's bundles train, resume, evaluate and infer on phantoms, in one process and in two."""
 
-import multiprocessing
 import os
-import socket
-from pathlib import Path
 
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
 
 from amsam_monai.data.phantoms import write_phantoms
+from tests.bundles.runs import adapter_of, in_two_processes, workflow_of
 
-ROOT = Path(__file__).parents[2] / "bundles"
 NANO = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "window": 0, "depth": 1}
 SHORT = {"max_epochs": 2, "val_interval": 1, "batch_size": 2, "warmup": 1, "precision": "float32"}
 SCANS = {"listed_split": "$None", "val_patients": 1, "score_patients": 1, "every": 4}
@@ -28,13 +24,6 @@ SAME = {
 KINDS = {"acdc": (SCANS, "training"), "synapse": (SCANS, "img"), "isic": (DRAWS, "images")}
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def settings(kind, folder):
     """What the command line would say."""
     if not (folder / "data").is_dir():
@@ -42,22 +31,8 @@ def settings(kind, folder):
     return {**NANO, **SHORT, **KINDS[kind][0], "dataset_dir": str(folder / "data"), "output_dir": str(folder / "out")}
 
 
-def workflow(kind, folder, configs=("train",), workflow_type="train", **overrides):
-    configs_of = ROOT / f"{kind}_aisam_segmentation" / "configs"
-    made = ConfigWorkflow(
-        config_file=[str(configs_of / f"{name}.yaml") for name in configs],
-        meta_file=str(configs_of / "metadata.json"),
-        logging_file=False,
-        workflow_type=workflow_type,
-        **{"bundle_root": str(folder), **overrides},
-    )
-    made.initialize()
-    assert made.check_properties() in ([], None)
-    return made
-
-
-def adapter(folder):
-    return torch.load(folder / "models" / "model.pt", weights_only=True)["model"]
+def workflow(kind, folder, *args, **overrides):
+    return workflow_of(f"{kind}_aisam_segmentation", *args, **{"bundle_root": str(folder), **overrides})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,7 +43,7 @@ def test_a_bundle_trains_evaluates_and_infers(kind, folder):
     before = {name: value.clone() for name, value in before.items()}
     training.run()
     moved = {
-        name.split(".")[0] for name, value in adapter(folder).items() if not torch.equal(value, before[name].half())
+        name.split(".")[0] for name, value in adapter_of(folder).items() if not torch.equal(value, before[name].half())
     }
     assert moved == {"sam", "prompter", "classifier"}
     workflow(kind, folder, ("train", "evaluate"), **chosen).run()
@@ -82,15 +57,15 @@ def test_a_bundle_trains_evaluates_and_infers(kind, folder):
 def test_a_bundle_trains_on_windows_of_a_tinyvit(folder):
     chosen = {**settings("acdc", folder), "backbone": "vit_t", "window": 32, "max_epochs": 1, "val_patients": 0}
     workflow("acdc", folder, **chosen).run()
-    assert all(value.isfinite().all() for value in adapter(folder).values())
+    assert all(value.isfinite().all() for value in adapter_of(folder).values())
 
 
 def test_a_second_training_on_whole_slices_keeps_the_encoder(folder):
     chosen = {**settings("acdc", folder), "max_epochs": 1}
     workflow("acdc", folder, **chosen).run()
-    first = adapter(folder)
+    first = adapter_of(folder)
     workflow("acdc", folder, ("train", "whole_train"), **chosen).run()
-    second = adapter(folder)
+    second = adapter_of(folder)
     moved = [name for name in first if not torch.equal(first[name], second[name])]
     assert not [name for name in moved if ".image_encoder." in name]
     assert {name.split(".")[0] for name in moved} == {"sam", "prompter", "classifier"}
@@ -99,7 +74,7 @@ def test_a_second_training_on_whole_slices_keeps_the_encoder(folder):
 def test_an_interrupted_run_ends_as_one_that_was_not(folder):
     chosen = settings("acdc", folder)
     workflow("acdc", folder, **chosen).run()
-    whole = adapter(folder)
+    whole = adapter_of(folder)
     assert not (folder / "out" / "train_state.pt").exists()
     broken = workflow("acdc", folder, **chosen)
 
@@ -111,7 +86,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(folder):
         broken.run()
     assert (folder / "out" / "train_state.pt").is_file()
     workflow("acdc", folder, **chosen).run()
-    assert all(torch.equal(whole[name], value) for name, value in adapter(folder).items())
+    assert all(torch.equal(whole[name], value) for name, value in adapter_of(folder).items())
 
 
 def losses_of(made):
@@ -126,29 +101,16 @@ def losses_of(made):
     return torch.tensor(losses)
 
 
-def _process(rank, folder, kind, port, chosen):
-    torch.set_num_threads(1)
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=str(port)
-    )
+def train_a_rank(folder, kind, chosen):
     made = workflow(kind, folder / "two", ("train", "multi_gpu_train"), **chosen)
-    torch.save(losses_of(made), folder / f"rank{rank}.pt")
+    torch.save(losses_of(made), folder / f"rank{os.environ['RANK']}.pt")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_have_the_losses_of_one(kind, folder):
     square = {"_target_": "amsam_monai.transforms.sam_input.SquareImaged", "size": "@image_size"}
     chosen = {**settings(kind, folder), **SAME, "train#preprocessing#transforms#2": square}
-    with socket.socket() as door:
-        door.bind(("localhost", 0))
-        port = door.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_process, args=(rank, folder, kind, port, chosen)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0, 0]
+    in_two_processes(train_a_rank, folder, kind, chosen)
     assert (folder / "two" / "models" / "model.pt").is_file()
     ranks = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     single = losses_of(workflow(kind, folder / "one", **chosen))

@@ -4,48 +4,27 @@ import math
 import multiprocessing
 import os
 import signal
-import socket
-from pathlib import Path
 
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
 
 from amsam_monai.data.phantoms import write_phantoms
+from tests.bundles.runs import adapter_of, in_two_processes, workflow_of
 
-ROOT = Path(__file__).parents[2] / "bundles"
 KINDS = {"isic": "images", "human": "images", "acdc": "patients", "synapse": "patients"}
 NANO = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "network_def#detector": "$None"}
 
 
-def workflow_of(kind, configs, workflow_type, folder, **overrides):
-    """An initialised workflow that has the properties MONAI asks for."""
-    bundle = ROOT / f"{kind}_amsam_segmentation" / "configs"
+def workflow(kind, configs, workflow_type, folder, **overrides):
     places = {"bundle_root": str(folder), "output_dir": str(folder / "out")}
-    workflow = ConfigWorkflow(
-        config_file=[str(bundle / f"{name}.yaml") for name in configs],
-        meta_file=str(bundle / "metadata.json"),
-        logging_file=False,
-        workflow_type=workflow_type,
-        **{**NANO, **places, **overrides},
-    )
-    workflow.initialize()
-    assert workflow.check_properties() in ([], None)
-    return workflow
+    return workflow_of(f"{kind}_amsam_segmentation", configs, workflow_type, **{**NANO, **places, **overrides})
 
 
 def run(*args, **overrides):
-    workflow = workflow_of(*args, **overrides)
-    workflow.run()
-    workflow.finalize()
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)  # works from any directory
-    return tmp_path
+    made = workflow(*args, **overrides)
+    made.run()
+    made.finalize()
 
 
 def phantoms(kind, folder, cases=4):
@@ -88,12 +67,12 @@ def test_a_bundle_trains_evaluates_and_infers(kind, folder):
 )
 def test_a_bundle_trains_on_two_levels(kind, order, folder):
     training = {**phantoms(kind, folder), "shots": 2, "order": order}
-    workflow = workflow_of(kind, ["train", "bilevel_train"], "train", folder, **training)
-    network = workflow.parser.get_parsed_content("network")
+    made = workflow(kind, ["train", "bilevel_train"], "train", folder, **training)
+    network = made.parser.get_parsed_content("network")
     before = {name: value.clone() for name, value in network.adapter_state_dict().items()}
-    workflow.run()
-    workflow.finalize()
-    trainer = workflow.parser.get_parsed_content("train#trainer")
+    made.run()
+    made.finalize()
+    trainer = made.parser.get_parsed_content("train#trainer")
     assert trainer.order == order
     assert math.isfinite(trainer.state.output[0]["upper_loss"])
     moved = {name for name, value in network.adapter_state_dict().items() if not torch.equal(value, before[name])}
@@ -107,27 +86,23 @@ def test_the_papers_settings_run(kind, folder):
     run(kind, ["train", "bilevel_train", "paper"], "train", folder, **training)
 
 
-def losses_of(workflow):
+def losses_of(made):
     losses = []
-    trainer = workflow.parser.get_parsed_content("train#trainer")
+    trainer = made.parser.get_parsed_content("train#trainer")
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def keep(engine):
         output = engine.state.output[0]
         losses.append([float(output["loss"]), float(output.get("upper_loss", 0.0))])
 
-    workflow.run()
-    workflow.finalize()
+    made.run()
+    made.finalize()
     return losses
 
 
-def _process(rank, folder, kind, configs, training):
-    torch.set_num_threads(1)
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=training.pop("port")
-    )
-    workflow = workflow_of(kind, [*configs, "multi_gpu_train"], "train", folder / "two", **training)
-    torch.save(losses_of(workflow), folder / f"rank{rank}.pt")
+def train_a_rank(folder, kind, configs, training):
+    made = workflow(kind, [*configs, "multi_gpu_train"], "train", folder / "two", **training)
+    torch.save(losses_of(made), folder / f"rank{os.environ['RANK']}.pt")
 
 
 MORE = [("isic", ["train", "bilevel_train"]), ("human", ["train"]), ("acdc", ["train"])]
@@ -140,22 +115,10 @@ MORE += [("synapse", ["train", "bilevel_train"])]
 def test_two_processes_have_the_losses_of_one(kind, configs, folder):
     training = {**phantoms(kind, folder, cases=8), "shots": 4, "batch_size": 2, "steps_per_epoch": 3, "max_epochs": 2}
     training |= {"train#trainer#prepare_batch#boxes": "$None", "support_pool": 4}  # nothing random
-    with socket.socket() as door:
-        door.bind(("localhost", 0))
-        training["port"] = str(door.getsockname()[1])
-    context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=_process, args=(rank, folder, kind, configs, dict(training))) for rank in (0, 1)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0, 0]
+    in_two_processes(train_a_rank, folder, kind, configs, training, method="fork")
     assert (folder / "two" / "models" / "model.pt").is_file()
 
-    del training["port"]
-    single = losses_of(workflow_of(kind, configs, "train", folder / "one", **training))
+    single = losses_of(workflow(kind, configs, "train", folder / "one", **training))
     ranks = [torch.tensor(torch.load(folder / f"rank{rank}.pt", weights_only=True)) for rank in (0, 1)]
     torch.testing.assert_close((ranks[0] + ranks[1]) / 2, torch.tensor(single), rtol=0, atol=1e-4)
     assert not torch.equal(ranks[0], ranks[1])
@@ -163,10 +126,10 @@ def test_two_processes_have_the_losses_of_one(kind, configs, folder):
 
 def _killed(folder, configs, training):
     torch.set_num_threads(1)
-    workflow = workflow_of("isic", configs, "train", folder, **training)
-    trainer = workflow.parser.get_parsed_content("train#trainer")
+    made = workflow("isic", configs, "train", folder, **training)
+    trainer = made.parser.get_parsed_content("train#trainer")
     trainer.add_event_handler(Events.ITERATION_STARTED(once=4), lambda: os.kill(os.getpid(), signal.SIGKILL))
-    workflow.run()
+    made.run()
 
 
 @pytest.mark.parametrize("configs", [["train"], ["train", "bilevel_train"]])
@@ -179,13 +142,11 @@ def test_a_killed_training_ends_as_one_that_was_not(configs, folder):
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     assert (folder / "killed" / "out" / "train_state.pt").is_file()
-    workflow = workflow_of("isic", configs, "train", folder / "killed", **training)
-    workflow.run()
-    assert workflow.parser.get_parsed_content("train#trainer").state.iteration == 6
-    workflow.finalize()
+    made = workflow("isic", configs, "train", folder / "killed", **training)
+    made.run()
+    assert made.parser.get_parsed_content("train#trainer").state.iteration == 6
+    made.finalize()
     assert not (folder / "killed" / "out" / "train_state.pt").exists()
 
-    whole, killed = (
-        torch.load(folder / name / "models" / "model.pt", weights_only=True)["model"] for name in ("whole", "killed")
-    )
+    whole, killed = (adapter_of(folder / name) for name in ("whole", "killed"))
     assert all(torch.equal(value, killed[name]) for name, value in whole.items())
