@@ -33,7 +33,6 @@ from amsam_monai.data.datasets import LoadCased, image_folder_datalist, isic_dat
 from amsam_monai.data.few_shot import few_shot_sections
 from amsam_monai.data.splits import split_sections
 from amsam_monai.engines.autosam_rows import (
-    UNetBaseline,
     mask_prompt,
     picture_sheet,
     plain_sam,
@@ -47,6 +46,7 @@ from amsam_monai.evaluation.case_scores import score_case
 from amsam_monai.evaluation.protocols import get_protocol
 from amsam_monai.inferers.autocast import PRECISIONS
 from amsam_monai.networks.autosam import AutoSAM, build_autosam
+from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.prompt_generator import BACKBONES
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.sam import build_sam
@@ -75,6 +75,9 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--frozen-companion", action="store_true", help="g `sam` on EfficientNet-Lite0 as it is")
+    parser.add_argument("--pretrained-rate", type=float, default=0.1, help="share of the rate for a tuned companion")
+    parser.add_argument("--colour", type=float, default=0.2, help="random change of colours before g")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the training")
     parser.add_argument("--lora-rank", type=int, default=0)
     parser.add_argument("--random-backbone", action="store_true", help="leave ImageNet weights out")
@@ -160,6 +163,8 @@ class Bench:
             views=chosen.views,
             precision=chosen.precision,
             augmentation=AUGMENTATION[self.dataset],
+            colour=chosen.colour,
+            pretrained_rate=chosen.pretrained_rate,
             seed=seed,
         )
 
@@ -208,9 +213,8 @@ class Bench:
     def unet(self, seed: int) -> dict[str, Any]:
         train, _ = self.samples(seed)
         torch.manual_seed(seed)
-        net = UNetBaseline().to(self.device)
-        cache = net.no_cache()
-        seconds = train_seconds(net, train, cache, self.settings(seed), self.device)
+        net = FromScratch("unet").to(self.device)
+        seconds = train_seconds(net, train, None, self.settings(seed), self.device)
         return {**self.score(net, seed), "seconds": {"train": seconds}, "images": len(train)}
 
     @torch.no_grad()
@@ -218,12 +222,14 @@ class Bench:
         """Dice and IoU of the images that score; `plain` takes SAM's own "no mask" prompt for g's."""
         net.eval()
         _, test = self.samples(seed)
-        cache = embedding_cache(net) if isinstance(net, AutoSAM) else net.no_cache()
+        cache = embedding_cache(net) if isinstance(net, AutoSAM) else None
         strict, theirs = get_protocol("strict"), get_protocol("autosam", side=SIDE[self.dataset])
         found: dict[str, list[float]] = {name: [] for name in ("dice", "iou", "dice_autosam", "iou_autosam")}
         for sample in test:
             image = sample["image"].as_tensor()[None].to(self.device)
-            embedding = cache.get_or_compute(sample["image"], net.encode, device=self.device)[None].to(image)
+            embedding = None
+            if cache is not None:
+                embedding = cache.get_or_compute(sample["image"], net.encode, device=self.device)[None].to(image)
             prompts = None if prompt is None else prompt(sample, embedding).to(self.device)
             if plain:
                 logits = plain_sam(net, image, embedding, prompts)
@@ -262,6 +268,7 @@ def build_network(arguments: argparse.Namespace, backbone: str, seed: int, domai
         backbone=backbone,
         backbone_weights=None if arguments.random_backbone else IMAGENET[backbone],
         domains=domains,
+        tuned=backbone == "sam" and not arguments.frozen_companion,
         lora_rank=arguments.lora_rank,
         prompt_size=arguments.prompt_size,
     )

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.networks.nets import BasicUNet
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,33 +26,6 @@ from amsam_monai.networks.autosam import AutoSAM
 from amsam_monai.networks.prompts import Prompts
 
 TRUE_MASK_LOGIT = 10.0  # about what SAM's own confident masks have
-
-
-class UNetBaseline(nn.Module):
-    """MONAI's U-Net, called as a system is; it has no SAM and reads neither embedding nor prompts.
-
-    Shape: (B, 3, H, W) in [0, 1] -> (B, 2, H, W).
-    """
-
-    image_size, resize, num_classes = 256, "pad", 1
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unet = BasicUNet(spatial_dims=2, in_channels=3, out_channels=2, features=(32, 32, 64, 128, 256, 32))
-
-    def no_cache(self) -> EmbeddingCache:
-        """A cache that keeps nothing, for trainers that ask for one."""
-        return EmbeddingCache(fingerprint={}, enabled=False)
-
-    def encode(self, image: Tensor) -> Tensor:
-        """Nothing to speak of. Shape (B, 3, H, W) -> (B, 1)."""
-        return image.new_zeros(len(image), 1)
-
-    def forward(self, image: Tensor, *, low_res: bool = False, **_: Any) -> Tensor:
-        """Logits, see `System.forward`."""
-        frame = SquareFrame(image.shape[-2], image.shape[-1], self.image_size, self.resize)
-        logits = self.unet(frame.image(image, (0.5,)) * 2 - 1)
-        return frame.crop(logits) if low_res else frame.restore(logits)
 
 
 def point_prompt(label: Tensor) -> Prompts:
@@ -166,10 +138,13 @@ def train_shared(
     settings, device = parts[0][1], next(net.parameters()).device
     torch.manual_seed(settings.seed)
     loaders = [fixed_views_loader(net, samples, cache, own, device=device) for samples, own in parts]
-    optimizer, loss = adam(net, settings), low_res_loss(net)
+    optimizer, loss = adam(net, **settings.of_adam()), low_res_loss(net)
     steps = settings.epochs * sum(len(loader) for loader in loaders)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=settings.decay)
-    prepare, infer = PrepareTurnedBatch(turns=settings.turns), AutocastInferer(settings.precision)
+    prepare, infer = (
+        PrepareTurnedBatch(turns=settings.turns, colour=settings.colour),
+        AutocastInferer(settings.precision),
+    )
     net.train()
     for _ in range(settings.epochs):
         for domain, batch in _in_turn(loaders):

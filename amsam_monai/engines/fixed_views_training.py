@@ -21,6 +21,7 @@ from amsam_monai.handlers import PolynomialDecay, load_adapter
 from amsam_monai.inferers.autocast import AutocastInferer
 from amsam_monai.losses import BCEDiceLoss, CEDiceLoss
 from amsam_monai.networks.autosam import AutoSAM
+from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.system import System
 from amsam_monai.transforms.augmentation import Augmentation, autosam_augmentation
 from amsam_monai.transforms.sam_input import SquareImaged
@@ -42,6 +43,8 @@ class FixedViewsSettings:
         views: the image as it is and its augmented copies, whose embeddings are kept; 1 trains without augmentation.
         augmentation: a name of AUGMENTATIONS, or settings.
         turns: mirror and turn the views too, see `PrepareTurnedBatch`.
+        colour: random change of colours that g alone sees, see `PrepareTurnedBatch`.
+        pretrained_rate: share of the learning rate for a backbone of g with ImageNet weights beside SAM's embedding.
         precision: "auto", "bfloat16" or "float32", see `AutocastInferer`.
         seed: of order, choice of views and turns; the views themselves are the same for all seeds, so that their
             embeddings serve all.
@@ -56,14 +59,21 @@ class FixedViewsSettings:
     views: int = 5
     augmentation: str | Augmentation = "polyp"
     turns: bool = True
+    colour: float = 0.0
+    pretrained_rate: float = 0.1
     precision: str = "auto"
     seed: int = 0
 
+    def of_adam(self) -> dict[str, float]:
+        """What `adam` takes."""
+        names = ("learning_rate", "weight_decay", "pretrained_rate")
+        return {name: getattr(self, name) for name in names}
+
 
 def fixed_views_trainer(
-    network: System,
+    network: System | FromScratch,
     samples: Sequence[dict[str, Any]],
-    cache: EmbeddingCache,
+    cache: EmbeddingCache | None,
     settings: FixedViewsSettings,
     *,
     loss: nn.Module | None = None,
@@ -76,7 +86,7 @@ def fixed_views_trainer(
     Args:
         network: on its device; its encoder is frozen.
         samples: "image" (3, H, W) in [0, 1] and "label" (1, H, W).
-        cache: of the network's embeddings.
+        cache: of the network's embeddings; None where there are none.
         settings: see `FixedViewsSettings`.
         loss: of logits and label of one size; None is BCE + Dice for one class, CE + Dice for several (AutoSAM).
         handlers: further handlers of the trainer.
@@ -84,7 +94,7 @@ def fixed_views_trainer(
         progress: show a bar while embeddings are computed.
     """
     torch.manual_seed(settings.seed)
-    optimizer = adam(network, settings)
+    optimizer = adam(network, **settings.of_adam())
     return SupervisedTrainer(
         device=torch.device(device),
         max_epochs=settings.epochs,
@@ -93,15 +103,15 @@ def fixed_views_trainer(
         optimizer=optimizer,
         loss_function=low_res_loss(network, loss),
         inferer=AutocastInferer(settings.precision),
-        prepare_batch=PrepareTurnedBatch(turns=settings.turns),
+        prepare_batch=PrepareTurnedBatch(turns=settings.turns, colour=settings.colour),
         train_handlers=[PolynomialDecay(optimizer, power=settings.decay, warmup=settings.warmup), *handlers],
     )
 
 
 def fixed_views_loader(
-    network: System,
+    network: System | FromScratch,
     samples: Sequence[dict[str, Any]],
-    cache: EmbeddingCache,
+    cache: EmbeddingCache | None,
     settings: FixedViewsSettings,
     *,
     device: torch.device | str = "cpu",
@@ -111,7 +121,7 @@ def fixed_views_loader(
     square = SquareImaged(size=network.image_size, mode=network.resize)
     dataset = CachedEmbeddingDataset(
         [square(cast(dict[Hashable, Any], sample)) for sample in samples],
-        cache=cache,
+        cache=cache or EmbeddingCache(fingerprint={}, enabled=False),
         encode=network.encode,
         augment=FixedViews(autosam_augmentation(settings.augmentation, framed=True)),
         views=settings.views,
@@ -142,13 +152,30 @@ def ready_to_train(network: AutoSAM, adapter: str | Path, device: torch.device |
     return network
 
 
-def adam(network: System, settings: FixedViewsSettings) -> torch.optim.Adam:
-    """Adam on what trains in `network`."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+def adam(
+    network: System | FromScratch, *, learning_rate: float, weight_decay: float = 1e-5, pretrained_rate: float = 0.1
+) -> torch.optim.Adam:
+    """Adam on what trains in `network`; the tuned EfficientNet-Lite0 of g learns slower, since it knows much already.
+
+    Args:
+        network: on its device.
+        learning_rate: of all else.
+        weight_decay: of all.
+        pretrained_rate: share of the learning rate for g's tuned backbone.
+    """
+    tuned = isinstance(network, AutoSAM) and network.generator.tuned
+    groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            groups[tuned and name.startswith("generator.backbone.")].append(parameter)
+    rates = (learning_rate, pretrained_rate * learning_rate)
+    return torch.optim.Adam(
+        [{"params": group, "lr": rate} for group, rate in zip(groups, rates, strict=True) if group],
+        weight_decay=weight_decay,
+    )
 
 
-def low_res_loss(network: System, loss: nn.Module | None = None) -> LowResLoss:
+def low_res_loss(network: System | FromScratch, loss: nn.Module | None = None) -> LowResLoss:
     """`loss`, or AutoSAM's for the network's number of classes, at the decoder's resolution."""
     if loss is None:
         loss = BCEDiceLoss() if network.num_classes == 1 else CEDiceLoss(0.5)

@@ -18,21 +18,27 @@ class PrepareTurnedBatch(PrepareBatch):
     close enough to train on, and it costs nothing. Logits are asked for at the decoder's resolution.
 
     Args:
-        turns: False hands the batch on as it is.
+        turns: False leaves the squares as they are.
+        colour: largest random change of brightness, contrast and saturation of the image, see `recoloured`. The
+            embedding stays, so this is for what looks at the image beside it.
 
     Raises:
-        ValueError: at the call, an image is not square, or the batch brings no embedding.
+        ValueError: `colour` out of range; at the call, an image is not square, or the batch brings no embedding.
     """
 
-    def __init__(self, *, turns: bool = True) -> None:
+    def __init__(self, *, turns: bool = True, colour: float = 0.0) -> None:
+        if not 0 <= colour < 1:
+            raise ValueError(f"colour must be in [0, 1), got {colour}.")
         self.prepare = PrepareSystemBatch(low_res=True)
-        self.turns = turns
+        self.turns, self.colour = turns, colour
 
     def __call__(
         self, batchdata: dict[str, Tensor], *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, tuple[()], dict[str, Any]]:
         """See `PrepareSystemBatch`."""
         image, label, positional, arguments = self.prepare(batchdata, *args, **kwargs)
+        if self.colour:
+            image = recoloured(image, self.colour)
         if not self.turns:
             return image, label, positional, arguments
         if image.shape[-1] != image.shape[-2] or "embedding" not in arguments or label is None:
@@ -46,6 +52,22 @@ class PrepareTurnedBatch(PrepareBatch):
             for batch in (image, label, arguments["embedding"])
         )
         return image, label, positional, arguments
+
+
+def recoloured(images: Tensor, amount: float) -> Tensor:
+    """Images of random brightness, contrast, saturation (factors 1 - amount .. 1 + amount) and a third as much tint.
+
+    Shape: (B, 3, H, W) in [0, 1] -> the same.
+    """
+
+    def factor(channels: int, reach: float) -> Tensor:
+        return 1 + reach * (2 * torch.rand(len(images), channels, 1, 1, device=images.device) - 1)
+
+    images = images * factor(3, amount / 3) * factor(1, amount)
+    mean = images.mean((1, 2, 3), keepdim=True)
+    images = mean + (images - mean) * factor(1, amount)
+    grey = images.mean(1, keepdim=True)
+    return (grey + (images - grey) * factor(1, amount)).clamp(0, 1)
 
 
 def turned(x: Tensor, move: int) -> Tensor:

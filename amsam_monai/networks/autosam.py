@@ -185,6 +185,7 @@ def build_autosam(
     backbone_weights: str | Path | None = None,
     num_classes: int = 1,
     domains: int = 0,
+    tuned: bool = False,
     **settings: Any,
 ) -> AutoSAM:
     """AutoSAM with its light form, as the bundles have it.
@@ -195,10 +196,11 @@ def build_autosam(
         backbone_weights: its ImageNet weights, None for random ones.
         num_classes: K, foreground classes.
         domains: data sets that share g.
+        tuned: let g's EfficientNet-Lite0 beside SAM's embedding learn too, see `PromptGenerator`.
         settings: further ones of `AutoSAM`.
     """
     generator = PromptGenerator(
-        backbone, num_classes=num_classes, grid=sam.grid, weights=backbone_weights, domains=domains
+        backbone, num_classes=num_classes, grid=sam.grid, weights=backbone_weights, domains=domains, tuned=tuned
     )
     return AutoSAM(sam, generator, num_classes=num_classes, surrogate=SurrogateDecoder(), **settings)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amsam_monai.networks.backbones import EfficientNetLite0, HarDNet85
-from amsam_monai.networks.backbones.efficientnet_lite import lite0_state_dict
+from amsam_monai.networks.backbones.efficientnet_lite import DEPTHS, lite0_state_dict
 from amsam_monai.networks.convert.autosam import hardnet85_state_dict
 from amsam_monai.networks.prompt_decoders import EmbeddingDecoder, SkipDecoder
 from amsam_monai.networks.sam import EMBED_DIM
@@ -17,6 +17,7 @@ from amsam_monai.networks.weights import load_weights
 
 BACKBONES = ("hardnet85", "efficientnet_lite0", "sam")
 LITE0_WIDTHS = (64, 96)
+TUNED_FROM = 2  # the first stage at stride 8: those before it cost most of a training step, and know edges already
 
 
 class PromptGenerator(nn.Module):
@@ -31,11 +32,12 @@ class PromptGenerator(nn.Module):
         grid: side of SAM's embedding.
         weights: ImageNet weights of the backbone: a name of the catalogue, a file, or None for random ones.
         domains: number of data sets that share the generator, told apart by a learned token each; 0 is one data set.
+        tuned: of "sam" alone: its EfficientNet-Lite0 goes on to stride 32 and learns from stride 8 on.
 
     Shape: pixels (B, 3, s, s), embedding (B, 256, grid, grid) -> (B, K*256, grid, grid), in [-1, 1].
 
     Raises:
-        ValueError: unknown backbone, or weights of another one.
+        ValueError: unknown backbone, weights of another one, or `tuned` with another than "sam".
         ImportError: the library of the backbone is not installed.
         FileNotFoundError: the weights are not there.
     """
@@ -48,16 +50,20 @@ class PromptGenerator(nn.Module):
         grid: int = 64,
         weights: str | Path | None = None,
         domains: int = 0,
+        tuned: bool = False,
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}.")
+        if tuned and backbone != "sam":
+            raise ValueError(f'tuned must go with backbone "sam", got {backbone!r}, which trains as a whole anyway.')
         self.backbone_name, self.num_classes, self.grid, self.domains = backbone, num_classes, grid, domains
+        self.tuned = tuned
         outputs = num_classes * EMBED_DIM
         self.backbone: nn.Module
         self.decoder: nn.Module
         if backbone == "sam":
-            self.backbone = EfficientNetLite0(frozen=True)  # training it too doubles the time of a step
+            self.backbone = EfficientNetLite0(deep=tuned, trains_from=TUNED_FROM if tuned else len(DEPTHS))
             self.decoder = EmbeddingDecoder(self.backbone.channels[1:], outputs)
         elif backbone == "hardnet85":
             self.backbone = HarDNet85()
@@ -78,8 +84,10 @@ class PromptGenerator(nn.Module):
 
     @property
     def preferred_size(self) -> int:
-        """Side at which to show the image: 256 as in the paper, or 5/8 of SAM's own beside SAM's embedding."""
-        return 10 * self.grid if self.reads_embedding else 256
+        """Side at which to show the image: 256 as in the paper; beside SAM's embedding, 1/2 (tuned) or 5/8 of SAM's."""
+        if not self.reads_embedding:
+            return 256
+        return (8 if self.tuned else 10) * self.grid
 
     def forward(self, pixels: Tensor, embedding: Tensor | None = None, *, domain: Tensor | None = None) -> Tensor:
         """Dense prompts of K classes, class after class.
@@ -114,8 +122,11 @@ class PromptGenerator(nn.Module):
         return x * (1 + scale) + shift
 
     def _load_backbone(self, state: dict[str, Tensor], source: str | Path) -> None:
-        convert = hardnet85_state_dict if self.backbone_name == "hardnet85" else lite0_state_dict
+        if isinstance(self.backbone, EfficientNetLite0):
+            state = lite0_state_dict(state, deep=len(self.backbone.channels) > 3)
+        else:
+            state = hardnet85_state_dict(state)
         try:
-            self.backbone.load_state_dict(convert(state))
+            self.backbone.load_state_dict(state)
         except RuntimeError as error:
             raise ValueError(f"weights {source} must be those of {self.backbone_name}: {str(error)[:300]}") from error

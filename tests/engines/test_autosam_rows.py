@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from amsam_monai.engines.autosam_rows import (
-    UNetBaseline,
     mask_prompt,
     picture_sheet,
     plain_sam,
@@ -11,7 +10,7 @@ from amsam_monai.engines.autosam_rows import (
     train_shared,
 )
 from amsam_monai.engines.embeddings import embedding_cache
-from amsam_monai.engines.fixed_views_training import FixedViewsSettings, fixed_views_trainer
+from amsam_monai.engines.fixed_views_training import FixedViewsSettings
 from amsam_monai.networks.autosam import AutoSAM
 from amsam_monai.networks.prompt_generator import PromptGenerator
 from amsam_monai.networks.sam import build_sam
@@ -60,14 +59,6 @@ def test_plain_sam_reads_no_generator():
         parameter.zero_()
     assert torch.equal(plain_sam(net, image, embedding, prompts), before)
     assert before.shape == (1, 2, 10, 16)
-
-
-def test_the_u_net_trains_as_a_system_does():
-    net = UNetBaseline()
-    net.image_size = 32
-    trainer = fixed_views_trainer(net, samples(), net.no_cache(), FixedViewsSettings(epochs=1, batch_size=2, views=2))
-    trainer.run()
-    assert net.eval()(torch.rand(1, 3, 20, 40)).shape == (1, 2, 20, 40)
 
 
 def test_every_part_is_timed():

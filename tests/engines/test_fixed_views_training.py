@@ -3,8 +3,9 @@ import torch
 from ignite.engine import Events
 
 from amsam_monai.engines.embeddings import embedding_cache
-from amsam_monai.engines.fixed_views_training import FixedViewsSettings, fixed_views_trainer
+from amsam_monai.engines.fixed_views_training import FixedViewsSettings, adam, fixed_views_trainer
 from amsam_monai.networks.autosam import AutoSAM
+from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.prompt_generator import PromptGenerator
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.surrogate_decoder import SurrogateDecoder
@@ -51,6 +52,23 @@ def test_the_light_form_trains_its_decoder_alone(tmp_path):
     run(net, tmp_path)
     moved = {name.split(".")[0] for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"surrogate"}
+
+
+def test_a_network_without_sam_trains_as_a_system_does():
+    net = FromScratch("unet", image_size=32)
+    before = net.net.final_conv.weight.clone()
+    settings = FixedViewsSettings(epochs=1, batch_size=2, views=2)
+    fixed_views_trainer(net, samples(), None, settings).run()
+    assert not torch.equal(net.net.final_conv.weight, before)
+
+
+def test_a_tuned_backbone_learns_at_its_share_of_the_rate():
+    net = AutoSAM(build_sam("vit_nano", image_size=64), PromptGenerator("sam", grid=4, tuned=True))
+    rest, backbone = adam(net, learning_rate=0.01, pretrained_rate=0.1).param_groups
+    assert (rest["lr"], backbone["lr"]) == (0.01, pytest.approx(0.001))
+    tuned = sum(p.numel() for p in net.generator.backbone.parameters() if p.requires_grad)
+    assert sum(p.numel() for p in backbone["params"]) == tuned > 0
+    assert len(adam(network(), learning_rate=0.01).param_groups) == 1
 
 
 def test_an_unknown_augmentation_is_refused(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from amsam_monai.engines.turned_batch import PrepareTurnedBatch, turned
+from amsam_monai.engines.turned_batch import PrepareTurnedBatch, recoloured, turned
 
 
 def batch(count=16, side=8):
@@ -44,3 +44,30 @@ def test_images_outside_the_square_are_refused():
     del given["embedding"]
     with pytest.raises(ValueError, match="turns need square images with label and embedding"):
         PrepareTurnedBatch()(given)
+
+
+def test_colours_change_by_image_and_by_no_more_than_said():
+    torch.manual_seed(0)
+    grey = torch.full((64, 3, 4, 4), 0.5)
+    changed = recoloured(grey, 0.3)
+    brightness = changed.mean((1, 2, 3))
+    assert 0.5 * 0.7 * 0.9 <= brightness.min() < 0.45
+    assert 0.55 < brightness.max() <= 0.5 * 1.3 * 1.1
+    assert (changed.amax((2, 3)) - changed.amin((2, 3))).max() < 1e-6  # an even image stays even
+    tint = changed[..., 0, 0] / brightness[:, None]
+    assert 1.02 < tint.max() <= 1.1 / 0.9
+    edge = torch.rand(64, 3, 4, 4)
+    changed = recoloured(edge, 0.3)
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    assert not torch.allclose(changed, edge, atol=0.05)
+
+
+def test_only_the_image_is_recoloured():
+    given = {**batch(2), "image": torch.rand(2, 3, 8, 8)}
+    image, label, _, arguments = PrepareTurnedBatch(turns=False, colour=0.3)(given)
+    assert not torch.equal(image, given["image"])
+    assert torch.equal(label, given["label"])
+    assert torch.equal(arguments["embedding"], given["embedding"].float())
+    with pytest.raises(ValueError, match=r"colour must be in \[0, 1\), got 1"):
+        PrepareTurnedBatch(colour=1)

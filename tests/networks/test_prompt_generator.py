@@ -121,6 +121,30 @@ def test_sam_s_companion_stays_as_it_was_loaded():
     assert all(p.grad is not None for p in g.decoder.parameters())
 
 
+def test_a_tuned_companion_learns_from_stride_8_on_and_keeps_its_statistics():
+    g = built("sam", grid=4, tuned=True).train()
+    assert [tuple(tap.shape[1:]) for tap in g.backbone(torch.zeros(1, 3, 64, 64))] == [
+        (24, 16, 16),
+        (40, 8, 8),
+        (112, 4, 4),
+        (320, 2, 2),
+    ]
+    trained = {name.split(".")[1] for name, p in g.backbone.named_parameters() if p.requires_grad}
+    assert trained == {"2", "3", "4", "5", "6"}
+    assert not g.backbone.conv_stem.weight.requires_grad
+    before = {name: value.clone() for name, value in g.backbone.state_dict().items() if "running" in name}
+    g(torch.randn(2, 3, 48, 48), torch.randn(2, 256, 4, 4)).sum().backward()
+    after = g.backbone.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert all(p.grad is not None for p in g.parameters() if p.requires_grad)
+    assert (g.preferred_size, parameters(g.backbone)) == (32, 2_958_848)
+
+
+def test_only_the_companion_of_sam_is_tuned_apart():
+    with pytest.raises(ValueError, match="tuned must go with backbone \"sam\", got 'efficientnet_lite0'"):
+        PromptGenerator("efficientnet_lite0", tuned=True)
+
+
 def test_a_generator_computes_in_bfloat16():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         dense = built("sam", grid=4)(torch.randn(2, 3, 48, 48), torch.randn(2, 256, 4, 4))

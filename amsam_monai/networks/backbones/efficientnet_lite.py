@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 without its stride-32 stages: a light backbone whose ImageNet weights a package index can give."""
+"""EfficientNet-Lite0: a light backbone whose ImageNet weights a package index can give."""
 
 from __future__ import annotations
 
@@ -11,57 +11,67 @@ from amsam_monai.networks.sam import PIXEL_MEAN, PIXEL_STD
 
 # Blocks of each stage. The catalogue's file numbers its blocks through; timm numbers them within their stage.
 DEPTHS = (1, 2, 2, 3, 3, 4, 1)
-KEPT_STAGES = 5  # up to stride 16
+CHANNELS = (24, 40, 112, 320)  # at strides 4, 8, 16 and 32
+LAST_STAGES = (1, 2, 4, 6)  # of each stride
 
 
 class EfficientNetLite0(nn.Module):
-    """Feature maps of EfficientNet-Lite0 at strides 4, 8 and 16. 700,768 parameters.
+    """Feature maps of EfficientNet-Lite0 at strides 4, 8 and 16 (700,768 parameters), or down to 32 (2,958,848).
 
     Its ImageNet weights were trained on pixels in [-1, 1], so SAM's normalisation is exchanged for that one inside.
 
     Args:
-        frozen: keep the weights, and the statistics of batch normalisation, as they are loaded.
+        deep: go on to stride 32.
+        trains_from: the stage, of 0 to 6, from which weights train. Those before it, and all statistics of batch
+            normalisation, stay as they are loaded. None trains everything, statistics too; 7 trains nothing.
 
-    Shape: (B, 3, H, W), normalised as for SAM -> [(B, 24, H/4, W/4), (B, 40, H/8, W/8), (B, 112, H/16, W/16)].
+    Shape: (B, 3, H, W), normalised as for SAM -> [(B, 24, H/4, W/4), (B, 40, H/8, W/8), (B, 112, H/16, W/16)], and
+        (B, 320, H/32, W/32) where `deep`.
 
     Raises:
         ImportError: timm is not installed.
     """
 
-    channels = (24, 40, 112)
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, *, frozen: bool = False) -> None:
+    def __init__(self, *, deep: bool = False, trains_from: int | None = None) -> None:
         super().__init__()
         net = _timm_lite0()
         self.conv_stem: nn.Module = net.conv_stem
         self.bn1: nn.Module = net.bn1
-        self.blocks: nn.Sequential = net.blocks[:KEPT_STAGES]
+        self.channels = CHANNELS if deep else CHANNELS[:-1]
+        self.blocks: nn.Sequential = net.blocks[: LAST_STAGES[len(self.channels) - 1] + 1]
         scale = torch.tensor(PIXEL_STD).reshape(1, 3, 1, 1) / 0.5
         shift = (torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1) - 0.5) / 0.5
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
-        self.frozen = frozen
-        self.requires_grad_(not frozen)
+        self.fixed = trains_from is not None
+        self.requires_grad_(not self.fixed)
+        for stage in list(self.blocks)[trains_from:] if self.fixed else ():
+            stage.requires_grad_(True)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> EfficientNetLite0:
-        """Training mode, which a frozen backbone never enters."""
-        return super().train(mode and not self.frozen)
+        """Training mode, which a backbone with fixed statistics never enters."""
+        return super().train(mode and not self.fixed)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Feature maps at strides 4, 8 and 16."""
+        """Feature maps, the finest first."""
         x = self.bn1(self.conv_stem(pixels * self.scale + self.shift))
         maps = []
         for stage in self.blocks:
             x = stage(x)
             maps.append(x)
-        return [maps[1], maps[2], maps[4]]
+        return [maps[stage] for stage in LAST_STAGES[: len(self.channels)]]
 
 
-def lite0_state_dict(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def lite0_state_dict(state: dict[str, Tensor], *, deep: bool = False) -> dict[str, Tensor]:
     """The catalogue's `efficientnet_lite0` file in the names of `EfficientNetLite0`; what lies deeper is left out.
+
+    Args:
+        state: the file's.
+        deep: down to stride 32.
 
     Raises:
         ValueError: the file holds names that EfficientNet-Lite0 does not have.
@@ -75,7 +85,7 @@ def lite0_state_dict(state: dict[str, Tensor]) -> dict[str, Tensor]:
         elif head == "_blocks":
             number, layer, leaf = rest.split(".")
             stage, block = _stage_and_block(int(number))
-            if stage < KEPT_STAGES:
+            if stage <= LAST_STAGES[3 if deep else 2]:
                 ours[f"blocks.{stage}.{block}.{_layer(layer, expands=stage > 0)}.{leaf}"] = value
         elif head not in ("_conv_head", "_bn1", "_fc"):
             raise ValueError(f"weights must be EfficientNet-Lite0's, got {name!r}; fetch `efficientnet_lite0`.")
