@@ -31,7 +31,9 @@ from amsam_monai.transforms.windows import RandWindowd
 logger = logging.getLogger(__name__)
 
 MAX_SLICES = 256  # that train, and that are scored
-MAX_VIEWS = 8  # of a slice: as it is, and changed; fewer where there are many slices
+GENTLE = 0.1  # share of the learning rate where trained weights are refined: a few labels must not replace what is known
+MAX_VIEWS = 8  # of a slice: as it is, and changed
+MAX_ENCODED = 128  # views of all slices, where there are few enough slices for more than one view each
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,9 @@ def fit(network: System, samples: Sequence[dict[str, Any]], cache: EmbeddingCach
     settings = FewShotSettings(
         epochs=options.max_epochs,
         steps_per_epoch=options.steps_per_epoch,
-        learning_rate=5e-4 if isinstance(network, AISAM) else 1e-3,
+        learning_rate=(5e-4 if isinstance(network, AISAM) else 1e-3) * (GENTLE if options.pretrained else 1),
         warmup=10 if isinstance(network, AISAM) else 0,
-        views=max(1, min(MAX_VIEWS, MAX_SLICES // len(samples))),
+        views=max(1, min(MAX_VIEWS, MAX_ENCODED // len(samples))),
         box_iou=None if getattr(network, "detector", None) is None else 0.8,
         bilevel=hasattr(network, "upper_parameters") and patients > 1,
         seed=options.seed,
