@@ -31,7 +31,7 @@ from amsam_monai.transforms.windows import RandWindowd
 logger = logging.getLogger(__name__)
 
 MAX_SLICES = 256  # that train, and that are scored
-GENTLE = 0.1  # share of the learning rate where trained weights are refined: a few labels must not replace what is known
+GENTLE = 0.1  # share of the learning rate where trained weights are refined: a few labels know less than what is there
 MAX_VIEWS = 8  # of a slice: as it is, and changed
 MAX_ENCODED = 128  # views of all slices, where there are few enough slices for more than one view each
 
