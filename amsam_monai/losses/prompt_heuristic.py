@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from amsam_monai.keys import IGNORE_INDEX
 
 AVERAGING = ("points", "classes")
-TARGET_REDUCTIONS = ("area", "corner_bilinear")
+TARGET_REDUCTIONS = ("area", "centre", "corner_bilinear")
 
 
 class PromptHeuristicLoss(nn.Module):
@@ -39,8 +39,10 @@ class PromptHeuristicLoss(nn.Module):
         averaging: "points" takes the mean over all points of classes that are there, as the code; "classes" the
             mean over such classes in each image, then over images, as the paper, so that an image's share does not
             depend on how many classes its batch-mates have.
-        target_reduction: how masks come to the grid: "area" is the share of each cell; "corner_bilinear" is the
-            code's, up to half a cell off at the borders and without regard for thin objects.
+        target_reduction: how masks come to the grid. "area" is the share of each cell; "centre" the same where the
+            object covers the cell's centre, which is where the point will lie, else 0, unless it covers none: for
+            objects about as thin as a cell; "corner_bilinear" is the code's, up to half a cell off at the borders and
+            without regard for thin objects.
         absent_in_diversity: as the code, let the points of classes that are not there take part in the diversity.
 
     Shape: weights (B, C, N, h, w); target (B, C, H, W) masks, (B, 1, H, W) floating mask of the second of two classes,
@@ -118,8 +120,12 @@ class PromptHeuristicLoss(nn.Module):
         masks = class_masks(target, classes)
         if masks.shape[0] != batch:
             raise ValueError(f"target must hold {batch} images, got {masks.shape[0]}.")
-        if self.target_reduction == "area":
-            return F.interpolate(masks, grid, mode="area").to(weights.dtype).flatten(2)
+        if self.target_reduction != "corner_bilinear":
+            share = F.interpolate(masks, grid, mode="area")
+            if self.target_reduction == "centre":
+                covered = share * F.interpolate(masks, grid, mode="nearest-exact")
+                share = torch.where(covered.flatten(2).any(-1)[..., None, None], covered, share)
+            return share.to(weights.dtype).flatten(2)
         return F.interpolate(masks, grid, mode="bilinear", align_corners=True).to(weights.dtype).flatten(2)
 
     def _average(self, loss: Tensor, exists: Tensor) -> Tensor:

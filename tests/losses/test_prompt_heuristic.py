@@ -81,6 +81,15 @@ def test_the_target_comes_to_the_grid_by_area():
     assert PromptHeuristicLoss().share_of_cells(target, weights).tolist() == [[[0.25, 0, 0, 0]]]
 
 
+def test_a_cell_whose_centre_is_not_covered_is_no_target_unless_none_is():
+    weights, target = torch.zeros(1, 2, 1, 2, 2), torch.zeros(1, 2, 6, 6)
+    target[0, 0, :3, :2] = 1  # the centre of the first cell, and nothing else of it
+    target[0, 0, 0, 3:] = 1  # a third of the second cell, its centre not
+    target[0, 1, 0, 3:] = 1
+    share = PromptHeuristicLoss(target_reduction="centre").share_of_cells(target, weights)
+    torch.testing.assert_close(share, torch.tensor([[[6 / 9, 0, 0, 0], [0, 3 / 9, 0, 0]]]))
+
+
 def test_absent_classes_take_no_part():
     weights, features, target = published_case()
     both = PromptHeuristicLoss()
