@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Annotated
@@ -53,4 +54,6 @@ def start(
 
         conf["models"] = ",".join(find_bundle(one).name for one in bundle)
     command = server_command(folder, studies, host=host, port=port, conf=conf)
+    if os.name == "posix":
+        os.execv(command[0], command)  # signals reach the server itself
     raise typer.Exit(subprocess.call(command))

@@ -89,9 +89,11 @@ def server(tmp_path_factory):
         wait_until_it_answers(server)
         yield server
     finally:
-        os.killpg(process.pid, 15)
+        process.terminate()
         process.wait(30)
         log.close()
+    with pytest.raises(requests.ConnectionError):  # nothing is left that serves
+        requests.get(server.url + "/info/", timeout=60)
 
 
 @pytest.fixture(autouse=True)
