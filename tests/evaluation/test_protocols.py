@@ -9,6 +9,7 @@ import torch
 from amsam_monai.evaluation import grids
 from amsam_monai.evaluation.case_scores import score_case
 from amsam_monai.evaluation.protocols import PROTOCOLS, get_protocol
+from amsam_monai.framing import SquareFrame
 
 NAN = math.nan
 # A 6 x 8 picture: its diagonal is 10. Columns: dice, hd95, assd, nsd, iou, sensitivity, precision; None = no column.
@@ -106,6 +107,38 @@ def test_autosam_does_not_count_fractional_boundary_pixels():
     counted = grids.autosam_label(disc, 512)
     share = (counted == 255).sum() / (counted > 0).sum()
     assert 0.1 < share < 0.35
+
+
+def discs(height, width, radius, count):
+    """Discs strewn at random, one in the middle."""
+    rows, columns = np.ogrid[:height, :width]
+    draw = np.random.default_rng(0)
+    centres = draw.uniform(radius, (height - radius, width - radius), (count - 1, 2))
+    centres = np.concatenate([[[height / 2, width / 2]], centres])
+    return np.any([(rows - y) ** 2 + (columns - x) ** 2 <= radius**2 for y, x in centres], axis=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "radius", "count", "side", "published", "native"),
+    [
+        ((1000, 1000), 10, 100, 512, 0.963, 0.857),  # as in MoNuSeg
+        ((522, 775), 45, 8, 256, 0.996, 0.981),  # as in GlaS
+        ((288, 384), 60, 1, 352, 0.996, 0.990),  # as polyps
+    ],
+)
+def test_autosam_flatters_small_discs_as_the_published_evaluation_does(shape, radius, count, side, published, native):
+    """The truth on the decoder's 256 grid as prediction; Dice as the reference measured it on discs of its own."""
+    label = torch.from_numpy(discs(*shape, radius, count)).long()[None]
+    frame = SquareFrame(*shape, 1024)
+    square = (frame.image(label[None].float()) > 0.5).float()
+    grid = torch.nn.functional.interpolate(square, (256, 256), mode="nearest")
+    protocol = get_protocol("autosam", side=side)
+    maps = protocol.from_logits(torch.cat([0 * grid, 2 * grid - 1], 1), label)
+    found = score_case(*maps, {1: "disc"}, protocol=protocol, on_grid=True)[0].values["dice"]
+    assert found == pytest.approx(published, abs=0.005)
+    restored = (frame.restore(grid)[0, 0] > 0.5).numpy()
+    strict = score_case(restored, label[0].numpy(), {1: "disc"}, protocol=get_protocol("strict"))[0].values["dice"]
+    assert strict == pytest.approx(native, abs=0.016)
 
 
 def test_autosam_scores_pictures_of_one_class_only():
