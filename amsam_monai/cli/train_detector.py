@@ -52,6 +52,9 @@ def train_detector(
     many: Annotated[
         bool, typer.Option("--many", help="For hundreds of images: all layers and batch statistics follow them.")
     ] = False,
+    contrast: Annotated[
+        bool, typer.Option("--contrast", help="Look for the edges of dark objects, such as skin lesions.")
+    ] = False,
     intensity: Annotated[
         str | None, typer.Option(help="hu_window, percentile, unit8, min_max or none; by default from the format.")
     ] = None,
@@ -76,7 +79,9 @@ def train_detector(
     training = [pair for name, pair in pairs.items() if chosen is None or name in chosen]
     given: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate, "image_size": image_size}
     given |= {"frozen_layers": 0, "fit_statistics": True, "average": 0.99} if many else {}
-    settings = DetectorSettings(per=per, seed=seed, **{k: v for k, v in given.items() if v is not None})
+    settings = DetectorSettings(
+        per=per, contrast=contrast, seed=seed, **{k: v for k, v in given.items() if v is not None}
+    )
     console = Console(stderr=True)
     console.print(f"{len(training)} of {len(pairs)} cases train, classes {', '.join(names)}")
     samples, again = tee(read_samples(training, len(names), intensity))  # read one by one: there may be thousands

@@ -50,7 +50,7 @@ def load_or_fit_detector(
             nothing is fitted then.
         device: where to fit.
         refit: fit even where the file is there.
-        settings: see `DetectorSettings`.
+        settings: see `DetectorSettings`; of these `contrast` holds for a detector that is read, too.
 
     Raises:
         ImportError: ultralytics is not installed.
@@ -59,11 +59,11 @@ def load_or_fit_detector(
     path = Path(path)
     wanted = None if cases is None else sorted(map(str, cases))
     with torch.random.fork_rng(), idist.one_rank_first():
-        if path.is_file() and idist.get_rank() > 0:
-            return load_detector(path)
-        if path.is_file() and not refit:
+        written = idist.get_rank() > 0  # by the first process, just now
+        if path.is_file() and (written or not refit):
             detector = load_detector(path)
-            if wanted is None or detector.cases in (None, wanted):
+            if written or wanted is None or detector.cases in (None, wanted):
+                detector.contrast = settings.get("contrast", detector.contrast)
                 return detector
             logger.warning("%s was fitted on other cases; fitting it anew on %d cases", path, len(wanted))
         path.parent.mkdir(parents=True, exist_ok=True)

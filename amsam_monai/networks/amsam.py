@@ -136,7 +136,8 @@ class AMSAM(System):
             raise ValueError("joint decoding of several classes takes no points or boxes; set joint=False for them.")
         absent = None
         if prompts.box_xyxy is None and self.detector is not None:
-            boxes, _ = self.detector(pixels)
+            rows, columns = frame.scaled_hw
+            boxes, _ = self.detector(pixels[..., :rows, :columns])  # the padding is none of the image's edges
             prompts = replace(prompts, box_xyxy=boxes)
             absent = boxes.isnan().any(-1) if self.missing_box == "absent" else None
         if self.box_centre_point and prompts.box_xyxy is not None:

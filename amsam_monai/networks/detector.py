@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.boxes import box_iou
+from amsam_monai.networks.contrast_box import dark_boxes
 
 GREY = (114 / 255,) * 3  # what YOLO saw as padding when it was pretrained
 FORMAT = "amsam_monai.detector/1"
@@ -45,6 +46,7 @@ class BoxDetector(nn.Module):
         classes: which of its classes give boxes, in this order; None is all. `[0]` of a COCO detector is "person".
         flips: also look at the mirrored image.
         vote_iou: overlap with the best box at which a box votes; 1 keeps the best box alone.
+        contrast: exchange each box for that of the dark object on which it lies, see `dark_boxes`; for skin lesions.
         cases: ids of the cases that it was fitted on, kept with it.
 
     Shape: image (B, 3, H, W) in [0, 1] -> boxes (B, K, 4) x1, y1, x2, y2 in pixels of image, NaN = none;
@@ -65,6 +67,7 @@ class BoxDetector(nn.Module):
         classes: Sequence[int] | None = None,
         flips: bool = True,
         vote_iou: float = 0.7,
+        contrast: bool = False,
         cases: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
@@ -81,6 +84,7 @@ class BoxDetector(nn.Module):
         self.classes = chosen
         self.flips = flips
         self.vote_iou = vote_iou
+        self.contrast = contrast
         self.cases = None if cases is None else list(cases)
 
     @property
@@ -100,7 +104,8 @@ class BoxDetector(nn.Module):
         best, confidence = vote(boxes, scores, self.vote_iou)
         edges = best.new_tensor([image.shape[-1], image.shape[-2]] * 2)
         best = torch.minimum(best.clamp(min=0), edges)
-        return best.masked_fill((confidence < self.confidence)[..., None], torch.nan), confidence
+        best = best.masked_fill((confidence < self.confidence)[..., None], torch.nan)
+        return dark_boxes(image, best) if self.contrast else best, confidence
 
     def _look(self, image: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """All boxes in pixels of the image, and their scores, seen in a square of `size`."""
@@ -245,6 +250,7 @@ def detector_config(detector: BoxDetector) -> dict[str, Any]:
         "classes": detector.classes,
         "flips": detector.flips,
         "vote_iou": detector.vote_iou,
+        "contrast": detector.contrast,
         "cases": detector.cases,
     }
 

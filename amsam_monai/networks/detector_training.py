@@ -39,6 +39,7 @@ class DetectorSettings:
         average: decay of the weights' running mean, which is what the finished detector gets.
         per: one box per "class", or one per connected "component".
         confidence: floor of the finished detector.
+        contrast: the finished detector looks for the edges of dark objects, see `BoxDetector`.
         augmentation: how far the random views go.
         seed: of views and order.
     """
@@ -55,6 +56,7 @@ class DetectorSettings:
     average: float = 0.97
     per: str = "class"
     confidence: float = 0.05
+    contrast: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
 
@@ -107,6 +109,7 @@ def train_detector(
         image_size=settings.image_size,
         more_sizes=settings.more_sizes,
         confidence=settings.confidence,
+        contrast=settings.contrast,
     )
 
 

@@ -22,6 +22,7 @@ def test_a_detector_is_fitted_once_and_anew_for_other_cases(tmp_path, caplog):
     written = (tmp_path / "detector.pth").stat().st_mtime_ns
     assert fit(tmp_path, ["a", "b"]).cases == ["a", "b"]
     assert fit(tmp_path, None).cases == ["a", "b"]
+    assert [fit(tmp_path, None, contrast=contrast).contrast for contrast in (True, False)] == [True, False]
     assert (tmp_path / "detector.pth").stat().st_mtime_ns == written
     assert fit(tmp_path, ["a", "c"]).cases == ["a", "c"]
     assert "fitted on other cases" in caplog.text

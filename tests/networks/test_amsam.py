@@ -18,6 +18,7 @@ class FixedDetector(nn.Module):
             self.boxes[0] = torch.tensor(box)
 
     def forward(self, image):
+        self.seen = image
         boxes = self.boxes.expand(len(image), -1, -1)
         return boxes, (~boxes.isnan().any(-1)).float()
 
@@ -88,6 +89,13 @@ def test_the_detectors_box_is_the_prompt():
     answer = with_detector.segment(image)
     torch.testing.assert_close(answer.logits, without.segment(image, Prompts(box_xyxy=box)).logits)
     torch.testing.assert_close(answer.prompts.box_xyxy, box)
+
+
+def test_the_detector_does_not_see_the_padding():
+    net = AMSAM(nano(), detector=FixedDetector()).eval()
+    image = torch.rand(1, 3, 48, 64)
+    net.segment(image)
+    assert torch.equal(net.detector.seen, image)
 
 
 def test_a_persons_box_overrides_the_detectors():

@@ -111,6 +111,15 @@ def test_boxes_that_overlap_the_best_one_vote_by_score_and_others_do_not():
     assert vote(boxes, torch.tensor([[[0.6], [0.3], [0.5]]]), 1.0)[0][0, 0].tolist() == [0, 0, 10, 10]
 
 
+def test_contrast_moves_the_box_to_the_edges_of_the_dark_object():
+    image = torch.full((1, 3, 64, 64), 0.8)
+    image[..., 20:40, 24:48] = 0.3
+    plain, sharp = (scripted([[32.0, 32, 50, 50]], [[0.9]], contrast=contrast) for contrast in (False, True))
+    true = torch.tensor([24.0, 20, 48, 40])
+    assert box_iou(plain(image)[0][0, 0], true) < 0.3
+    assert box_iou(sharp(image)[0][0, 0], true) > 0.8
+
+
 def test_other_sizes_vote_too():
     class Grows(ScriptedYolo):
         def forward(self, pixels):  # surer, and smaller, where the square is larger
@@ -160,13 +169,19 @@ def test_bad_options_are_refused():
 @pytest.mark.parametrize("family", ["yolo26", "yolov8"])
 def test_a_saved_detector_comes_back(tmp_path, family):
     detector = pretrained_detector(
-        write_tiny_yolo(tmp_path, family, classes=3), image_size=64, more_sizes=[96], confidence=0.0, classes=[2]
+        write_tiny_yolo(tmp_path, family, classes=3),
+        image_size=64,
+        more_sizes=[96],
+        confidence=0.0,
+        classes=[2],
+        contrast=True,
     )
     save_detector(detector, tmp_path / "detector.pth")
     again = load_detector(tmp_path / "detector.pth")
     image = torch.rand(1, 3, 40, 64)
     assert again.class_names == ["thing 0", "thing 1", "thing 2"]
     assert (again.image_size, again.more_sizes, again.confidence, again.classes) == (64, [96], 0.0, [2])
+    assert again.contrast
     torch.testing.assert_close(again(image), detector(image), rtol=0.02, atol=0.5)  # fp16 on disk
     assert load_detector(tmp_path / "detector.pth", confidence=2.0)(image)[0].isnan().all()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["detector.pth", f"{family}.pt"]

@@ -1,0 +1,108 @@
+"""The box of the dark object that a detector's box lies on: few images teach where it is, contrast shows its edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+Plane = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+SIDE = 192  # the longer side, in pixels, of the picture in which edges are looked for; what follows counts its pixels
+HAIR = 5  # dark lines thinner than this are closed
+BLUR = 2.0
+OPENING = 3  # necks and specks thinner than twice this are cut off
+REACH = 2.5  # the object lies within the box magnified so
+SURROUNDINGS = 1.15  # what lies outside the box magnified so tells the colour of the background
+SHARE = 0.5  # of Otsu's threshold: borders fade, and annotators draw round the fading part
+FAINT = 0.01  # optical density, about a hundredth of the light, below which nothing stands out
+BLACK = 0.22  # brightest channel of the dark corners of a round lens
+ROUNDS = 2
+
+
+def dark_boxes(image: Tensor, boxes: Tensor) -> Tensor:
+    """Each box exchanged for that of the object darker than its surroundings on which it lies.
+
+    How dark a pixel is, is its optical density beyond the background's median, over all colours. Corners that a lens
+    left black belong to nothing. A box where nothing stands out stays as it is, and so does NaN.
+
+    Not for objects that are brighter than what is around them, nor for several of one class.
+
+    Args:
+        image: in [0, 1].
+        boxes: x1, y1, x2, y2 in its pixels.
+
+    Shape: image (B, 3, H, W), boxes (B, K, 4) -> (B, K, 4).
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    if image.ndim != 4 or image.shape[1] != 3 or boxes.shape[:1] + boxes.shape[2:] != (image.shape[0], 4):
+        raise ValueError(
+            f"image must be (B, 3, H, W) and boxes (B, K, 4), got {tuple(image.shape)} and {tuple(boxes.shape)}."
+        )
+    found = boxes.clone()
+    for index, picture in enumerate(image):
+        chosen = (~boxes[index].isnan().any(dim=-1)).nonzero()[:, 0].tolist()
+        if not chosen:
+            continue
+        density, valid, scale = _density(picture)
+        for k in chosen:
+            box = boxes[index, k].cpu().numpy().astype(float) / scale
+            for _ in range(ROUNDS):
+                box = _object_box(density, valid, box)
+            found[index, k] = boxes.new_tensor(box * scale)
+    return found
+
+
+def _density(picture: Tensor) -> tuple[Plane, Mask, float]:
+    """Optical density without hair (h, w, 3), which pixels count, and pixels of the picture in one of these."""
+    scale = max(picture.shape[-2:]) / SIDE
+    size = [max(1, round(side / scale)) for side in picture.shape[-2:]]
+    small = F.interpolate(picture[None].float().cpu(), size, mode="bilinear", align_corners=False, antialias=True)[0]
+    pixels = ndimage.grey_closing(small.permute(1, 2, 0).numpy(), (HAIR, HAIR, 1))
+    density = ndimage.gaussian_filter(-np.log(pixels.clip(0.03, 1)), (BLUR, BLUR, 0))
+    return density, _without_black_corners(pixels), scale
+
+
+def _without_black_corners(pixels: Plane) -> Mask:
+    """Pixels (h, w) that no black region at a corner reaches."""
+    parts, _ = ndimage.label(pixels.max(axis=-1) < BLACK)
+    corners = set(parts[[0, 0, -1, -1], [0, -1, 0, -1]].tolist()) - {0}
+    return (
+        ndimage.binary_erosion(~np.isin(parts, list(corners)), iterations=4, border_value=1) if corners else parts >= 0
+    )
+
+
+def _object_box(density: Plane, valid: Mask, box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The box of what stands out most near the middle of `box`, which stays where nothing does."""
+    centre, sides = (box[:2] + box[2:]) / 2, np.maximum(box[2:] - box[:2], 1)
+    rows, columns = np.mgrid[: valid.shape[0], : valid.shape[1]]
+    x, y = (columns + 0.5 - centre[0]) / sides[0], (rows + 0.5 - centre[1]) / sides[1]  # 0.5 is the box's edge
+    away = np.maximum(abs(x), abs(y))
+    near, around = valid & (away <= REACH / 2), valid & (away > SURROUNDINGS / 2)
+    if near.sum() < 50:
+        return box
+    background = np.median(density[around if around.sum() >= 200 else valid], axis=0)
+    darker = np.linalg.norm((density - background).clip(min=0), axis=-1)
+    standing_out = near & (darker > max(FAINT, SHARE * otsu(darker[near])))
+    parts, count = ndimage.label(ndimage.binary_opening(standing_out, iterations=OPENING))
+    if count == 0:
+        return box
+    weight = darker * np.exp(-2 * (x**2 + y**2))
+    best = int(np.argmax(ndimage.sum(weight, parts, range(1, count + 1))))
+    rows_of, columns_of = ndimage.find_objects(parts)[best]
+    return np.array([columns_of.start, rows_of.start, columns_of.stop, rows_of.stop], float)
+
+
+def otsu(values: Plane, bins: int = 128) -> float:
+    """The threshold that parts values into two groups of least variance (Otsu, 1979)."""
+    counts, edges = np.histogram(values, bins)
+    middles = (edges[1:] + edges[:-1]) / 2
+    below, mass = np.cumsum(counts), np.cumsum(counts * middles)
+    total = max(1, below[-1])
+    between = (mass[-1] * below / total - mass) ** 2 / np.clip(below * (total - below), 1, None)
+    return float(middles[np.argmax(between)])
