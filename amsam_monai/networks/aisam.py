@@ -206,7 +206,8 @@ class AISAM(System):
         """See `System.predict`. The prompts that come back give the same answer when they are handed in."""
         if self.box_source == "none":
             prompts = replace(prompts, box_xyxy=None)
-        boxes = self._boxes(pixels, prompts)
+        rows, columns = frame.scaled_hw
+        boxes = self._boxes(pixels[..., :rows, :columns], prompts)  # a detector must not see the padding
         presence_logits = self.classifier(embedding.detach())
         probability = presence_logits.sigmoid()[:, 1:]
         stated = stated_presence(prompts, probability)
