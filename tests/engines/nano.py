@@ -35,12 +35,14 @@ def loss():
     return LowResLoss(CEDiceLoss(), image_size=SIZE)
 
 
-def bilevel(net, *, wrapped=None, epochs=3, rank=0, processes=1, batch_size=1, handlers=(), losses=None, **kwargs):
-    """A BilevelTrainer on four images of D1 and three of D2; what it loses goes to `losses`."""
+def bilevel(
+    net, *, wrapped=None, epochs=3, rank=0, processes=1, batch_size=1, handlers=(), losses=None, eps=1e-8, **kwargs
+):
+    """A BilevelTrainer on four images of D1 and three of D2; what it loses goes to `losses`, `eps` is AdamW's."""
     torch.manual_seed(0)
     lower = Dataset(samples(4)[rank::processes])
-    optimizer = torch.optim.AdamW(net.lower_parameters(), lr=5e-3, weight_decay=0.1)
-    upper_optimizer = torch.optim.AdamW(net.upper_parameters(), lr=1e-3, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(net.lower_parameters(), lr=5e-3, weight_decay=0.1, eps=eps)
+    upper_optimizer = torch.optim.AdamW(net.upper_parameters(), lr=1e-3, weight_decay=0.1, eps=eps)
     kwargs.setdefault(
         "train_data_loader", DataLoader(lower, batch_size=batch_size, shuffle=processes == 1 and batch_size == 1)
     )

@@ -173,12 +173,17 @@ def test_a_state_of_other_settings_is_refused(tmp_path):
     nano.bilevel(net, epochs=1, handlers=[TrainState(net, tmp_path / "s.pt", resume=False)]).run()
 
 
+# AdamW divides a gradient by its own size. With its usual eps of 1e-8, one that is zero but for rounding moves its weight
+# by a whole step either way: noise of 1e-7 on all gradients moved weights by 1.5e-2 in these runs, with this eps by 1e-5.
+SMOOTH = 1e-5
+
+
 def _distributed(rank, folder, order):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     net, losses = nano.network(), []
     wrapped = DistributedDataParallel(net, find_unused_parameters=True)
-    nano.bilevel(net, wrapped=wrapped, rank=rank, processes=2, order=order, losses=losses).run()
+    nano.bilevel(net, wrapped=wrapped, rank=rank, processes=2, order=order, losses=losses, eps=SMOOTH).run()
     save_atomically({"losses": losses, "adapter": net.adapter_state_dict()}, folder / f"rank{rank}.pt")
     dist.destroy_process_group()
 
@@ -194,15 +199,14 @@ def test_two_processes_have_the_losses_and_weights_of_one(tmp_path, order):
     assert [process.exitcode for process in processes] == [0, 0]
 
     net, losses = nano.network(), []
-    nano.bilevel(net, batch_size=2, order=order, losses=losses).run()
+    nano.bilevel(net, batch_size=2, order=order, losses=losses, eps=SMOOTH).run()
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     for level in (0, 1):
         together = [mean([a[level], b[level]]) for a, b in zip(*(rank["losses"] for rank in ranks), strict=True)]
         assert together == pytest.approx([pair[level] for pair in losses], abs=1e-4)
     for name, value in net.adapter_state_dict().items():
         assert torch.equal(ranks[0]["adapter"][name], ranks[1]["adapter"][name])
-        # AdamW is steep where a gradient is nearly zero: rounding alone moves single weights by a tenth of a step
-        assert torch.allclose(ranks[0]["adapter"][name], value, atol=1e-3)
+        assert torch.allclose(ranks[0]["adapter"][name], value, atol=1e-4)
 
 
 CONFIG = """
