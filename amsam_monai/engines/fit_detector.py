@@ -50,7 +50,7 @@ def load_or_fit_detector(
             nothing is fitted then.
         device: where to fit.
         refit: fit even where the file is there.
-        settings: see `DetectorSettings`; of these `contrast` holds for a detector that is read, too.
+        settings: see `DetectorSettings`; of these `contrast` is written to a detector that is read, too.
 
     Raises:
         ImportError: ultralytics is not installed.
@@ -63,8 +63,7 @@ def load_or_fit_detector(
         if path.is_file() and (written or not refit):
             detector = load_detector(path)
             if written or wanted is None or detector.cases in (None, wanted):
-                detector.contrast = settings.get("contrast", detector.contrast)
-                return detector
+                return _with_contrast(detector, settings.get("contrast", detector.contrast), path)
             logger.warning("%s was fitted on other cases; fitting it anew on %d cases", path, len(wanted))
         path.parent.mkdir(parents=True, exist_ok=True)
         origin = weights.path(str(start))
@@ -76,6 +75,14 @@ def load_or_fit_detector(
         save_detector(detector, path)
         logger.info("saved the detector as %s", path)
         return detector
+
+
+def _with_contrast(detector: BoxDetector, wanted: bool, path: Path) -> BoxDetector:
+    """The detector that was read, its file brought up to the wish, so that inference does as training did."""
+    if detector.contrast != wanted:
+        detector.contrast = wanted
+        save_detector(detector, path)
+    return detector
 
 
 def _fitted(

@@ -173,8 +173,8 @@ def test_a_state_of_other_settings_is_refused(tmp_path):
     nano.bilevel(net, epochs=1, handlers=[TrainState(net, tmp_path / "s.pt", resume=False)]).run()
 
 
-# AdamW divides a gradient by its own size. With its usual eps of 1e-8, one that is zero but for rounding moves its weight
-# by a whole step either way: noise of 1e-7 on all gradients moved weights by 1.5e-2 in these runs, with this eps by 1e-5.
+# AdamW divides a gradient by its own size. With its usual eps of 1e-8, one that is zero but for rounding moves its
+# weight by a whole step: noise of 1e-7 on all gradients moved weights by 1.5e-2 in these runs, with this eps by 1e-5.
 SMOOTH = 1e-5
 
 
