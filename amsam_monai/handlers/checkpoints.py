@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.data.atomic import whole_file
-from amsam_monai.networks.training_wrappers import FixedEncoder, OnWindows
+from amsam_monai.networks.training_wrappers import OnWindows
 
 
 def unwrap(network: nn.Module) -> Any:
     """The network inside the wrappers of several devices and of cheaper training, or the network itself."""
-    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, OnWindows, FixedEncoder)
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, OnWindows)
     return unwrap(network.module) if isinstance(network, wrappers) else network
 
 

@@ -42,28 +42,6 @@ class OnWindows(nn.Module):
             return self.module(image, **arguments)
 
 
-class FixedEncoder(nn.Module):
-    """Let a system train without its image encoder: after windows, on whole images, for less memory and time.
-
-    The encoder stays a part of the adapter. Leave its parameters out of the optimiser.
-
-    Args:
-        module: the system.
-
-    Shape: image (B, 3, H, W) -> what the system gives for it.
-    """
-
-    def __init__(self, module: System) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, image: torch.Tensor, **arguments: Any) -> Any:
-        """What the system gives; arguments as `System.forward` takes them."""
-        with torch.no_grad():
-            embedding = self.module.encode(image)
-        return self.module(image, embedding=embedding, **arguments)
-
-
 @contextmanager
 def fixed_encoder(system: System) -> Iterator[System]:
     """Let nothing in a system's image encoder train while the block runs, so that its embeddings may be kept.
