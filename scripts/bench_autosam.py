@@ -21,6 +21,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -231,12 +232,11 @@ class Bench:
             if cache is not None:
                 embedding = cache.get_or_compute(sample["image"], net.encode, device=self.device)[None].to(image)
             prompts = None if prompt is None else prompt(sample, embedding).to(self.device)
-            if plain:
-                logits = plain_sam(net, image, embedding, prompts)
-            else:
-                logits = net(image, embedding=embedding, prompts=prompts, low_res=True)
+            segment = partial(plain_sam, net) if plain else net
+            native, logits = (
+                segment(image, embedding=embedding, prompts=prompts, low_res=low_res) for low_res in (False, True)
+            )
             label = (sample["label"].as_tensor()[0] == 1).long()  # (H, W)
-            native = restored(net, logits, image)
             for suffix, protocol, maps in (
                 ("", strict, strict.from_logits(native, label[None])),
                 ("_autosam", theirs, theirs.from_logits(logits, label[None])),
@@ -280,11 +280,6 @@ def train_seconds(net: Any, samples: list, cache: Any, settings: FixedViewsSetti
     start = time.perf_counter()
     trainer.run()
     return time.perf_counter() - start
-
-
-def restored(net: Any, logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """Low-resolution logits of the image's part of the square, at the image's size."""
-    return torch.nn.functional.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def run_universal(benches: list[Bench], seed: int) -> None:

@@ -45,14 +45,15 @@ def mask_prompt(label: Tensor, net: AutoSAM) -> Prompts:
     return Prompts(mask=(small * 2 - 1) * TRUE_MASK_LOGIT)
 
 
-def plain_sam(net: AutoSAM, image: Tensor, embedding: Tensor, prompts: Prompts) -> Tensor:
+def plain_sam(net: AutoSAM, image: Tensor, *, embedding: Tensor, prompts: Prompts, low_res: bool = False) -> Tensor:
     """SAM's first mask under a person's prompts alone, without g.
 
-    Shape: image (1, 3, H, W) -> logits (1, 2, h, w), of the image's part of the square.
+    Shape: image (1, 3, H, W) -> logits (1, 2, H, W), or (1, 2, h, w) with `low_res`, see `System.forward`.
     """
     frame = net.frame(image)
     logits, _ = net.decode(embedding, net.sam.no_mask_dense(1), prompts.map(frame.points, frame.boxes))
-    return frame.crop(torch.cat([torch.zeros_like(logits), logits], dim=1))
+    logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return frame.crop(logits) if low_res else frame.restore(logits)
 
 
 @torch.no_grad()

@@ -54,11 +54,12 @@ def test_the_true_mask_becomes_logits_of_the_square():
 def test_plain_sam_reads_no_generator():
     net, image = network(), torch.rand(1, 3, 40, 64)
     prompts, embedding = point_prompt(torch.ones(1, 40, 64).long()), net.encode(image)
-    before = plain_sam(net, image, embedding, prompts)
+    before = plain_sam(net, image, embedding=embedding, prompts=prompts)
     for parameter in net.generator.parameters():
         parameter.zero_()
-    assert torch.equal(plain_sam(net, image, embedding, prompts), before)
-    assert before.shape == (1, 2, 10, 16)
+    assert torch.equal(plain_sam(net, image, embedding=embedding, prompts=prompts), before)
+    assert before.shape == (1, 2, 40, 64)
+    assert plain_sam(net, image, embedding=embedding, prompts=prompts, low_res=True).shape == (1, 2, 10, 16)
 
 
 def test_every_part_is_timed():
