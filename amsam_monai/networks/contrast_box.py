@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import SimpleITK
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -98,11 +99,8 @@ def _object_box(density: Plane, valid: Mask, box: NDArray[np.float64]) -> NDArra
     return np.array([columns_of.start, rows_of.start, columns_of.stop, rows_of.stop], float)
 
 
-def otsu(values: Plane, bins: int = 128) -> float:
-    """The threshold that parts values into two groups of least variance (Otsu, 1979)."""
-    counts, edges = np.histogram(values, bins)
-    middles = (edges[1:] + edges[:-1]) / 2
-    below, mass = np.cumsum(counts), np.cumsum(counts * middles)
-    total = max(1, below[-1])
-    between = (mass[-1] * below / total - mass) ** 2 / np.clip(below * (total - below), 1, None)
-    return float(middles[np.argmax(between)])
+def otsu(values: Plane) -> float:
+    """The threshold that parts values (N,) into two groups of least variance (Otsu, 1979)."""
+    found = SimpleITK.OtsuThresholdImageFilter()
+    found.Execute(SimpleITK.GetImageFromArray(values[None].astype(np.float32)))
+    return float(found.GetThreshold())
