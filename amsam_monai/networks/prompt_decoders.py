@@ -88,7 +88,8 @@ class EmbeddingDecoder(nn.Module):
         *views, embedding = maps
         parts = [*views, self.drop(self.norm(embedding))]
         joined = [_on_grid(join(part), embedding) for join, part in zip(self.joins, parts, strict=True)]
-        return self.final(self.blocks(torch.stack(joined).sum(0)))
+        # Channels last: wide depthwise kernels are several times faster so on CPUs.
+        return self.final(self.blocks(torch.stack(joined).sum(0).contiguous(memory_format=torch.channels_last)))
 
 
 class WideKernelBlock(nn.Module):
