@@ -32,6 +32,7 @@ BUNDLES = {
     "acdc_autosam_segmentation": ("acdc", SCANS, "training"),
     "synapse_autosam_segmentation": ("synapse", SCANS, "img"),
 }
+WITH_LORA = ("polyp_autosam_segmentation", "acdc_autosam_segmentation")
 
 
 def settings(folder, bundle):
@@ -48,7 +49,9 @@ def test_a_bundle_trains_both_forms_evaluates_and_infers(bundle, folder):
     chosen = settings(folder, bundle)
     workflow_of(bundle, **chosen).run()
     first = adapter_of(folder)
-    assert {name.split(".")[0] for name in first} == {"generator", "surrogate"}
+    lora = {name for name in first if name.startswith("sam.")}
+    assert {name.split(".")[0] for name in first.keys() - lora} == {"generator", "surrogate"}
+    assert all(".lora_" in name for name in lora) and bool(lora) == (bundle in WITH_LORA)
     workflow_of(bundle, light=True, **chosen).run()
     second = adapter_of(folder)
     moved = {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])}
