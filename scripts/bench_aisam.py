@@ -36,6 +36,7 @@ from amsam_monai.evaluation.prompted import (
     true_presence,
 )
 from amsam_monai.inferers.bundle import load_bundle
+from amsam_monai.inferers.flips import FLIPS
 from amsam_monai.networks.amsam import AMSAM
 from amsam_monai.networks.class_prompts import ClassPrompts
 from amsam_monai.networks.detector import load_detector
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of data sets, default $AMSAM_DATA")
     parser.add_argument("--bundle", default="acdc_aisam_segmentation")
     parser.add_argument("--every", type=int, default=1, help="score every n-th slice only, for a first look")
+    parser.add_argument("--flips", nargs="*", default=[], choices=list(FLIPS), help="average over mirror images")
     parser.add_argument("--baselines", nargs="*", default=["SAM, true box"], choices=list(BASELINES), metavar="ROW")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -62,11 +64,11 @@ def main() -> None:
     keep = partial(keep_rows, arguments.out / "rows", bundle.labels)
     net = bundle.network
     if not (arguments.out / "rows" / "facts.json").is_file():
-        prompted = run_settings(net, slices, settings(net.num_classes), progress=tqdm)
+        prompted = run_settings(net, slices, settings(net.num_classes), flips=arguments.flips, progress=tqdm)
         for name in prompted.answers:
             keep(name, prompted)
         net.one_hot = False
-        keep("generalised points", run_settings(net, slices, {"generalised points": no_prompts}, progress=tqdm))
+        keep("generalised points", run_settings(net, slices, {"generalised points": no_prompts}, flips=arguments.flips, progress=tqdm))
         net.one_hot = True
         write(arguments.out / "rows" / "facts.json", facts(net, slices, prompted.answers["automatic"]))
     for name in arguments.baselines:

@@ -59,6 +59,7 @@ class Row:
     dense: bool = False
     calibration: str = "none"
     num_points: int = 4
+    class_prompts: int = 0
     loss: dict = field(default_factory=dict)  # arguments of PromptHeuristicLoss
     train_one_hot: bool = False
     one_hot: bool = True
@@ -78,6 +79,7 @@ TABLES = {
         "AutoSAM alone, with LoRA": Row(points=False, dense=True),
     },
     "points": {f"{count} points": Row(num_points=count) for count in (1, 2, 4, 8)},
+    "class prompts": {f"{count} points, 2 class prompts": Row(num_points=count, class_prompts=2) for count in (4, 8)},
     "losses": {
         "correctness alone": Row(loss={**NO_SHARP, **NO_DIVERSITY}),
         "correctness and sharpness": Row(loss=NO_DIVERSITY),
@@ -197,6 +199,7 @@ def one_run(options, task, row: Row, draw: int) -> dict:
         generator=generator(sam.grid, task.classes) if row.dense else None,
         calibration=row.calibration,
         num_points=row.num_points,
+        num_class_prompts=row.class_prompts,
         train_one_hot=row.train_one_hot,
         one_hot=row.one_hot,
         depth=2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from amsam_monai.evaluation.overlap import OverlapCounts, count_overlap, dice
 from amsam_monai.evaluation.prompters import PointPrompter
+from amsam_monai.inferers.flips import encode_flipped, segment_flipped
 from amsam_monai.keys import CASE_ID, IMAGE, LABEL
 from amsam_monai.networks.boxes import class_boxes
 from amsam_monai.networks.class_prompts import ClassPrompts, class_presence
@@ -75,6 +77,7 @@ def run_settings(
     slices: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Setting],
     *,
+    flips: Sequence[str] = (),
     encode: Callable[[Tensor], Any] | None = None,
     progress: Callable[[Sequence[Any]], Any] = iter,
 ) -> Prompted:
@@ -84,13 +87,17 @@ def run_settings(
         network: an AI-SAM, or any system that takes the settings' prompts.
         slices: "image" (1 or 3, H, W) in [0, 1], "label" (1, H, W) and "case_id"; its part before "_slice" is the case.
         settings: prompts by name.
+        flips: see `segment_flipped`.
         encode: image (1, 3, H, W) to its embedding, say from a cache; None is the network's own.
         progress: wraps the slices, say `tqdm`.
     """
     result = Prompted()
-    for number, image, label, embedding in _encoded(encode or network.encode, slices, result, progress):
+    encode = partial(encode_flipped, encode or network.encode, flips=flips)
+    for number, image, label, embeddings in _encoded(encode, slices, result, progress):
         for name, setting in settings.items():
-            answer = network.segment(image, setting(image, label, number), embedding)
+            answer = segment_flipped(
+                network, image, setting(image, label, number), flips=flips, embeddings=embeddings
+            )
             result.answers[name] += _by_class(number, answer, label)
     return result
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from amsam_monai.data.slices import SliceView
+from amsam_monai.inferers.flips import flip_sets
 
 OUTPUTS = ("logits", "probabilities", "labels")
-FLIPS = {"vertical": -2, "horizontal": -1}
 
 Prepare = Callable[[Tensor], Tensor]
 PerSlice = Callable[[Sequence[int]], Mapping[str, Any]]
@@ -58,14 +57,12 @@ class SliceInferer(Inferer):
         super().__init__()
         if output not in OUTPUTS:
             raise ValueError(f"output must be one of {OUTPUTS}, got {output!r}.")
-        if unknown := [flip for flip in flips if flip not in FLIPS]:
-            raise ValueError(f"flips must be among {tuple(FLIPS)}, got {unknown}.")
         if batch_size < 1 or neighbours < 0:
             raise ValueError(f"batch_size must be >= 1 and neighbours >= 0, got {batch_size} and {neighbours}.")
         SliceView.of((1, 1, 1), np.eye(4), axis=axis, orientation=orientation)  # refuses unknown ones
         self.axis, self.orientation = axis, orientation
         self.batch_size, self.neighbours, self.output = batch_size, neighbours, output
-        self.flips = [FLIPS[flip] for flip in dict.fromkeys(flips)]
+        self.flips = flip_sets(flips)[1:]
         self.device, self.progress = device, progress
 
     def view(self, shape: Sequence[int], affine: np.ndarray | None) -> SliceView:
@@ -177,10 +174,9 @@ class SliceInferer(Inferer):
         if kwargs.get("prompts") is not None or kwargs.get("embedding") is not None:
             raise ValueError("flips must not go with prompts or embeddings, which belong to the image as it is.")
         total = logits.softmax(dim=1)
-        sets = [dims for count in range(1, len(self.flips) + 1) for dims in combinations(self.flips, count)]
-        for dims in sets:
+        for dims in self.flips:
             total = total + network(images.flip(dims), *args, **kwargs).softmax(dim=1).flip(dims)
-        return (total / (len(sets) + 1)).clamp_min(torch.finfo(total.dtype).tiny).log()
+        return (total / (len(self.flips) + 1)).clamp_min(torch.finfo(total.dtype).tiny).log()
 
     def _device(self, network: Callable[..., Tensor], inputs: Tensor) -> torch.device:
         if self.device is not None:

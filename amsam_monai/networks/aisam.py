@@ -34,6 +34,9 @@ ENCODER_MODES = ("frozen", "lora", "full")
 DECODER_MODES = ("frozen", "lora", "full")
 BOX_SOURCES = ("none", "detector", "user")
 
+# Standard deviation of a new class prompt, near that of SAM's positional encoding.
+CLASS_PROMPT_SCALE = 0.5
+
 # Logit of a class that is not in the image, and of every class outside its box.
 SUPPRESSED_LOGIT = -1e4
 
@@ -72,6 +75,8 @@ class AISAM(System):
         resize: how images come into SAM's square, see `SquareFrame`.
         num_points: points per class, or one count per class, background first.
         num_class_tokens: see `AIPrompter`.
+        num_class_prompts: learned prompt tokens that the decoder gets of each class beside its points. They tell the
+            classes apart from the first step on, while all points still fall on the same soft place; 0 is as published.
         depth: blocks of the prompter, and of the classifier.
         encoder: "lora", "full" or "frozen" (embeddings may then be cached).
         encoder_lora_rank: rank of the encoder's LoRA.
@@ -106,6 +111,7 @@ class AISAM(System):
         resize: str = "pad",
         num_points: int | Sequence[int] = 4,
         num_class_tokens: int = 16,
+        num_class_prompts: int = 0,
         depth: int = 4,
         encoder: str = "lora",
         encoder_lora_rank: int = 4,
@@ -148,6 +154,9 @@ class AISAM(System):
         stride = sam.image_size // sam.grid
         self.prompter = AIPrompter(num_classes + 1, num_points, num_class_tokens, depth=depth, stride=stride)
         self.classifier = PresenceClassifier(num_classes + 1, depth=depth)
+        self.class_prompts = None
+        if num_class_prompts:
+            self.class_prompts = nn.Parameter(CLASS_PROMPT_SCALE * torch.randn(num_classes + 1, num_class_prompts, 256))
         self.calibration = MaskCalibration(mode=calibration, alpha=alpha)
         self.one_hot, self.train_one_hot = one_hot, train_one_hot
         self.gate, self.presence_threshold = gate, presence_threshold
@@ -279,6 +288,10 @@ class AISAM(System):
         owner = self.prompter.owner  # (C, T)
         valid = automatic[:, owner] & (counted[:, owner] | (owner == index[:, None]))
         tokens = points.sparse
+        if self.class_prompts is not None:
+            learned = self.class_prompts.expand(len(tokens), -1, -1, -1)
+            tokens = torch.cat([tokens, learned], dim=2)
+            valid = torch.cat([valid, valid.new_ones(learned.shape[:3])], dim=2)
         if self.box_tokens and boxes is not None:
             corners = self.sam.sparse(boxes=boxes.nan_to_num().flatten(0, 1)).unflatten(0, boxes.shape[:2])
             corners = F.pad(corners, (0, 0, 0, 0, 1, 0))  # background has no box

@@ -307,6 +307,26 @@ def test_each_class_may_have_its_own_number_of_points(image):
     torch.testing.assert_close(net.segment(image, prompts).logits, net.segment(image).logits, atol=1e-4, rtol=1e-4)
 
 
+def test_class_prompts_tell_classes_apart_while_their_points_are_alike(image):
+    for count, alike in ((0, True), (2, False)):
+        net = build(num_class_prompts=count, one_hot=False).eval()
+        torch.nn.init.zeros_(net.prompter.point_norm.weight)  # every point is everywhere, and so is that of any class
+        torch.nn.init.zeros_(net.prompter.point_norm.bias)
+        with torch.no_grad():
+            logits = net(image)
+        spread = float((logits - logits[:, :1]).abs().max())
+        assert spread < 1e-4 if alike else spread > 1e-2
+
+
+def test_class_prompts_train_and_belong_to_the_adapter(image):
+    net = build(num_class_prompts=2).train()
+    net(image).square().mean().backward()
+    assert net.class_prompts.shape == (net.num_classes + 1, 2, 256)
+    assert bool((net.class_prompts.grad.flatten(1).abs().amax(1) > 0).all())
+    assert "class_prompts" in net.adapter_state_dict()
+    assert build().class_prompts is None
+
+
 def test_tokens_are_grouped_by_length_and_never_padded():
     tokens = torch.arange(6.0).reshape(3, 2, 1)
     valid = torch.tensor([[True, True], [False, True], [True, True]])

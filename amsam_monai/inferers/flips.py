@@ -1,0 +1,94 @@
+"""Averages over an image and its mirror images, prompts turned along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amsam_monai.networks.prompts import Prompts, Segmentation
+
+FLIPS = {"vertical": -2, "horizontal": -1}
+
+
+def flip_sets(flips: Sequence[str]) -> list[tuple[int, ...]]:
+    """Dimensions to turn over for the image as it is, (), and for every combination of the flips.
+
+    Raises:
+        ValueError: a name that is not among FLIPS.
+    """
+    if unknown := [flip for flip in flips if flip not in FLIPS]:
+        raise ValueError(f"flips must be among {tuple(FLIPS)}, got {unknown}.")
+    dims = [FLIPS[flip] for flip in dict.fromkeys(flips)]
+    return [chosen for count in range(len(dims) + 1) for chosen in combinations(dims, count)]
+
+
+def flip_prompts(prompts: Prompts, height: int, width: int, dims: Sequence[int]) -> Prompts:
+    """The prompts of the image (..., height, width) turned over along `dims`, -2 and -1."""
+    for dim, side in ((-1, width), (-2, height)):
+        if dim in dims:
+            axis = 0 if dim == -1 else 1  # x or y
+            prompts = prompts.map(
+                lambda points, axis=axis, side=side: _mirrored(points, [axis], side - 1),
+                lambda boxes, axis=axis, side=side: _mirrored(boxes, [axis + 2, axis], side),
+            )
+    if prompts.mask is not None:
+        raise ValueError("flips must not go with a mask prompt, which lies in SAM's square.")
+    return prompts
+
+
+def _mirrored(places: Tensor, columns: list[int], side: int) -> Tensor:
+    """Coordinates `side` - x in place of those in `columns`; two columns change places."""
+    turned = places.clone()
+    turned[..., sorted(columns)] = side - places[..., columns]
+    return turned
+
+
+def encode_flipped(encode: Callable[[Tensor], Any], image: Tensor, flips: Sequence[str] = ()) -> list[Any]:
+    """Embeddings of the image (B, 3, H, W) and of its flips, as `segment_flipped` takes them."""
+    return [encode(image.flip(dims)) for dims in flip_sets(flips)]
+
+
+@torch.no_grad()
+def segment_flipped(
+    network: Any,
+    image: Tensor,
+    prompts: Prompts | None = None,
+    *,
+    flips: Sequence[str] = (),
+    embeddings: Sequence[Any] | None = None,
+) -> Segmentation:
+    """`network.segment`, with the mean of the probabilities, presence and quality over the image and its flips.
+
+    Args:
+        network: a system.
+        image: in [0, 1].
+        prompts: in pixels of `image`; they are turned along.
+        flips: names of FLIPS; all their combinations take part.
+        embeddings: what `encode_flipped` gives, where it is there.
+
+    Returns:
+        Logarithms of mean probabilities as logits, and the prompts of the image as it is.
+
+    Shape: image (B, 3, H, W).
+
+    Raises:
+        ValueError: an unknown flip, or flips with a mask prompt.
+    """
+    if not flips:
+        return network.segment(image, prompts, *(embeddings or ()))
+    answers = []
+    for number, dims in enumerate(flip_sets(flips)):
+        turned = None if prompts is None else flip_prompts(prompts, *image.shape[-2:], dims)
+        embedding = None if embeddings is None else embeddings[number]
+        answers.append(network.segment(image.flip(dims), turned, embedding))
+        answers[-1].logits = answers[-1].logits.softmax(1).flip(dims)
+    mean = torch.stack([answer.logits for answer in answers]).mean(0)
+    presence, quality = (
+        None if getattr(answers[0], name) is None else torch.stack([getattr(one, name) for one in answers]).mean(0)
+        for name in ("presence", "quality")
+    )
+    return Segmentation(mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), answers[0].prompts, presence, quality)
