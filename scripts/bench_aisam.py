@@ -68,7 +68,10 @@ def main() -> None:
         for name in prompted.answers:
             keep(name, prompted)
         net.one_hot = False
-        keep("generalised points", run_settings(net, slices, {"generalised points": no_prompts}, flips=arguments.flips, progress=tqdm))
+        keep(
+            "generalised points",
+            run_settings(net, slices, {"generalised points": no_prompts}, flips=arguments.flips, progress=tqdm),
+        )
         net.one_hot = True
         write(arguments.out / "rows" / "facts.json", facts(net, slices, prompted.answers["automatic"]))
     for name in arguments.baselines:

@@ -33,10 +33,18 @@ def looped(net, image, embedding):
     sparse = prompter._sparse(torch.cat(points, dim=1), net._point_labels())
     masks = []
     for c in range(prompter.num_classes):
-        output = net.sam.decode(embedding, sparse[:, c], net.sam.no_mask_dense(len(embedding)))
-        masks.append(net.calibration(net.sam.hyper(output.mask_tokens[:, :1]), output.upscaled))
-        net.sam.iou(output)
+        queries, upscaled = stock_decoder(net.sam, embedding, sparse[:, c])
+        masks.append(net.calibration(net.sam.hyper(queries[:, 1:2]), upscaled))
+        net.sam.mask_decoder.iou_prediction_head(queries[:, 0])
     return torch.cat(masks, dim=1)
+
+
+def stock_decoder(sam, embedding, sparse):
+    """Segment-anything's own transformer and upscaling: tokens and features."""
+    tokens = torch.cat([sam.output_tokens().expand(len(sparse), -1, -1), sparse], dim=1)
+    image = embedding + sam.no_mask_dense(len(embedding))
+    queries, cells = sam.mask_decoder.transformer(image, sam.dense_pe(), tokens)
+    return queries, sam.mask_decoder.output_upscaling(cells.transpose(1, 2).reshape(embedding.shape))
 
 
 def seconds(functions, repeats, device):

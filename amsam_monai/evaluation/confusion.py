@@ -167,9 +167,8 @@ def prompted_masks(sam: SAM, embedding: Tensor, prompts: Prompts, frame: SquareF
     for group in group_prompt_sets(prompts, torch.arange(part.shape[1])):
         if group.points_xy is None and group.boxes is None:
             continue
-        rows = len(group.rows)
         sparse = sam.sparse(group.points_xy, group.point_labels, group.boxes)
-        output = sam.decode(embedding.expand(rows, -1, -1, -1), sparse, sam.no_mask_dense(rows))
+        output = sam.decode(embedding, sparse, images=torch.zeros_like(group.rows))
         masks[group.rows] = (frame.restore(sam.masks(output)[:, :1])[:, 0] > 0).float()
     return masks
 

@@ -95,9 +95,7 @@ def run_settings(
     encode = partial(encode_flipped, encode or network.encode, flips=flips)
     for number, image, label, embeddings in _encoded(encode, slices, result, progress):
         for name, setting in settings.items():
-            answer = segment_flipped(
-                network, image, setting(image, label, number), flips=flips, embeddings=embeddings
-            )
+            answer = segment_flipped(network, image, setting(image, label, number), flips=flips, embeddings=embeddings)
             result.answers[name] += _by_class(number, answer, label)
     return result
 

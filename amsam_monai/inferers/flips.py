@@ -26,25 +26,28 @@ def flip_sets(flips: Sequence[str]) -> list[tuple[int, ...]]:
     return [chosen for count in range(len(dims) + 1) for chosen in combinations(dims, count)]
 
 
-def flip_prompts(prompts: Prompts, height: int, width: int, dims: Sequence[int]) -> Prompts:
-    """The prompts of the image (..., height, width) turned over along `dims`, -2 and -1."""
-    for dim, side in ((-1, width), (-2, height)):
-        if dim in dims:
-            axis = 0 if dim == -1 else 1  # x or y
-            prompts = prompts.map(
-                lambda points, axis=axis, side=side: _mirrored(points, [axis], side - 1),
-                lambda boxes, axis=axis, side=side: _mirrored(boxes, [axis + 2, axis], side),
-            )
+def flip_prompts(prompts: Prompts, size: Sequence[int], dims: Sequence[int]) -> Prompts:
+    """The prompts of an image of `size` (height, width) turned over along `dims`, -2 and -1.
+
+    Raises:
+        ValueError: there is a mask prompt, which lies in SAM's square.
+    """
     if prompts.mask is not None:
         raise ValueError("flips must not go with a mask prompt, which lies in SAM's square.")
-    return prompts
 
+    def points(xy: Tensor) -> Tensor:
+        turned = xy.clone()
+        for dim in dims:  # -1 turns x, the first number, over
+            turned[..., -1 - dim] = size[dim] - 1 - xy[..., -1 - dim]
+        return turned
 
-def _mirrored(places: Tensor, columns: list[int], side: int) -> Tensor:
-    """Coordinates `side` - x in place of those in `columns`; two columns change places."""
-    turned = places.clone()
-    turned[..., sorted(columns)] = side - places[..., columns]
-    return turned
+    def boxes(xyxy: Tensor) -> Tensor:
+        turned = xyxy.clone()
+        for dim in dims:
+            turned[..., [-1 - dim, 1 - dim]] = size[dim] - xyxy[..., [1 - dim, -1 - dim]]
+        return turned
+
+    return prompts.map(points, boxes)
 
 
 def encode_flipped(encode: Callable[[Tensor], Any], image: Tensor, flips: Sequence[str] = ()) -> list[Any]:
@@ -82,7 +85,7 @@ def segment_flipped(
         return network.segment(image, prompts, *(embeddings or ()))
     answers = []
     for number, dims in enumerate(flip_sets(flips)):
-        turned = None if prompts is None else flip_prompts(prompts, *image.shape[-2:], dims)
+        turned = None if prompts is None else flip_prompts(prompts, image.shape[-2:], dims)
         embedding = None if embeddings is None else embeddings[number]
         answers.append(network.segment(image.flip(dims), turned, embedding))
         answers[-1].logits = answers[-1].logits.softmax(1).flip(dims)

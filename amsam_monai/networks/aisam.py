@@ -27,7 +27,6 @@ from amsam_monai.networks.mask_calibration import MaskCalibration
 from amsam_monai.networks.presence_classifier import PresenceClassifier
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.sam import SAM
-from amsam_monai.networks.shared_decoder import decode_shared
 from amsam_monai.networks.system import Prediction, System
 
 ENCODER_MODES = ("frozen", "lora", "full")
@@ -345,9 +344,8 @@ class AISAM(System):
     ) -> tuple[Tensor, Tensor]:
         """One mask and its predicted IoU for each row, image * C + class; (n, h, w) and (n,)."""
         images = rows // (self.num_classes + 1)
-        output = decode_shared(
-            self.sam, embedding, images, sparse, None if dense is None else dense.flatten(0, 1)[rows]
-        )
+        dense = None if dense is None else dense.flatten(0, 1)[rows]
+        output = self.sam.decode(embedding, sparse, dense, images=images)
         masks = self.calibration(self.sam.hyper(output.mask_tokens[:, :1]), output.upscaled)
         return masks[:, 0], self.sam.iou(output)[:, 0]
 

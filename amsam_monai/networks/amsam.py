@@ -171,7 +171,9 @@ class AMSAM(System):
         sparse = self.sam.sparse(group.points_xy, group.point_labels, group.boxes, rows=len(group.rows))
         tokens = self.sam.output_tokens().repeat(len(sets), 1, 1)  # (n, 1 + M, 256)
         tokens = torch.cat([tokens[:, :1], tokens[:, 1:] + self.class_token[sets][:, None]], dim=1)
-        output = self.sam.decode(embedding[images], sparse, self._dense(prompts, group.rows, sets), tokens=tokens)
+        output = self.sam.decode(
+            embedding, sparse, self._dense(prompts, group.rows, sets), tokens=tokens, images=images
+        )
         heads = self.num_classes + 1 if self.joint else 1
         masks = self.calibration(self.sam.hyper(output.mask_tokens[:, :heads]), output.upscaled)
         return masks, self.sam.iou(output)[:, 1:heads] if self.joint else self.sam.iou(output)[:, :1]

@@ -156,7 +156,7 @@ class AutoSAM(System):
 
     def _decode_group(self, embedding: Tensor, dense: Tensor, group: PromptGroup) -> tuple[Tensor, Tensor]:
         sparse = self.sam.sparse(group.points_xy, group.point_labels, group.boxes, rows=len(group.rows))
-        output = self.sam.decode(embedding[group.rows // self.num_classes], sparse, dense[group.rows])
+        output = self.sam.decode(embedding, sparse, dense[group.rows], images=group.rows // self.num_classes)
         weights = self.sam.hyper(output.mask_tokens[:, :1])[:, 0]  # (n, 32), of the first mask only
         return torch.einsum("nc,nchw->nhw", weights, output.upscaled), self.sam.iou(output)[:, :1]
 

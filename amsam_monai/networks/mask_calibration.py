@@ -54,6 +54,6 @@ class MaskCalibration(nn.Module):
         scale = self.alpha + (1 - self.alpha) / self.channels
         if self.mode == "paper":
             return scale * dot
-        product = torch.einsum("nmc,nchw->nmhwc", hyper, features)  # R
-        fused = self.drop(nn.functional.gelu(self.lift(product)))[..., 0]  # (n, M, H, W)
+        lifted = torch.einsum("nmc,kc,nchw->nmhwk", hyper, self.lift.weight, features) + self.lift.bias  # V R + b
+        fused = self.drop(nn.functional.gelu(lifted))[..., 0]  # (n, M, H, W)
         return scale * dot + (1 - self.alpha) * fused

@@ -12,6 +12,7 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
+from amsam_monai.networks.decoder import DecoderOutput, run_decoder
 from amsam_monai.networks.position_tables import resize_position_tables
 from amsam_monai.networks.tiny_vit import TinyViT
 from amsam_monai.networks.weights import load_weights
@@ -51,18 +52,6 @@ BACKBONES = {
     "lite_medsam": Backbone("tiny", stride=4, image_sizes=(256,), normalise=False),
     "vit_nano": Backbone("vit", 32, 2, 2, (1,)),
 }
-
-
-@dataclass
-class DecoderOutput:
-    """What SAM's decoder knows before masks are made of it.
-
-    Shape: mask_tokens (n, M, 256), iou_token (n, 256), upscaled (n, 32, 4g, 4g).
-    """
-
-    mask_tokens: Tensor
-    iou_token: Tensor
-    upscaled: Tensor
 
 
 class SAM(nn.Module):
@@ -194,30 +183,32 @@ class SAM(nn.Module):
         return torch.cat([self.mask_decoder.iou_token.weight, self.mask_decoder.mask_tokens.weight])
 
     def decode(
-        self, embedding: Tensor, sparse: Tensor, dense: Tensor, *, tokens: Tensor | None = None
+        self,
+        embedding: Tensor,
+        sparse: Tensor,
+        dense: Tensor | None = None,
+        *,
+        tokens: Tensor | None = None,
+        images: Tensor | None = None,
     ) -> DecoderOutput:
         """Run the decoder, one prompt set a row.
 
         Args:
-            embedding: the image of each row.
-            sparse: prompt tokens.
-            dense: dense prompt, added to the embedding.
-            tokens: output tokens, where they are not SAM's own.
+            embedding: of the images.
+            sparse: prompt tokens of each row.
+            dense: dense prompt of each row, added to its embedding; None is "no mask" for all.
+            tokens: output tokens of each row, where they are not SAM's own.
+            images: image of each row; None where row n has image n.
 
-        Shape: embedding (n, 256, g, g), sparse (n, T, 256), dense (n, 256, g, g), tokens (n, 1 + M, 256).
+        Shape: embedding (B, 256, g, g), sparse (n, T, 256), dense (n, 256, g, g), tokens (n, 1 + M, 256), images (n,).
         """
-        rows = embedding.shape[0]
         if tokens is None:
-            tokens = self.output_tokens().expand(rows, -1, -1)
-        queries, keys = self.mask_decoder.transformer(
-            embedding + dense, self.dense_pe(), torch.cat([tokens, sparse], dim=1)
-        )
-        features = keys.transpose(1, 2).reshape(embedding.shape)
-        return DecoderOutput(
-            mask_tokens=queries[:, 1 : tokens.shape[1]],
-            iou_token=queries[:, 0],
-            upscaled=self.mask_decoder.output_upscaling(features),
-        )
+            tokens = self.output_tokens().expand(len(sparse), -1, -1)
+        if dense is None:
+            image = embedding + self.no_mask_dense(1)
+        else:
+            image, images = (embedding if images is None else embedding[images]) + dense, None
+        return run_decoder(self.mask_decoder, image, self.dense_pe(), torch.cat([tokens, sparse], dim=1), images)
 
     def hyper(self, mask_tokens: Tensor) -> Tensor:
         """Channel weights of each mask token. Shape (n, m, 256) -> (n, m, 32), for the first m tokens."""

@@ -39,7 +39,7 @@ def prompts():
 @pytest.mark.parametrize("dims", [(-1,), (-2,), (-2, -1)])
 def test_a_turned_image_with_turned_prompts_has_the_turned_mask(dims):
     image = torch.zeros(1, 3, 6, 8)
-    turned = flip_prompts(prompts(), 6, 8, dims)
+    turned = flip_prompts(prompts(), (6, 8), dims)
     assert turned.present is not None
     expected = Painter().segment(image, prompts()).logits
     torch.testing.assert_close(Painter().segment(image.flip(dims), turned).logits.flip(dims), expected)
@@ -51,7 +51,7 @@ def test_boxes_of_a_turned_label_are_the_turned_boxes():
     boxes = Prompts(box_xyxy=class_boxes(label, 2))  # the second class is absent: NaN
     for dims in flip_sets(["horizontal", "vertical"])[1:]:
         torch.testing.assert_close(
-            flip_prompts(boxes, 6, 8, dims).box_xyxy, class_boxes(label.flip(dims), 2), equal_nan=True
+            flip_prompts(boxes, (6, 8), dims).box_xyxy, class_boxes(label.flip(dims), 2), equal_nan=True
         )
 
 
@@ -78,4 +78,4 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"flips must be among .*, got \['diagonal'\]"):
         flip_sets(["diagonal"])
     with pytest.raises(ValueError, match="must not go with a mask prompt"):
-        flip_prompts(Prompts(mask=torch.zeros(1, 1, 4, 4)), 6, 8, [-1])
+        flip_prompts(Prompts(mask=torch.zeros(1, 1, 4, 4)), (6, 8), [-1])

@@ -1,51 +1,55 @@
-"""SAM's mask decoder for many prompt sets of few images: what depends on the image alone is computed once an image."""
+"""SAM's mask decoder, faster than segment-anything runs it, for many prompt sets of few images."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amsam_monai.networks.sam import SAM, DecoderOutput
+
+@dataclass
+class DecoderOutput:
+    """What SAM's decoder knows before masks are made of it.
+
+    Shape: mask_tokens (n, M, 256), iou_token (n, 256), upscaled (n, 32, 4g, 4g).
+    """
+
+    mask_tokens: Tensor
+    iou_token: Tensor
+    upscaled: Tensor
 
 
-def decode_shared(
-    sam: SAM, embedding: Tensor, images: Tensor, sparse: Tensor, dense: Tensor | None = None
+def run_decoder(
+    decoder: nn.Module, image: Tensor, position: Tensor, tokens: Tensor, images: Tensor | None = None
 ) -> DecoderOutput:
-    """What `sam.decode(embedding[images], sparse, dense)` gives, in less time.
+    """What segment-anything's transformer and upscaling give, in less time.
 
-    The image enters the first block of the decoder's transformer as it is, so its projections there serve all prompt
-    sets of the image. Channels lie last throughout, and transposed convolutions of stride 2 are linear layers.
+    An image enters the first block of the transformer as it is, so its projections there serve all its prompt sets.
+    Channels lie last throughout, attention is PyTorch's own, and transposed convolutions of stride 2 are linear layers.
 
     Args:
-        sam: whose decoder; its layers may have LoRA.
-        embedding: of the images.
-        images: image of each row.
-        sparse: prompt tokens of each row.
-        dense: dense prompt of each row; None is SAM's "no mask" for all.
+        decoder: segment-anything's; its layers may have LoRA.
+        image: embeddings with their dense prompts.
+        position: positional encoding of the cells.
+        tokens: output tokens (1 + M), then prompt tokens.
+        images: image of each row; None where every row has its own.
 
-    Shape: embedding (B, 256, g, g), images (n,), sparse (n, T, 256), dense (n, 256, g, g).
+    Shape: image (B, 256, g, g), position (1, 256, g, g), tokens (n, 1 + M + T, 256), images (n,).
     """
-    if dense is None:
-        shared = embedding + sam.no_mask_dense(1)
-    else:
-        shared, images = embedding[images] + dense, torch.arange(len(images), device=images.device)
-    position = sam.dense_pe().flatten(2).transpose(1, 2)  # (1, g*g, 256)
-    tokens = torch.cat([sam.output_tokens().expand(len(images), -1, -1), sparse], dim=1)
-    transformer = cast(Any, sam.mask_decoder.transformer)
-    queries, keys = tokens, shared.flatten(2).transpose(1, 2).contiguous()
+    transformer = cast(Any, decoder.transformer)
+    places = position.flatten(2).transpose(1, 2)  # (1, g*g, 256)
+    queries, keys = tokens, image.flatten(2).transpose(1, 2).contiguous()
     for index, block in enumerate(transformer.layers):  # after the first block each row has an image of its own
-        queries, keys = _block(block, queries, keys, tokens, position, images if index == 0 else None)
+        queries, keys = _block(block, queries, keys, tokens, places, images if index == 0 else None)
     attention = transformer.final_attn_token_to_image
-    queries = transformer.norm_final_attn(queries + _attend(attention, queries + tokens, keys + position, keys))
-    count = len(sam.output_tokens())
-    features = keys.unflatten(1, embedding.shape[-2:])  # (n, g, g, 256)
+    queries = transformer.norm_final_attn(queries + _attend(attention, queries + tokens, keys + places, keys))
+    count = 1 + cast(int, decoder.num_mask_tokens)
     return DecoderOutput(
         mask_tokens=queries[:, 1:count],
         iou_token=queries[:, 0],
-        upscaled=_upscale(sam.mask_decoder.output_upscaling, features),
+        upscaled=_upscale(decoder.output_upscaling, keys.unflatten(1, image.shape[-2:])),
     )
 
 

@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from amsam_monai.networks.lora import add_decoder_lora
+
+
+def stock(sam, embedding, sparse, dense):
+    """Segment-anything's own transformer and upscaling."""
+    tokens = torch.cat([sam.output_tokens().expand(len(sparse), -1, -1), sparse], dim=1)
+    queries, keys = sam.mask_decoder.transformer(embedding + dense, sam.dense_pe(), tokens)
+    upscaled = sam.mask_decoder.output_upscaling(keys.transpose(1, 2).reshape(embedding.shape))
+    return {"mask_tokens": queries[:, 1 : len(sam.output_tokens())], "iou_token": queries[:, 0], "upscaled": upscaled}
+
+
+@pytest.mark.parametrize("with_dense", [False, True])
+@pytest.mark.parametrize("with_lora", [False, True])
+def test_it_gives_what_sams_decoder_gives(nano_sam, with_dense, with_lora):
+    if with_lora:
+        add_decoder_lora(nano_sam.mask_decoder)
+    for parameter in nano_sam.mask_decoder.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.02)
+    position, sam = nano_sam.dense_pe().double(), nano_sam.double()
+    sam.dense_pe = lambda: position  # segment-anything computes it in single precision only
+    embedding, images = torch.randn(2, 256, 4, 4).double(), torch.tensor([0, 1, 1])
+    sparse, dense = torch.randn(3, 5, 256).double(), torch.randn(3, 256, 4, 4).double()
+    with torch.no_grad():
+        wanted = stock(sam, embedding[images], sparse, dense if with_dense else sam.no_mask_dense(3))
+        answer = sam.decode(embedding, sparse, dense if with_dense else None, images=images)
+    for name, value in wanted.items():
+        torch.testing.assert_close(getattr(answer, name), value, atol=1e-9, rtol=1e-9)
