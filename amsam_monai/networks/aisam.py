@@ -346,8 +346,8 @@ class AISAM(System):
         images = rows // (self.num_classes + 1)
         dense = None if dense is None else dense.flatten(0, 1)[rows]
         output = self.sam.decode(embedding, sparse, dense, images=images)
-        masks = self.calibration(self.sam.hyper(output.mask_tokens[:, :1]), output.upscaled)
-        return masks[:, 0], self.sam.iou(output)[:, 0]
+        masks = self.calibration(self.sam.hyper(output.mask_tokens[:, :1]), output.features)
+        return output.picture(masks)[:, 0], self.sam.iou(output)[:, 0]
 
 
 def _train_decoder(sam: SAM, mode: str, rank: int, train_quality: bool) -> None:

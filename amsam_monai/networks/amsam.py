@@ -175,7 +175,7 @@ class AMSAM(System):
             embedding, sparse, self._dense(prompts, group.rows, sets), tokens=tokens, images=images
         )
         heads = self.num_classes + 1 if self.joint else 1
-        masks = self.calibration(self.sam.hyper(output.mask_tokens[:, :heads]), output.upscaled)
+        masks = output.picture(self.calibration(self.sam.hyper(output.mask_tokens[:, :heads]), output.features))
         return masks, self.sam.iou(output)[:, 1:heads] if self.joint else self.sam.iou(output)[:, :1]
 
     def _dense(self, prompts: Prompts, rows: Tensor, sets: Tensor) -> Tensor:

@@ -157,8 +157,8 @@ class AutoSAM(System):
     def _decode_group(self, embedding: Tensor, dense: Tensor, group: PromptGroup) -> tuple[Tensor, Tensor]:
         sparse = self.sam.sparse(group.points_xy, group.point_labels, group.boxes, rows=len(group.rows))
         output = self.sam.decode(embedding, sparse, dense[group.rows], images=group.rows // self.num_classes)
-        weights = self.sam.hyper(output.mask_tokens[:, :1])[:, 0]  # (n, 32), of the first mask only
-        return torch.einsum("nc,nchw->nhw", weights, output.upscaled), self.sam.iou(output)[:, :1]
+        masks = torch.einsum("nmc,nchw->nmhw", self.sam.hyper(output.mask_tokens[:, :1]), output.features)
+        return output.picture(masks)[:, 0], self.sam.iou(output)[:, :1]
 
     def _with_masks(self, dense: Tensor, masks: Tensor) -> Tensor:
         given = ~masks.isnan().flatten(1).any(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,12 +14,24 @@ from torch import Tensor, nn
 class DecoderOutput:
     """What SAM's decoder knows before masks are made of it.
 
-    Shape: mask_tokens (n, M, 256), iou_token (n, 256), upscaled (n, 32, 4g, 4g).
+    Args:
+        mask_tokens: one for each mask.
+        iou_token: for the predicted IoU.
+        features: of the 16 pixels of every cell, cell by cell; what is made of them pixel by pixel comes into the order
+            of a picture by `picture`, which is cheap for a mask and dear for all channels.
+
+    Shape: mask_tokens (n, M, 256), iou_token (n, 256), features (n, 32, g*g, 16).
     """
 
     mask_tokens: Tensor
     iou_token: Tensor
-    upscaled: Tensor
+    features: Tensor
+
+    def picture(self, maps: Tensor) -> Tensor:
+        """Maps in the order of `features`, (n, m, g*g, 16), as pictures (n, m, 4g, 4g)."""
+        grid = math.isqrt(maps.shape[-2])
+        places = maps.reshape(*maps.shape[:2], grid, grid, 2, 2, 2, 2)  # cell, half of it, quarter; row and column
+        return places.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*maps.shape[:2], 4 * grid, 4 * grid)
 
 
 def run_decoder(
@@ -49,7 +62,7 @@ def run_decoder(
     return DecoderOutput(
         mask_tokens=queries[:, 1:count],
         iou_token=queries[:, 0],
-        upscaled=_upscale(decoder.output_upscaling, keys.unflatten(1, image.shape[-2:])),
+        features=_upscale(decoder.output_upscaling, keys),
     )
 
 
@@ -90,16 +103,15 @@ def _attend(
     return attention.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-def _upscale(layers: Any, features: Tensor) -> Tensor:
-    """SAM's upscaling with channels last inside. Shape (n, g, g, 256) -> (n, 32, 4g, 4g)."""
+def _upscale(layers: Any, cells: Tensor) -> Tensor:
+    """SAM's upscaling, whose layers all work cell by cell. Shape (n, g*g, 256) -> (n, 32, g*g, 16)."""
     first, norm, activation, second, last_activation = layers
-    x = activation(F.layer_norm(_double(first, features), (first.out_channels,), norm.weight, norm.bias, norm.eps))
-    return last_activation(_double(second, x)).movedim(-1, 1)
+    halves = F.layer_norm(_four(first, cells), (first.out_channels,), norm.weight, norm.bias, norm.eps)
+    return last_activation(_four(second, activation(halves))).flatten(2, 3).movedim(-1, 1)
 
 
-def _double(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """A 2x2 transposed convolution of stride 2: each cell becomes four. Shape (n, h, w, c) -> (n, 2h, 2w, c')."""
+def _four(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """A 2x2 transposed convolution of stride 2: what each cell becomes four of. Shape (..., c) -> (..., 4, c')."""
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 * 2 * c', c)
     bias = None if convolution.bias is None else convolution.bias.repeat(4)
-    cells = F.linear(x, weight, bias).unflatten(-1, (2, 2, -1))  # (n, h, w, 2, 2, c')
-    return cells.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
+    return F.linear(x, weight, bias).unflatten(-1, (4, -1))

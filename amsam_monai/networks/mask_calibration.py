@@ -48,12 +48,14 @@ class MaskCalibration(nn.Module):
         """Calibrated mask logits."""
         if hyper.shape[-1] != features.shape[1]:
             raise ValueError(f"hyper and features must share channels, got {hyper.shape[-1]} and {features.shape[1]}.")
-        dot = torch.einsum("nmc,nchw->nmhw", hyper, features)
-        if self.mode == "none":
-            return dot
-        scale = self.alpha + (1 - self.alpha) / self.channels
-        if self.mode == "paper":
-            return scale * dot
-        lifted = torch.einsum("nmc,kc,nchw->nmhwk", hyper, self.lift.weight, features) + self.lift.bias  # V R + b
-        fused = self.drop(nn.functional.gelu(lifted))[..., 0]  # (n, M, H, W)
-        return scale * dot + (1 - self.alpha) * fused
+        if self.mode != "fused":
+            dot = torch.einsum("nmc,nchw->nmhw", hyper, features)
+            return dot if self.mode == "none" else self._scale * dot
+        rows = torch.cat([torch.ones_like(self.lift.weight[:1]), self.lift.weight])  # M is a row of ones times R
+        maps = torch.einsum("nmkc,nchw->nmhwk", hyper[:, :, None] * rows, features)  # without making R itself
+        dot, lifted = maps[..., 0], maps[..., 1:] + self.lift.bias  # V R + b
+        return self._scale * dot + (1 - self.alpha) * self.drop(nn.functional.gelu(lifted))[..., 0]
+
+    @property
+    def _scale(self) -> float:
+        return self.alpha + (1 - self.alpha) / self.channels

@@ -217,7 +217,7 @@ class SAM(nn.Module):
 
     def masks(self, output: DecoderOutput) -> Tensor:
         """SAM's masks: token weights times features, summed over channels. Shape (n, M, 4g, 4g), logits."""
-        return torch.einsum("nmc,nchw->nmhw", self.hyper(output.mask_tokens), output.upscaled)
+        return output.picture(torch.einsum("nmc,nchw->nmhw", self.hyper(output.mask_tokens), output.features))
 
     def iou(self, output: DecoderOutput) -> Tensor:
         """Predicted IoU of each mask. Shape (n, M); nearly in [0, 1]."""

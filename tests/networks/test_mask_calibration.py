@@ -17,8 +17,8 @@ def dot(hyper, features):
 
 
 def trained(alpha=0.7):
-    calibration = MaskCalibration(mode="fused", alpha=alpha).double()
     torch.manual_seed(1)
+    calibration = MaskCalibration(mode="fused", alpha=alpha).double()
     torch.nn.init.normal_(calibration.drop.weight)
     return calibration
 
