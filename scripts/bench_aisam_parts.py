@@ -59,7 +59,6 @@ class Row:
     dense: bool = False
     calibration: str = "none"
     num_points: int = 4
-    class_prompts: int = 0
     loss: dict = field(default_factory=dict)  # arguments of PromptHeuristicLoss
     train_one_hot: bool = False
     one_hot: bool = True
@@ -79,7 +78,6 @@ TABLES = {
         "AutoSAM alone, with LoRA": Row(points=False, dense=True),
     },
     "points": {f"{count} points": Row(num_points=count) for count in (1, 2, 4, 8)},
-    "class prompts": {f"{count} points, 2 class prompts": Row(num_points=count, class_prompts=2) for count in (4, 8)},
     "losses": {
         "correctness alone": Row(loss={**NO_SHARP, **NO_DIVERSITY}),
         "correctness and sharpness": Row(loss=NO_DIVERSITY),
@@ -154,6 +152,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--table", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="these rows of the tables only")
+    parser.add_argument("--class-prompts", type=int, default=0, help="learned prompts of each class, in every row")
     parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--steps", type=int, default=100, help="batches of 4 views")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
@@ -199,7 +198,7 @@ def one_run(options, task, row: Row, draw: int) -> dict:
         generator=generator(sam.grid, task.classes) if row.dense else None,
         calibration=row.calibration,
         num_points=row.num_points,
-        num_class_prompts=row.class_prompts,
+        num_class_prompts=options.class_prompts,
         train_one_hot=row.train_one_hot,
         one_hot=row.one_hot,
         depth=2,
