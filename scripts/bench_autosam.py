@@ -8,6 +8,7 @@ is there is not run again, and trained networks are kept in --out/adapters. Furt
 
     --shots 8           few-shot: three draws instead of seeds, scored on the images that no draw touches
     --universal         one g with a token per data set, trained on all of --dataset (give several)
+    --flips horizontal vertical     average AutoSAM and h(g(I)) over mirror images; kept beside the runs without
     --rows time         seconds and GMACs of encoder, g, decoder and h
     --rows pictures     image, h(g(I)), AutoSAM and truth side by side, as in the paper's Fig. 4
 """
@@ -19,7 +20,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,7 @@ from amsam_monai.engines.fixed_views_training import FixedViewsSettings, fixed_v
 from amsam_monai.evaluation.case_scores import score_case
 from amsam_monai.evaluation.protocols import get_protocol
 from amsam_monai.inferers.autocast import PRECISIONS
+from amsam_monai.inferers.flips import FLIPS, flip_sets
 from amsam_monai.networks.autosam import AutoSAM, build_autosam
 from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.prompt_generator import BACKBONES
@@ -71,6 +73,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--shots", type=int, default=0, help="train on so many images of each draw")
     parser.add_argument("--universal", action="store_true")
+    parser.add_argument("--flips", nargs="*", default=[], choices=list(FLIPS))
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--light-epochs", type=int, default=8)
     parser.add_argument("--views", type=int, default=5)
@@ -127,6 +130,8 @@ class Bench:
     def once(self, row: str, backbone: str, seed: int, compute: Callable[[], dict[str, Any]]) -> None:
         """Run `compute` unless its result is there."""
         shots = f"{self.arguments.shots}shots" if self.arguments.shots else ""
+        if self.arguments.flips and row in TRAINED[:2]:
+            row += ", mirrored"
         slug = re.sub(r"[^a-z]+", "_", row.lower()).strip("_")
         parts = [self.dataset, slug, backbone, shots, str(seed)]
         path = self.arguments.out / "runs" / ("-".join(part for part in parts if part) + ".json")
@@ -203,7 +208,8 @@ class Bench:
                 pixels = frame.image(image, net.sam.fill)
                 return Prompts(mask=net.predict(pixels, embedding, Prompts(), frame).logits[:, 1:])
 
-        return {**self.score(net, seed, prompt), **facts}
+        flips = self.arguments.flips if row in TRAINED[:2] else []
+        return {**self.score(net, seed, prompt, flips=flips), **facts}
 
     def fixed_row(self, row: str) -> dict[str, Any]:
         net = self.network("sam", 0).eval()
@@ -219,7 +225,9 @@ class Bench:
         return {**self.score(net, seed), "seconds": {"train": seconds}, "images": len(train)}
 
     @torch.no_grad()
-    def score(self, net: Any, seed: int, prompt: Any = None, *, plain: bool = False) -> dict[str, Any]:
+    def score(
+        self, net: Any, seed: int, prompt: Any = None, *, plain: bool = False, flips: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Dice and IoU of the images that score; `plain` takes SAM's own "no mask" prompt for g's."""
         net.eval()
         _, test = self.samples(seed)
@@ -228,13 +236,18 @@ class Bench:
         found: dict[str, list[float]] = {name: [] for name in ("dice", "iou", "dice_autosam", "iou_autosam")}
         for sample in test:
             image = sample["image"].as_tensor()[None].to(self.device)
-            embedding = None
-            if cache is not None:
-                embedding = cache.get_or_compute(sample["image"], net.encode, device=self.device)[None].to(image)
-            prompts = None if prompt is None else prompt(sample, embedding).to(self.device)
             segment = partial(plain_sam, net) if plain else net
+            answers = []
+            for dims in flip_sets(flips):
+                turned, arguments = image.flip(dims), {}
+                if cache is not None:
+                    embedding = cache.get_or_compute(turned[0], net.encode, device=self.device)[None].to(image)
+                    asked = None if prompt is None else prompt(sample, embedding).to(self.device)
+                    arguments = {"embedding": embedding, "prompts": asked}
+                answers.append([segment(turned, low_res=low, **arguments).flip(dims) for low in (False, True)])
             native, logits = (
-                segment(image, embedding=embedding, prompts=prompts, low_res=low_res) for low_res in (False, True)
+                part[0] if len(part) == 1 else torch.stack([one.softmax(1) for one in part]).mean(0).clamp_min(1e-6).log()
+                for part in zip(*answers, strict=True)
             )
             label = (sample["label"].as_tensor()[0] == 1).long()  # (H, W)
             for suffix, protocol, maps in (
