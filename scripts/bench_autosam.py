@@ -246,7 +246,9 @@ class Bench:
                     arguments = {"embedding": embedding, "prompts": asked}
                 answers.append([segment(turned, low_res=low, **arguments).flip(dims) for low in (False, True)])
             native, logits = (
-                part[0] if len(part) == 1 else torch.stack([one.softmax(1) for one in part]).mean(0).clamp_min(1e-6).log()
+                part[0]
+                if len(part) == 1
+                else torch.stack([one.softmax(1) for one in part]).mean(0).clamp_min(1e-6).log()
                 for part in zip(*answers, strict=True)
             )
             label = (sample["label"].as_tensor()[0] == 1).long()  # (H, W)

@@ -12,7 +12,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from amsam_monai.data.slices import SliceView
-from amsam_monai.inferers.flips import flip_sets
+from amsam_monai.inferers.flips import flip_prompts, flip_sets
 
 OUTPUTS = ("logits", "probabilities", "labels")
 
@@ -170,12 +170,16 @@ class SliceInferer(Inferer):
     def _average(
         self, logits: Tensor, images: Tensor, network: Callable[..., Tensor], args: Sequence[Any], kwargs: Any
     ) -> Tensor:
-        """Logarithm of the mean probability over the image and its flips, which softmax turns back into the mean."""
-        if kwargs.get("prompts") is not None or kwargs.get("embedding") is not None:
-            raise ValueError("flips must not go with prompts or embeddings, which belong to the image as it is.")
+        """Logarithm of the mean probability over the image and its flips, which softmax turns back into the mean.
+
+        Prompts are turned along; an embedding is that of the image as it is, and its flips are encoded.
+        """
+        others = {name: value for name, value in kwargs.items() if name != "embedding"}
+        prompts = others.pop("prompts", None)
         total = logits.softmax(dim=1)
         for dims in self.flips:
-            total = total + network(images.flip(dims), *args, **kwargs).softmax(dim=1).flip(dims)
+            turned = {} if prompts is None else {"prompts": flip_prompts(prompts, images.shape[-2:], dims)}
+            total = total + network(images.flip(dims), *args, **others, **turned).softmax(dim=1).flip(dims)
         return (total / (len(self.flips) + 1)).clamp_min(torch.finfo(total.dtype).tiny).log()
 
     def _device(self, network: Callable[..., Tensor], inputs: Tensor) -> torch.device:

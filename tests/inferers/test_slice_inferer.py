@@ -7,6 +7,7 @@ from torch import nn
 from amsam_monai.inferers.components import keep_largest_components
 from amsam_monai.inferers.segmenter import Segmenter
 from amsam_monai.inferers.slice_inferer import SliceInferer
+from amsam_monai.networks.prompts import Prompts
 from tests.inferers.toy import LABELS, Toy
 
 
@@ -81,8 +82,20 @@ def test_flips_average_probabilities():
         Toy()(image.flip(dims)).softmax(1).flip(dims) for dims in ([], [-1], [-2], [-1, -2])
     ) / 4  # fmt: skip
     torch.testing.assert_close(averaged, expected)
-    with pytest.raises(ValueError, match="flips must not go with prompts"):
-        SliceInferer(flips=("horizontal",))(image, Toy(), prompts=object())
+
+
+def test_flips_turn_prompts_along_and_leave_an_embedding_to_the_image_as_it_is():
+    calls = []
+
+    def network(image, *, prompts, embedding=None):
+        calls.append((prompts.box_xyxy.flatten().tolist(), embedding))
+        return image[:, :2]
+
+    prompts = Prompts(box_xyxy=torch.tensor([[[0.0, 0.0, 2.0, 3.0]]]))
+    inferer = SliceInferer(flips=("horizontal", "vertical"))
+    inferer(torch.rand(1, 3, 4, 5), network, prompts=prompts, embedding="kept")
+    boxes = [[0, 0, 2, 3], [3, 0, 5, 3], [0, 1, 2, 4], [3, 1, 5, 4]]  # as it is, mirrored, upside down, both
+    assert calls == [(box, "kept" if n == 0 else None) for n, box in enumerate(boxes)]
 
 
 def test_scaling_and_prompts_come_batch_by_batch():
