@@ -47,8 +47,8 @@ TWO = {"bilevel": True}
 ONE = {"bilevel": False}
 # BLO-SAM as its code runs: 256 pixels stretched, batches of one, both learning rates as in the paper, no augmentation.
 PAPERS = {"batch_size": 1, "learning_rate": 5e-3, "upper_learning_rate": 1e-3, "views": 1, "bilevel": True}
-# The encoder runs at each step: fewer views of smaller images, and for networks from scratch a quarter of those again, which
-# they can afford: they miss objects, not edges.
+# The encoder runs at each step: fewer views of smaller images, and smaller ones again for networks from scratch, which
+# can afford it: they miss objects, not edges.
 DEEP = {"bilevel": False, "views": 2}
 
 ROWS: dict[str, Row] = {
