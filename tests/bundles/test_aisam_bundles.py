@@ -45,7 +45,7 @@ def test_a_bundle_trains_evaluates_and_infers(kind, folder):
     moved = {
         name.split(".")[0] for name, value in adapter_of(folder).items() if not torch.equal(value, before[name].half())
     }
-    assert moved == {"sam", "prompter", "classifier"}
+    assert moved == {"sam", "prompter", "classifier"} | ({"class_prompts"} if kind == "synapse" else set())
     workflow(kind, folder, ("train", "evaluate"), **chosen).run()
     assert (folder / "out" / "scores" / "report.html").is_file()
     places = {"dataset_dir": str(folder / "data" / KINDS[kind][1]), "output_dir": str(folder / "predictions")}
