@@ -323,7 +323,12 @@ def test_a_click_decodes_only_the_class_it_is_about(nano_sam, phantom, monkeypat
     session.segment(3)
     rows = []
     decode = session.net.sam.decode
-    monkeypatch.setattr(session.net.sam, "decode", lambda e, *a, **k: (rows.append(len(e)), decode(e, *a, **k))[1])
+
+    def counted(embedding, sparse, *args, **kwargs):
+        rows.append(len(sparse))
+        return decode(embedding, sparse, *args, **kwargs)
+
+    monkeypatch.setattr(session.net.sam, "decode", counted)
     session.add_point("liver", (20, 15, 3))
     session.segment(3)
     session.add_point("spleen", (4, 5, 3), positive=False)
