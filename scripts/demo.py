@@ -41,7 +41,9 @@ def main() -> None:
         common |= {"detector_start": "yolo26n", "detector_steps": 150, "phantoms": 0}
         common |= {"contrast": False, "box_iou": 0.85}
     step("Train on 8 images", "train.yaml", root, common, max_epochs=arguments.epochs)
-    step("Segment all images", "inference.yaml", root, {}, dataset_dir=data / "images", output_dir=out / "predictions")
+    places = {"dataset_dir": data / "images", "output_dir": out / "predictions"}
+    step("Segment all images", "inference.yaml", root, {"slices#flips": []}, **places)
+    common |= {"validate#inferer#flips": []}  # images as they are: mirror images are four times the work
     step("Score the images not trained on", "evaluate.yaml", root, common, output_dir=out / "adapted")
     step(
         "Score the untrained SAM on the same images",
