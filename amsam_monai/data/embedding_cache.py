@@ -106,9 +106,11 @@ class EmbeddingCache:
             with safe_open(path, "pt") as entry:
                 embedding = entry.get_tensor(keys.EMBEDDING)
                 intact = (entry.metadata() or {}).get("crc32") == str(zlib.crc32(_bytes(embedding)))
-        except (SafetensorError, OSError):
+        except (SafetensorError, OSError, RuntimeError):  # the last where the file goes away before it is opened
             intact = False
         if not intact:
+            if not path.is_file():  # cleared by another process
+                return None
             logger.warning("the cached embedding %s is damaged and will be computed again", path)
             return None
         return embedding

@@ -8,6 +8,7 @@ from monai.data import DataLoader, MetaTensor
 from typer.testing import CliRunner
 
 from amsam_monai.cli.cache import app
+from amsam_monai.data import embedding_cache
 from amsam_monai.data.cache_contents import cache_contents, clear_cache
 from amsam_monai.data.embedding_cache import EmbeddingCache, cache_folder, state_sha256
 from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset, FixedViews
@@ -128,6 +129,20 @@ def _fill(folder, barrier):
     for _ in range(5):
         cache(folder).fill(images(8), Encoder(), batch_size=3, progress=False)
         clear_cache(folder, older_than_s=0.01)
+
+
+def test_an_entry_that_another_process_clears_while_it_is_opened_is_not_there(tmp_path, monkeypatch, caplog):
+    store, (image,) = cache(tmp_path), images(1)
+    store.fill([image], Encoder(), progress=False)
+    opened = embedding_cache.safe_open
+
+    def cleared_before(path, *args):
+        path.unlink()
+        return opened(path, *args)
+
+    monkeypatch.setattr(embedding_cache, "safe_open", cleared_before)
+    assert store.read(store.key(image)) is None
+    assert "damaged" not in caplog.text
 
 
 def test_processes_may_write_and_clear_at_once(tmp_path):
