@@ -47,7 +47,7 @@ from amsam_monai.engines.fixed_views_training import FixedViewsSettings, fixed_v
 from amsam_monai.evaluation.case_scores import score_case
 from amsam_monai.evaluation.protocols import get_protocol
 from amsam_monai.inferers.autocast import PRECISIONS
-from amsam_monai.inferers.flips import FLIPS, flip_sets
+from amsam_monai.inferers.flips import FLIPS, flip_sets, mean_logits
 from amsam_monai.networks.autosam import AutoSAM, build_autosam
 from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.prompt_generator import BACKBONES
@@ -130,7 +130,7 @@ class Bench:
     def once(self, row: str, backbone: str, seed: int, compute: Callable[[], dict[str, Any]]) -> None:
         """Run `compute` unless its result is there."""
         shots = f"{self.arguments.shots}shots" if self.arguments.shots else ""
-        if self.arguments.flips and row in TRAINED[:2]:
+        if self.flips(row):
             row += ", mirrored"
         slug = re.sub(r"[^a-z]+", "_", row.lower()).strip("_")
         parts = [self.dataset, slug, backbone, shots, str(seed)]
@@ -143,6 +143,10 @@ class Bench:
             part.write_text(json.dumps(result, indent=1))
         shown = f"Dice {result['dice']:.4f} IoU {result['iou']:.4f}" if "dice" in result else result
         print(f"{self.dataset} {row} {backbone} {shots} {seed}: {shown}", flush=True)
+
+    def flips(self, row: str) -> list[str]:
+        """Mirror images that take part in a row: those asked for, in the rows of the method itself."""
+        return self.arguments.flips if row in TRAINED[:2] else []
 
     def samples(self, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Training images, and those that score."""
@@ -208,8 +212,7 @@ class Bench:
                 pixels = frame.image(image, net.sam.fill)
                 return Prompts(mask=net.predict(pixels, embedding, Prompts(), frame).logits[:, 1:])
 
-        flips = self.arguments.flips if row in TRAINED[:2] else []
-        return {**self.score(net, seed, prompt, flips=flips), **facts}
+        return {**self.score(net, seed, prompt, flips=self.flips(row)), **facts}
 
     def fixed_row(self, row: str) -> dict[str, Any]:
         net = self.network("sam", 0).eval()
@@ -245,12 +248,7 @@ class Bench:
                     asked = None if prompt is None else prompt(sample, embedding).to(self.device)
                     arguments = {"embedding": embedding, "prompts": asked}
                 answers.append([segment(turned, low_res=low, **arguments).flip(dims) for low in (False, True)])
-            native, logits = (
-                part[0]
-                if len(part) == 1
-                else torch.stack([one.softmax(1) for one in part]).mean(0).clamp_min(1e-6).log()
-                for part in zip(*answers, strict=True)
-            )
+            native, logits = (mean_logits(part, floor=1e-6) for part in zip(*answers, strict=True))
             label = (sample["label"].as_tensor()[0] == 1).long()  # (H, W)
             for suffix, protocol, maps in (
                 ("", strict, strict.from_logits(native, label[None])),

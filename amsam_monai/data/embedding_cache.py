@@ -109,9 +109,8 @@ class EmbeddingCache:
         except (SafetensorError, OSError, RuntimeError):  # the last where the file goes away before it is opened
             intact = False
         if not intact:
-            if not path.is_file():  # cleared by another process
-                return None
-            logger.warning("the cached embedding %s is damaged and will be computed again", path)
+            if path.is_file():  # and not cleared by another process
+                logger.warning("the cached embedding %s is damaged and will be computed again", path)
             return None
         return embedding
 

@@ -50,6 +50,19 @@ def flip_prompts(prompts: Prompts, size: Sequence[int], dims: Sequence[int]) -> 
     return prompts.map(points, boxes)
 
 
+def mean_logits(logits: Sequence[Tensor], floor: float | None = None) -> Tensor:
+    """Logarithm of the mean probability, which softmax turns back into the mean; of one part, that part as it is.
+
+    Args:
+        logits: parts of the same shape, classes along dimension 1.
+        floor: least probability; by default the least number of the type.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    mean = torch.stack([part.softmax(1) for part in logits]).mean(0)
+    return mean.clamp_min(torch.finfo(mean.dtype).tiny if floor is None else floor).log()
+
+
 def encode_flipped(encode: Callable[[Tensor], Any], image: Tensor, flips: Sequence[str] = ()) -> list[Any]:
     """Embeddings of the image (B, 3, H, W) and of its flips, as `segment_flipped` takes them."""
     return [encode(image.flip(dims)) for dims in flip_sets(flips)]
@@ -88,10 +101,9 @@ def segment_flipped(
         turned = None if prompts is None else flip_prompts(prompts, image.shape[-2:], dims)
         embedding = None if embeddings is None else embeddings[number]
         answers.append(network.segment(image.flip(dims), turned, embedding))
-        answers[-1].logits = answers[-1].logits.softmax(1).flip(dims)
-    mean = torch.stack([answer.logits for answer in answers]).mean(0)
+        answers[-1].logits = answers[-1].logits.flip(dims)
     presence, quality = (
         None if getattr(answers[0], name) is None else torch.stack([getattr(one, name) for one in answers]).mean(0)
         for name in ("presence", "quality")
     )
-    return Segmentation(mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), answers[0].prompts, presence, quality)
+    return Segmentation(mean_logits([one.logits for one in answers]), answers[0].prompts, presence, quality)

@@ -12,7 +12,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from amsam_monai.data.slices import SliceView
-from amsam_monai.inferers.flips import flip_prompts, flip_sets
+from amsam_monai.inferers.flips import flip_prompts, flip_sets, mean_logits
 
 OUTPUTS = ("logits", "probabilities", "labels")
 
@@ -170,17 +170,17 @@ class SliceInferer(Inferer):
     def _average(
         self, logits: Tensor, images: Tensor, network: Callable[..., Tensor], args: Sequence[Any], kwargs: Any
     ) -> Tensor:
-        """Logarithm of the mean probability over the image and its flips, which softmax turns back into the mean.
+        """Logits of the mean probability over the image and its flips.
 
         Prompts are turned along; an embedding is that of the image as it is, and its flips are encoded.
         """
         others = {name: value for name, value in kwargs.items() if name != "embedding"}
         prompts = others.pop("prompts", None)
-        total = logits.softmax(dim=1)
+        parts = [logits]
         for dims in self.flips:
             turned = {} if prompts is None else {"prompts": flip_prompts(prompts, images.shape[-2:], dims)}
-            total = total + network(images.flip(dims), *args, **others, **turned).softmax(dim=1).flip(dims)
-        return (total / (len(self.flips) + 1)).clamp_min(torch.finfo(total.dtype).tiny).log()
+            parts.append(network(images.flip(dims), *args, **others, **turned).flip(dims))
+        return mean_logits(parts)
 
     def _device(self, network: Callable[..., Tensor], inputs: Tensor) -> torch.device:
         if self.device is not None:
