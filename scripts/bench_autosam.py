@@ -33,6 +33,7 @@ from monai.transforms import Compose
 from amsam_monai.data.atomic import whole_file
 from amsam_monai.data.datasets import LoadCased, image_folder_datalist, isic_datalist
 from amsam_monai.data.few_shot import few_shot_sections
+from amsam_monai.data.phantoms import lesion_phantom_samples
 from amsam_monai.data.splits import split_sections
 from amsam_monai.engines.autosam_rows import (
     mask_prompt,
@@ -61,6 +62,7 @@ SIDE = {"glas": 256, "kvasir": 352, "isic": 512}  # of the published evaluation'
 TRAINED = ("AutoSAM", "h(g(I))", "SAM, AutoSAM's mask")
 FIXED = ("SAM, true point", "SAM, true mask")
 ROWS = (*TRAINED, *FIXED, "U-Net")
+UNET_SIDE = 128  # it misses objects, not edges
 IMAGENET = {"hardnet85": "hardnet85", "efficientnet_lite0": "efficientnet_lite0", "sam": "efficientnet_lite0"}
 
 
@@ -72,6 +74,7 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", default=["sam"], choices=BACKBONES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--shots", type=int, default=0, help="train on so many images of each draw")
+    parser.add_argument("--phantoms", type=int, default=0, help="ISIC: so many phantoms mixed into the training")
     parser.add_argument("--universal", action="store_true")
     parser.add_argument("--flips", nargs="*", default=[], choices=list(FLIPS))
     parser.add_argument("--epochs", type=int, default=40)
@@ -191,9 +194,10 @@ class Bench:
             return net, kept["facts"]
         train, _ = self.samples(seed)
         settings, cache = self.settings(seed), embedding_cache(net)
-        seconds = {"train": train_seconds(net, train, cache, settings, self.device)}
+        extra = lesion_phantom_samples(self.arguments.phantoms if self.dataset == "isic" else 0)
+        seconds = {"train": train_seconds(net, train, cache, settings, self.device, extra)}
         light = replace(settings, epochs=self.arguments.light_epochs, learning_rate=1e-3)
-        seconds["train_h"] = train_seconds(net.use_light(), train, cache, light, self.device)
+        seconds["train_h"] = train_seconds(net.use_light(), train, cache, light, self.device, extra)
         net.use_light(False)
         facts = {"seconds": seconds, "settings": asdict(settings), "images": len(train)}
         with whole_file(path) as part:
@@ -223,7 +227,7 @@ class Bench:
     def unet(self, seed: int) -> dict[str, Any]:
         train, _ = self.samples(seed)
         torch.manual_seed(seed)
-        net = FromScratch("unet").to(self.device)
+        net = FromScratch("unet", image_size=UNET_SIDE).to(self.device)
         seconds = train_seconds(net, train, None, self.settings(seed), self.device)
         return {**self.score(net, seed), "seconds": {"train": seconds}, "images": len(train)}
 
@@ -287,9 +291,11 @@ def build_network(arguments: argparse.Namespace, backbone: str, seed: int, domai
     )
 
 
-def train_seconds(net: Any, samples: list, cache: Any, settings: FixedViewsSettings, device: torch.device) -> float:
+def train_seconds(
+    net: Any, samples: list, cache: Any, settings: FixedViewsSettings, device: torch.device, extra: Sequence[dict] = ()
+) -> float:
     """Train, and say how long it took once embeddings were there."""
-    trainer = fixed_views_trainer(net, samples, cache, settings, device=device, progress=True)
+    trainer = fixed_views_trainer(net, samples, cache, settings, extra=extra, device=device, progress=True)
     start = time.perf_counter()
     trainer.run()
     return time.perf_counter() - start

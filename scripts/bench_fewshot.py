@@ -28,13 +28,14 @@ from rich.progress import track
 from amsam_monai.data.atomic import whole_file
 from amsam_monai.data.datasets import LoadCased, image_folder_datalist, isic_datalist
 from amsam_monai.data.few_shot import few_shot_sections
-from amsam_monai.data.phantoms import lesion_phantoms
+from amsam_monai.data.phantoms import lesion_phantom_samples, lesion_phantoms
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.few_shot import FewShotSettings, dice_of_samples, few_shot_trainer
 from amsam_monai.engines.few_shot_rows import ROWS, Row
 from amsam_monai.engines.fit_detector import load_or_fit_detector
 from amsam_monai.evaluation.curves import draw_curves, epochs_to
 from amsam_monai.inferers.autocast import PRECISIONS
+from amsam_monai.inferers.flips import FLIPS
 from amsam_monai.networks.boxes import box_iou, class_boxes
 from amsam_monai.transforms.intensity import Intensityd
 from amsam_monai.transforms.sam_input import ToThreeChannelsd
@@ -43,6 +44,8 @@ BOX_IOU = {"isic": 0.72, "human": 0.85, "tiktok": 0.85}
 LESION_START = Path(__file__).parents[1] / "bundles" / "isic_amsam_segmentation" / "models" / "lesion_start.pth"
 VIEWS = {"isic": 8, "kvasir": 8, "glas": 8, "human": 2, "tiktok": 2}
 CURVES = ("AM-SAM", "BLO-SAM")
+CONTRAST = {"isic": 0.5}  # share of the dark object in a box, see `AMSAM`
+PHANTOMS = {"isic": 120}  # mixed into the training
 Boxes = dict[str, torch.Tensor] | None
 
 
@@ -57,6 +60,7 @@ def main() -> None:
     parser.add_argument("--alphas", type=float, nargs="*", default=[], help="also sweep alpha, 8 shots, first draw")
     parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--flips", nargs="*", default=[], choices=list(FLIPS), help="also score over mirror images")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the training")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -83,6 +87,7 @@ class Bench:
         self.datalist = listed
         self.load = Compose([LoadCased(), Intensityd(mode="unit8"), ToThreeChannelsd()])
         self.test: list[dict] = []
+        self.extra = lesion_phantom_samples(PHANTOMS.get(self.dataset, 0))
 
     def run(self, name: str, shots: int, draw: int, alpha: float = 0.7, *, watch: bool = False) -> None:
         """One run, unless its file is there; with `watch`, Dice of other images after each epoch."""
@@ -96,7 +101,8 @@ class Bench:
         self.test = self.test or [self.load(case) for case in track(sections["test"], "test images")]
         samples = [self.load(case) for case in sections["train"]]
         torch.manual_seed(draw)
-        network = row.build(image_size=self.arguments.image_size, alpha=alpha)
+        contrast = CONTRAST.get(self.dataset, 0.0)
+        network = row.build(image_size=self.arguments.image_size, alpha=alpha, contrast=contrast)
         cache = None if row.encoder_trains or row.from_scratch else embedding_cache(network)
         others = self.others(sections, 12) if watch else []
         boxes, found = self.boxes(samples, others, shots, draw) if row.detector else (None, {})
@@ -104,7 +110,7 @@ class Bench:
         curve: list[tuple[int, float]] = []
         seconds = 0.0
         if row.trains:
-            trainer = few_shot_trainer(network, samples, cache, settings)
+            trainer = few_shot_trainer(network, samples, cache, settings, extra=self.extra)
             if watch:
                 trainer.add_event_handler(Events.EPOCH_COMPLETED, follow, network, others, cache, boxes, curve)
             start = time.perf_counter()
@@ -112,6 +118,10 @@ class Bench:
             seconds = time.perf_counter() - start
         scored = others if watch else self.test
         native, coarse = dice_of_samples(network, scored, cache, boxes=boxes)
+        mirrored = {}
+        if self.arguments.flips:
+            flipped, _ = dice_of_samples(network, scored, cache, boxes=boxes, flips=self.arguments.flips)
+            mirrored = {"dice_mirrored": float(np.nanmean(flipped))}
         result = {
             "row": name,
             "shots": shots,
@@ -126,6 +136,7 @@ class Bench:
             "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
             "settings": asdict(settings),
             "curve": curve,
+            **mirrored,
             **found,
         }
         with whole_file(path) as part:
@@ -173,8 +184,8 @@ class Bench:
         """Tables and pictures of all runs in the folder."""
         runs = [json.loads(path.read_text()) for path in sorted((self.out / "runs").glob("*.json"))]
         lines = [
-            "| row | shots | Dice | Dice on 64 x 64 | box IoU | box recall | seconds | peak GB | draws |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+            "| row | shots | Dice | mirrored | Dice on 64 x 64 | box IoU | box recall | seconds | peak GB | draws |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         ]
         scored = [run for run in runs if not run["watched"]]
         for row in ROWS:
@@ -222,7 +233,13 @@ def _line(row: str, shots: int, group: list[dict]) -> str:
         return f"{np.mean(values):.1f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.1f}" if values else ""
 
     seconds, peak = (np.median([run[key] for run in group]) for key in ("seconds", "peak_gb"))
-    cells = [row, shots, *map(cell, ("dice", "dice_64", "box_iou", "box_recall")), f"{seconds:.0f}", f"{peak:.1f}"]
+    cells = [
+        row,
+        shots,
+        *map(cell, ("dice", "dice_mirrored", "dice_64", "box_iou", "box_recall")),
+        f"{seconds:.0f}",
+        f"{peak:.1f}",
+    ]
     return "| " + " | ".join(str(value) for value in [*cells, len(group)]) + " |"
 
 

@@ -1,4 +1,4 @@
-"""Phantom data sets in the layout of real ones, for demonstrations and tests. Not for training anything in earnest."""
+"""Phantom data sets in the layout of real ones, for demonstrations and tests, and as company of a few real lesions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from amsam_monai.data.phantoms_abdomen import abdomen
 from amsam_monai.data.phantoms_heart import chest_scene, heart_image, heart_labels, oblique_affine, random_heart
 from amsam_monai.data.phantoms_skin import skin_lesion
 from amsam_monai.data.splits import split_sections
+from amsam_monai.keys import IMAGE, LABEL
 
 FIRST_ISIC_ID = 9_000_001  # a range that the archive's challenge sets do not use
 
 
 def lesion_phantoms(count: int, *, seed: int = 77, side: int = 224) -> list[tuple[Tensor, Tensor]]:
-    """Dermoscopy phantoms in memory: images in [0, 1] and their masks, to mix into the training of a detector.
+    """Dermoscopy phantoms in memory: images in [0, 1] and their masks, to mix into the training on a few real ones.
 
     Args:
         count: how many.
@@ -37,6 +38,11 @@ def lesion_phantoms(count: int, *, seed: int = 77, side: int = 224) -> list[tupl
         (torch.from_numpy(image).permute(2, 0, 1) / 255, torch.from_numpy(mask > 0).long()[None])
         for image, mask in pictures
     ]
+
+
+def lesion_phantom_samples(count: int, **options: int) -> list[dict[str, Tensor]]:
+    """`lesion_phantoms` as samples with "image" and "label"; `options` are its own."""
+    return [{IMAGE: image, LABEL: label} for image, label in lesion_phantoms(count, **options)]
 
 
 def write_phantoms(

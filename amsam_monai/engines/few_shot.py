@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from amsam_monai import keys
 from amsam_monai.data.embedding_cache import EmbeddingCache, Encode
 from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset
+from amsam_monai.data.mixed_dataset import MixedDataset
 from amsam_monai.engines.bilevel_trainer import BilevelTrainer
 from amsam_monai.engines.cycling import cycling_loader, epoch_loader
 from amsam_monai.engines.prepare_batch import LowResLoss, PrepareSystemBatch
@@ -24,6 +25,7 @@ from amsam_monai.engines.simulated_boxes import SimulatedBoxes
 from amsam_monai.engines.split import subsets_by_patient
 from amsam_monai.handlers import PolynomialDecay
 from amsam_monai.inferers.autocast import AutocastInferer
+from amsam_monai.inferers.flips import flip_prompts, flip_sets, mean_logits
 from amsam_monai.losses import AISAMLoss, CEDiceLoss
 from amsam_monai.networks.aisam import AISAM
 from amsam_monai.networks.amsam import AMSAM
@@ -47,6 +49,7 @@ class FewShotSettings:
         weight_decay: of AdamW, both levels.
         dice_weight: lambda of the loss.
         views: flipped and turned copies of each image.
+        extra_share: share of `extra` samples, where there are some, among those that train the lower level, or all.
         box_iou: overlap of the simulated boxes with the true ones; None trains without boxes.
         box_drop: share of images trained without a box.
         bilevel: train the prompt embedding on D2; False trains all on all images.
@@ -64,6 +67,7 @@ class FewShotSettings:
     weight_decay: float = 0.1
     dice_weight: float = 0.8
     views: int = 8
+    extra_share: float = 0.4
     box_iou: float | None = 0.8
     box_drop: float = 0.1
     bilevel: bool = True
@@ -79,6 +83,7 @@ def few_shot_trainer(
     cache: EmbeddingCache | None,
     settings: FewShotSettings,
     *,
+    extra: Sequence[dict[str, Any]] = (),
     augment: Callable[[Any, int], Any] | None = None,
     handlers: Sequence[Any] = (),
     device: torch.device | str = "cpu",
@@ -90,6 +95,7 @@ def few_shot_trainer(
         samples: "image" (3, H, W) in [0, 1], "label" (1, H, W) and "case_id".
         cache: of the network's embeddings; None where the encoder trains too, or there is none.
         settings: see `FewShotSettings`.
+        extra: further samples that keep the few from being learned by heart, say phantoms; seen as they are.
         augment: makes view number n of a square sample; None flips and turns it.
         handlers: further handlers of the trainer.
         device: where it runs.
@@ -121,19 +127,24 @@ def few_shot_trainer(
         ),
     }
 
-    data = CachedEmbeddingDataset(
-        samples,
-        SquareImaged(size=network.image_size, mode=network.resize),
-        cache=cache or EmbeddingCache(fingerprint={}, enabled=False),
-        encode=_encode(network),
-        augment=augment or FlippedViews(),
-        views=settings.views,
-        keep=1024,
-        device=device,
-        progress=False,
-    )
+    def dataset(samples: Sequence[dict[str, Any]], views: int) -> CachedEmbeddingDataset:
+        return CachedEmbeddingDataset(
+            samples,
+            SquareImaged(size=network.image_size, mode=network.resize),
+            cache=cache or EmbeddingCache(fingerprint={}, enabled=False),
+            encode=_encode(network),
+            augment=augment or FlippedViews(),
+            views=views,
+            keep=1024,
+            device=device,
+            progress=False,
+        )
+
+    data = dataset(samples, settings.views)
 
     def loader(part: Dataset[Any]) -> DataLoader:
+        if extra and settings.extra_share:
+            part = MixedDataset(part, dataset(extra, 1), share=settings.extra_share)
         return epoch_loader(part, batch_size=settings.batch_size, batches=settings.steps_per_epoch, seed=settings.seed)
 
     def optimizer(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.AdamW:
@@ -183,6 +194,7 @@ def dice_of_samples(
     cache: EmbeddingCache | None,
     *,
     boxes: dict[str, Tensor] | None = None,
+    flips: Sequence[str] = (),
     device: torch.device | str = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Foreground Dice of each sample of a two-class task, at native size and on the logits' grid; (N,), (N,).
@@ -192,17 +204,23 @@ def dice_of_samples(
         samples: "image" (3, H, W) in [0, 1], "label" (1, H, W) and "case_id".
         cache: of the network's embeddings, or None.
         boxes: (1, 4) by case id, in pixels of the image, where the detector has run already.
+        flips: mirror images to average over, see `segment_flipped`; boxes are turned along.
         device: where the network is.
     """
     network.eval()
     native, coarse = [], []
     for sample in samples:
-        image = sample[keys.IMAGE][None].to(device)
-        embedding = None
-        if cache is not None:
-            embedding = cache.get_or_compute(sample[keys.IMAGE], _encode(network), device=device)[None].to(image)
+        image = torch.as_tensor(sample[keys.IMAGE])[None].to(device)
         prompts = None if boxes is None else Prompts(box_xyxy=boxes[sample[keys.CASE_ID]][None].to(device))
-        logits = network(image, embedding=embedding, prompts=prompts)
+        turned = []
+        for dims in flip_sets(flips):
+            view = image.flip(dims)
+            embedding = None
+            if cache is not None:
+                embedding = cache.get_or_compute(view[0], _encode(network), device=device)[None].to(image)
+            asked = None if prompts is None else flip_prompts(prompts, image.shape[-2:], dims)
+            turned.append(network(view, embedding=embedding, prompts=asked).flip(dims))
+        logits = mean_logits(turned)
         label = (sample[keys.LABEL][None] == 1).float()  # (1, 1, H, W)
         native.append(_dice(logits, label))
         small = F.interpolate(logits, (64, 64), mode="bilinear", align_corners=False, antialias=True)

@@ -23,6 +23,7 @@ class Row:
         from_scratch: a name of `FromScratch` instead of SAM.
         encoder_trains: no embedding can be kept.
         image_size: side of the square, where it is not the run's.
+        own_ways: boxes go with the dark objects in them, where the data set has such; the paper's settings do not.
     """
 
     detector: bool = False
@@ -32,39 +33,54 @@ class Row:
     from_scratch: str | None = None
     encoder_trains: bool = False
     image_size: int | None = None
+    own_ways: bool = True
 
-    def build(self, *, image_size: int, alpha: float) -> AMSAM | FromScratch:
-        """The network, before training, for one class."""
+    def build(self, *, image_size: int, alpha: float, contrast: float = 0.0) -> AMSAM | FromScratch:
+        """The network, before training, for one class; `contrast` is for rows with a detector and ways of our own."""
         side = self.image_size or image_size
         if self.from_scratch is not None:
             return FromScratch(self.from_scratch, image_size=side)
         sam = build_sam("vit_t", image_size=side, weights="mobile_sam")
-        return AMSAM(sam, alpha=alpha, **self.network)
+        contrast = contrast if self.detector and self.own_ways else 0.0
+        return AMSAM(sam, alpha=alpha, **{"contrast": contrast, **self.network})
 
 
 NONE, FUSED, PAPER = ({"calibration": mode} for mode in ("none", "fused", "paper"))
 TWO = {"bilevel": True}
 ONE = {"bilevel": False}
 # BLO-SAM as its code runs: 256 pixels stretched, batches of one, both learning rates as in the paper, no augmentation.
-PAPERS = {"batch_size": 1, "learning_rate": 5e-3, "upper_learning_rate": 1e-3, "views": 1, "bilevel": True}
+PAPERS = {
+    "batch_size": 1,
+    "learning_rate": 5e-3,
+    "upper_learning_rate": 1e-3,
+    "views": 1,
+    "extra_share": 0.0,
+    "bilevel": True,
+}
 # The encoder runs at each step: fewer views of smaller images, and smaller ones again for networks from scratch, which
 # can afford it: they miss objects, not edges.
 DEEP = {"bilevel": False, "views": 2}
 
 ROWS: dict[str, Row] = {
-    "SAM + detector": Row(detector=True, network=NONE, trains=False),
+    "SAM + detector": Row(detector=True, network=NONE, trains=False, own_ways=False),
     "BLO-SAM": Row(network=NONE, settings=ONE),
     "AM-SAM, calibration alone": Row(network=FUSED, settings=ONE),
     "AM-SAM, detector alone": Row(detector=True, network=NONE, settings=ONE),
     "AM-SAM": Row(detector=True, network=FUSED, settings=ONE),
+    "AM-SAM, without dark objects": Row(detector=True, network={**FUSED, "contrast": 0.0}, settings=ONE),
+    "AM-SAM, without phantoms": Row(detector=True, network=FUSED, settings={**ONE, "extra_share": 0.0}),
     "BLO-SAM, two levels": Row(network=NONE, settings=TWO),
     "AM-SAM, two levels": Row(detector=True, network=FUSED, settings=TWO),
     "AM-SAM, paper calibration": Row(detector=True, network=PAPER, settings=ONE),
     "BLO-SAM, paper's settings": Row(
-        network={**NONE, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=256
+        network={**NONE, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=256, own_ways=False
     ),
     "AM-SAM, paper's settings": Row(
-        detector=True, network={**PAPER, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=256
+        detector=True,
+        network={**PAPER, "joint": True, "resize": "stretch"},
+        settings=PAPERS,
+        image_size=256,
+        own_ways=False,
     ),
     "SAMed": Row(
         network={**NONE, "lora_rank": 0, "encoder_lora_rank": 4, "decoder": "all", "joint": True},

@@ -15,6 +15,7 @@ from torch.utils.data import RandomSampler
 
 from amsam_monai.data.embedding_cache import EmbeddingCache
 from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset, FixedViews
+from amsam_monai.data.mixed_dataset import MixedDataset
 from amsam_monai.engines.prepare_batch import LowResLoss
 from amsam_monai.engines.turned_batch import PrepareTurnedBatch
 from amsam_monai.handlers import PolynomialDecay, load_adapter
@@ -41,6 +42,7 @@ class FixedViewsSettings:
         decay: power of the learning rate's polynomial decay; 0 keeps it, as in the paper.
         warmup: iterations of linear rise of the learning rate.
         views: the image as it is and its augmented copies, whose embeddings are kept; 1 trains without augmentation.
+        extra_share: share of `extra` samples, where there are some, among all; an epoch has as many samples as images.
         augmentation: a name of AUGMENTATIONS, or settings.
         turns: mirror and turn the views too, see `PrepareTurnedBatch`.
         colour: random change of colours that g alone sees, see `PrepareTurnedBatch`.
@@ -57,6 +59,7 @@ class FixedViewsSettings:
     decay: float = 0.9
     warmup: int = 20
     views: int = 5
+    extra_share: float = 0.4
     augmentation: str | Augmentation = "polyp"
     turns: bool = True
     colour: float = 0.0
@@ -76,6 +79,7 @@ def fixed_views_trainer(
     cache: EmbeddingCache | None,
     settings: FixedViewsSettings,
     *,
+    extra: Sequence[dict[str, Any]] = (),
     loss: nn.Module | None = None,
     handlers: Sequence[Any] = (),
     device: torch.device | str = "cpu",
@@ -88,6 +92,7 @@ def fixed_views_trainer(
         samples: "image" (3, H, W) in [0, 1] and "label" (1, H, W).
         cache: of the network's embeddings; None where there are none.
         settings: see `FixedViewsSettings`.
+        extra: further samples that keep a few from being learned by heart, say phantoms; seen in one view.
         loss: of logits and label of one size; None is BCE + Dice for one class, CE + Dice for several (AutoSAM).
         handlers: further handlers of the trainer.
         device: where it runs.
@@ -98,7 +103,9 @@ def fixed_views_trainer(
     return SupervisedTrainer(
         device=torch.device(device),
         max_epochs=settings.epochs,
-        train_data_loader=fixed_views_loader(network, samples, cache, settings, device=device, progress=progress),
+        train_data_loader=fixed_views_loader(
+            network, samples, cache, settings, extra=extra, device=device, progress=progress
+        ),
         network=network,
         optimizer=optimizer,
         loss_function=low_res_loss(network, loss),
@@ -114,25 +121,33 @@ def fixed_views_loader(
     cache: EmbeddingCache | None,
     settings: FixedViewsSettings,
     *,
+    extra: Sequence[dict[str, Any]] = (),
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> DataLoader:
     """Batches of random views with their embeddings, each image once an epoch; arguments as `fixed_views_trainer`."""
     square = SquareImaged(size=network.image_size, mode=network.resize)
-    dataset = CachedEmbeddingDataset(
-        [square(cast(dict[Hashable, Any], sample)) for sample in samples],
-        cache=cache or EmbeddingCache(fingerprint={}, enabled=False),
-        encode=network.encode,
-        augment=FixedViews(autosam_augmentation(settings.augmentation, framed=True)),
-        views=settings.views,
-        keep=KEEP_MIB,
-        device=device,
-        progress=progress,
-    )
-    dataset.set_random_state(seed=settings.seed)
-    order = RandomSampler(dataset, generator=torch.Generator().manual_seed(settings.seed))
-    size = min(settings.batch_size, len(dataset))  # a last batch of one would upset batch normalisation: it is dropped
-    return DataLoader(dataset, batch_size=size, sampler=order, num_workers=0, drop_last=True)
+
+    def dataset(samples: Sequence[dict[str, Any]], views: int) -> CachedEmbeddingDataset:
+        return CachedEmbeddingDataset(
+            [square(cast(dict[Hashable, Any], sample)) for sample in samples],
+            cache=cache or EmbeddingCache(fingerprint={}, enabled=False),
+            encode=network.encode,
+            augment=FixedViews(autosam_augmentation(settings.augmentation, framed=True)),
+            views=views,
+            keep=KEEP_MIB,
+            device=device,
+            progress=progress,
+        )
+
+    data: Any = dataset(samples, settings.views)
+    data.set_random_state(seed=settings.seed)
+    if extra and settings.extra_share:
+        data = MixedDataset(data, dataset(extra, 1), share=settings.extra_share)
+    generator = torch.Generator().manual_seed(settings.seed)
+    order = RandomSampler(data, num_samples=len(samples), generator=generator)
+    size = min(settings.batch_size, len(samples))  # a last batch of one would upset batch normalisation: it is dropped
+    return DataLoader(data, batch_size=size, sampler=order, num_workers=0, drop_last=True)
 
 
 def ready_to_train(network: AutoSAM, adapter: str | Path, device: torch.device | str) -> AutoSAM:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
+from amsam_monai.networks.contrast_box import dark_masks
 from amsam_monai.networks.encoder_adapters import add_encoder_adapters
 from amsam_monai.networks.lora import LoRALinear, add_decoder_lora, add_encoder_lora
 from amsam_monai.networks.mask_calibration import MaskCalibration
@@ -40,6 +41,8 @@ class AMSAM(System):
         missing_box: what a class without detection is: "learned" falls back to the learned prompt, "absent" leaves
             it out; None is "learned" for one class and "absent" for several.
         box_centre_point: add a positive point at the centre of each box.
+        contrast: share that the dark object in a box, see `dark_masks`, has in the probability of its class in
+            evaluation mode, where no point or mask prompts beside the box; 0 is none. For skin lesions.
         calibration: "none", "paper" or "fused", see `MaskCalibration`.
         alpha: weight of SAM's own mask in the calibration, in [0, 1].
         lora_rank: rank of the decoder's LoRA; 0 is none.
@@ -62,6 +65,7 @@ class AMSAM(System):
         detector: nn.Module | None = None,
         missing_box: str | None = None,
         box_centre_point: bool = False,
+        contrast: float = 0.0,
         calibration: str = "fused",
         alpha: float = 0.7,
         lora_rank: int = 4,
@@ -76,11 +80,16 @@ class AMSAM(System):
             raise ValueError(f"decoder must be one of {', '.join(DECODER_PARTS)}, got {decoder!r}.")
         if missing_box not in ("learned", "absent"):
             raise ValueError(f"missing_box must be learned or absent, got {missing_box!r}.")
+        if not 0 <= contrast < 1:
+            raise ValueError(f"contrast must be a share in [0, 1), got {contrast}.")
+        if joint and contrast:
+            raise ValueError("contrast is for classes that are decoded alone; set joint=False or contrast=0.")
         if joint and num_classes > 1 and detector is not None:
             raise ValueError(
                 "joint decoding takes one box an image; set joint=False for several classes with a detector."
             )
         self.missing_box, self.box_centre_point, self.joint = missing_box, box_centre_point, joint
+        self.contrast = contrast
         sam.requires_grad_(False)
         if joint:
             _give_tokens(sam, num_classes + 1)
@@ -135,20 +144,34 @@ class AMSAM(System):
         if self.joint and self.num_classes > 1 and (prompts.points_xy is not None or prompts.box_xyxy is not None):
             raise ValueError("joint decoding of several classes takes no points or boxes; set joint=False for them.")
         absent = None
+        rows, columns = frame.scaled_hw
+        picture = pixels[..., :rows, :columns]  # the padding is none of the image's edges
         if prompts.box_xyxy is None and self.detector is not None:
-            rows, columns = frame.scaled_hw
-            boxes, _ = self.detector(pixels[..., :rows, :columns])  # the padding is none of the image's edges
+            boxes, _ = self.detector(picture)
             prompts = replace(prompts, box_xyxy=boxes)
             absent = boxes.isnan().any(-1) if self.missing_box == "absent" else None
+        alone = prompts.points_xy is None and prompts.mask is None
+        dark = prompts.box_xyxy if self.contrast and alone and not self.training else None
         if self.box_centre_point and prompts.box_xyxy is not None:
             prompts = _with_centres(prompts)
         logits, iou = self._decode(embedding, prompts, classes)
         if self.joint:
             return Prediction(logits, prompts, quality=iou.clamp(0, 1))
+        if dark is not None:
+            logits = self._with_dark_objects(logits, picture, dark, frame)
         if absent is not None:
             logits = logits.masked_fill(absent[..., None, None], ABSENT_LOGIT)
         background = torch.zeros_like(logits[:, :1])
         return Prediction(torch.cat([background, logits], dim=1), prompts, quality=iou.clamp(0, 1))
+
+    def _with_dark_objects(self, logits: Tensor, picture: Tensor, boxes: Tensor, frame: SquareFrame) -> Tensor:
+        """Mean of the probabilities of masks (B, K, h, w) and of the dark objects in their boxes, as logits."""
+        mixed = logits.clone()
+        own = frame.crop(mixed)
+        found = dark_masks(picture, boxes, own.shape[-2:])
+        mean = (1 - self.contrast) * own.sigmoid() + self.contrast * found.sigmoid()
+        own.copy_(torch.where(found.isnan(), own, mean.logit(eps=1e-6)))
+        return mixed
 
     def _decode(
         self, embedding: Tensor, prompts: Prompts, classes: Sequence[int] | None = None

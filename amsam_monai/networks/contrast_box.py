@@ -1,9 +1,12 @@
-"""The box of the dark object that a detector's box lies on: few images teach where it is, contrast shows its edges."""
+"""The dark object that a detector's box lies on: few images teach where it is, contrast shows its edges."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import SimpleITK
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -22,6 +25,8 @@ SHARE = 0.5  # of Otsu's threshold: borders fade, and annotators draw round the 
 FAINT = 0.01  # optical density, about a hundredth of the light, below which nothing stands out
 BLACK = 0.22  # brightest channel of the dark corners of a round lens
 ROUNDS = 2
+EDGE = 4.0  # pixels over which an object's map falls from sure to unsure
+SURE = 4.0  # logit deep inside an object
 
 
 def dark_boxes(image: Tensor, boxes: Tensor) -> Tensor:
@@ -41,10 +46,7 @@ def dark_boxes(image: Tensor, boxes: Tensor) -> Tensor:
     Raises:
         ValueError: shapes that do not fit.
     """
-    if image.ndim != 4 or image.shape[1] != 3 or boxes.shape[:1] + boxes.shape[2:] != (image.shape[0], 4):
-        raise ValueError(
-            f"image must be (B, 3, H, W) and boxes (B, K, 4), got {tuple(image.shape)} and {tuple(boxes.shape)}."
-        )
+    _check(image, boxes)
     found = boxes.clone()
     for index, picture in enumerate(image):
         chosen = (~boxes[index].isnan().any(dim=-1)).nonzero()[:, 0].tolist()
@@ -54,9 +56,54 @@ def dark_boxes(image: Tensor, boxes: Tensor) -> Tensor:
         for k in chosen:
             box = boxes[index, k].cpu().numpy().astype(float) / scale
             for _ in range(ROUNDS):
-                box = _object_box(density, valid, box)
+                mask = _object(density, valid, box)
+                if mask is not None:
+                    rows, columns = ndimage.find_objects(mask.astype(np.int8))[0]
+                    box = np.array([columns.start, rows.start, columns.stop, rows.stop], float)
             found[index, k] = boxes.new_tensor(box * scale)
     return found
+
+
+def dark_masks(image: Tensor, boxes: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits of the dark object on which each box lies, as `dark_boxes` finds it, within a little more than the box.
+
+    Args:
+        image: in [0, 1].
+        boxes: x1, y1, x2, y2 in its pixels.
+        size: height and width of the maps.
+
+    Returns:
+        Maps between -SURE and SURE, 0 at the object's edge; NaN where there is no box or nothing stands out.
+
+    Shape: image (B, 3, H, W), boxes (B, K, 4) -> (B, K, h, w).
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    _check(image, boxes)
+    maps = boxes.new_full((*boxes.shape[:2], *size), torch.nan)
+    for index, picture in enumerate(image):
+        chosen = (~boxes[index].isnan().any(dim=-1)).nonzero()[:, 0].tolist()
+        if not chosen:
+            continue
+        density, valid, scale = _density(picture)
+        for k in chosen:
+            box = boxes[index, k].cpu().numpy().astype(float) / scale
+            mask = _object(density, valid, box)
+            if mask is None:
+                continue
+            mask = ndimage.binary_fill_holes(mask) & (_away(box, mask.shape)[0] <= SURROUNDINGS / 2)
+            depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+            logits = torch.from_numpy(SURE * np.tanh(depth / EDGE)).to(maps)[None, None]
+            maps[index, k] = F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)[0, 0]
+    return maps
+
+
+def _check(image: Tensor, boxes: Tensor) -> None:
+    if image.ndim != 4 or image.shape[1] != 3 or boxes.shape[:1] + boxes.shape[2:] != (image.shape[0], 4):
+        raise ValueError(
+            f"image must be (B, 3, H, W) and boxes (B, K, 4), got {tuple(image.shape)} and {tuple(boxes.shape)}."
+        )
 
 
 def _density(picture: Tensor) -> tuple[Plane, Mask, float]:
@@ -78,25 +125,28 @@ def _without_black_corners(pixels: Plane) -> Mask:
     )
 
 
-def _object_box(density: Plane, valid: Mask, box: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The box of what stands out most near the middle of `box`, which stays where nothing does."""
+def _away(box: NDArray[np.float64], shape: Sequence[int]) -> tuple[Plane, Plane]:
+    """How far each pixel (h, w) is from the box's middle, its sides counting 1: the larger of x and y, and squared."""
     centre, sides = (box[:2] + box[2:]) / 2, np.maximum(box[2:] - box[:2], 1)
-    rows, columns = np.mgrid[: valid.shape[0], : valid.shape[1]]
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
     x, y = (columns + 0.5 - centre[0]) / sides[0], (rows + 0.5 - centre[1]) / sides[1]  # 0.5 is the box's edge
-    away = np.maximum(abs(x), abs(y))
+    return np.maximum(abs(x), abs(y)), x**2 + y**2
+
+
+def _object(density: Plane, valid: Mask, box: NDArray[np.float64]) -> Mask | None:
+    """What stands out most near the middle of `box`, (h, w); None where nothing does."""
+    away, square = _away(box, valid.shape)
     near, around = valid & (away <= REACH / 2), valid & (away > SURROUNDINGS / 2)
     if near.sum() < 50:
-        return box
+        return None
     background = np.median(density[around if around.sum() >= 200 else valid], axis=0)
     darker = np.linalg.norm((density - background).clip(min=0), axis=-1)
     standing_out = near & (darker > max(FAINT, SHARE * otsu(darker[near])))
     parts, count = ndimage.label(ndimage.binary_opening(standing_out, iterations=OPENING))
     if count == 0:
-        return box
-    weight = darker * np.exp(-2 * (x**2 + y**2))
-    best = int(np.argmax(ndimage.sum(weight, parts, range(1, count + 1))))
-    rows_of, columns_of = ndimage.find_objects(parts)[best]
-    return np.array([columns_of.start, rows_of.start, columns_of.stop, rows_of.stop], float)
+        return None
+    weight = darker * np.exp(-2 * square)
+    return parts == 1 + int(np.argmax(ndimage.sum(weight, parts, range(1, count + 1))))
 
 
 def otsu(values: Plane) -> float:

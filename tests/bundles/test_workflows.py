@@ -47,6 +47,7 @@ def phantoms(kind, folder, cases=4):
         "steps_per_epoch": 1,
         "val_interval": 1,
         "views": 1,
+        **({"mixed_phantoms": 2} if kind == "isic" else {}),
     }
 
 

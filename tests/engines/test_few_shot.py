@@ -48,3 +48,31 @@ def test_half_precision_trains_to_nearly_the_same(tmp_path):
 def test_a_network_without_a_prompt_has_one_level():
     with pytest.raises(ValueError, match="bilevel must be False for a FromScratch"):
         few_shot_trainer(FromScratch("unet", image_size=64), SAMPLES, None, FewShotSettings(bilevel=True))
+
+
+def test_extra_samples_train_too_but_for_a_share_of_none(tmp_path):
+    extra = [{"image": torch.zeros(3, 64, 64), "label": torch.ones(1, 64, 64)} for _ in range(20)]
+
+    def weights(extra, **settings):
+        torch.manual_seed(0)
+        network = AMSAM(build_sam("vit_nano", image_size=64), **ROWS["AM-SAM"].network)
+        settings = FewShotSettings(**{**ROWS["AM-SAM"].settings, **QUICK, **settings})
+        few_shot_trainer(network, SAMPLES, embedding_cache(network, tmp_path), settings, extra=extra).run()
+        return torch.cat([p.detach().flatten() for p in network.parameters() if p.requires_grad])
+
+    alone = weights([])
+    assert torch.equal(weights(extra, extra_share=0.0), alone)
+    assert not torch.equal(weights(extra, extra_share=0.5), alone)
+
+
+def test_mirror_images_share_in_the_score(tmp_path):
+    network, cache, _ = trained(ROWS["AM-SAM"], tmp_path)
+    boxes = {sample["case_id"]: torch.tensor([[8.0, 8.0, 40.0, 48.0]]) for sample in SAMPLES}
+    plain, both = (
+        dice_of_samples(network, SAMPLES, cache, boxes=boxes, flips=flips)[0] for flips in ((), ("horizontal",))
+    )
+    assert plain.shape == both.shape == (4,)
+    mirrored = [{**s, "image": s["image"].flip(-1), "label": s["label"].flip(-1)} for s in SAMPLES]
+    turned = {name: torch.tensor([[64 - 40.0, 8.0, 64 - 8.0, 48.0]]) for name in boxes}
+    again, _ = dice_of_samples(network, mirrored, cache, boxes=turned, flips=("horizontal",))
+    assert again == pytest.approx(both, abs=1e-6)

@@ -42,6 +42,22 @@ def test_the_same_seed_gives_the_same_losses(tmp_path):
     assert run(network(), tmp_path) == run(network(), tmp_path)
 
 
+def test_extra_samples_train_too_without_lengthening_an_epoch(tmp_path):
+    extra = [{"image": torch.full((3, 64, 64), 0.5), "label": torch.ones(1, 64, 64).long()} for _ in range(30)]
+    settings = FixedViewsSettings(epochs=2, batch_size=2, views=2, warmup=0, extra_share=0.6)
+    seen = []
+    net = network()
+    trainer = fixed_views_trainer(net, samples(), embedding_cache(net, tmp_path), settings, extra=extra)
+
+    def note(engine):
+        seen.extend(bool((sample["label"] == 1).all()) for sample in engine.state.batch)
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
+    trainer.run()
+    assert len(seen) == 2 * 4
+    assert 0 < sum(seen) < len(seen)
+
+
 def test_several_classes_train_with_softmax(tmp_path):
     assert all(loss > 0 for loss in run(network(2), tmp_path, classes=2))
 

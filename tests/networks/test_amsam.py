@@ -167,3 +167,45 @@ def test_a_frozen_encoder_stays_in_evaluation_mode():
 def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         AMSAM(nano(), **settings)
+
+
+class TestContrast:
+    """The dark object in a box shares in the mask's probability."""
+
+    BOX = torch.tensor([[[16.0, 16.0, 48.0, 48.0]]])
+
+    def image(self):
+        y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+        dark = (x - 31.5) ** 2 + (y - 31.5) ** 2 < 15**2
+        return torch.where(dark, 0.3, 0.8).expand(1, 3, 64, 64).clone(), dark
+
+    @torch.no_grad()
+    def probability(self, share, prompts, training=False):
+        torch.manual_seed(0)
+        net = AMSAM(nano(), contrast=share).train(training)
+        return net(self.image()[0], prompts=prompts).softmax(1)[0, 1]
+
+    def test_the_probability_is_the_weighted_mean(self):
+        own = self.probability(0.0, Prompts(box_xyxy=self.BOX))
+        shares = [self.probability(share, Prompts(box_xyxy=self.BOX)) for share in (0.25, 0.75)]
+        inside = torch.zeros(64, 64, dtype=torch.bool)
+        inside[26:38, 26:38] = True
+        for share, got in zip((0.25, 0.75), shares, strict=True):
+            wanted = (1 - share) * own[inside] + share * torch.tensor(4.0).sigmoid()
+            torch.testing.assert_close(got[inside], wanted, atol=0.03, rtol=0)
+        outside = ~torch.zeros(64, 64, dtype=torch.bool)
+        outside[10:54, 10:54] = False
+        assert (shares[1][outside] < 0.25 * own[outside] + 0.05).all()
+
+    def test_it_gives_way_to_points_and_has_no_part_in_training(self):
+        box = Prompts(box_xyxy=self.BOX)
+        point = Prompts(torch.full((1, 1, 1, 2), 30.0), torch.ones(1, 1, 1), self.BOX)
+        for prompts, training in ((point, False), (box, True), (Prompts(), False)):
+            a, b = (self.probability(share, prompts, training) for share in (0.0, 0.5))
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+
+    def test_what_cannot_be_is_refused(self):
+        with pytest.raises(ValueError, match=r"contrast must be a share in \[0, 1\), got 1"):
+            AMSAM(nano(), contrast=1.0)
+        with pytest.raises(ValueError, match="set joint=False or contrast=0"):
+            AMSAM(nano(), contrast=0.5, joint=True)

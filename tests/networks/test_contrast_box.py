@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from amsam_monai.networks.boxes import box_iou
-from amsam_monai.networks.contrast_box import dark_boxes, otsu
+from amsam_monai.networks.contrast_box import SURE, dark_boxes, dark_masks, otsu
 
 TRUE = torch.tensor([60.0, 50.0, 120.0, 100.0])
 
@@ -54,9 +54,34 @@ def test_no_box_stays_no_box_and_others_do_not_depend_on_their_batch_mates():
     assert torch.equal(both[:1, :1], dark_boxes(images[:1], boxes[:1, :1]))
 
 
-def test_boxes_of_other_images_are_refused():
+def test_the_map_of_a_dark_object_covers_it_and_nothing_else():
+    image = lesion(hair=True)
+    y, x = torch.meshgrid(torch.arange(160) + 0.5, torch.arange(240) + 0.5, indexing="ij")
+    true = ((x - 90) / 30) ** 2 + ((y - 75) / 25) ** 2 <= 1
+    logits = dark_masks(image[None], TRUE.reshape(1, 1, 4), (160, 240))[0, 0]
+    assert logits.abs().max() <= SURE
+    inside = logits > 0
+    assert 2 * (inside & true).sum() / (inside.sum() + true.sum()) > 0.93
+    small = dark_masks(image[None], TRUE.reshape(1, 1, 4), (40, 60))[0, 0] > 0
+    assert small.sum() * 16 == pytest.approx(int(inside.sum()), rel=0.05)
+
+
+def test_the_map_stays_within_its_box():
+    half = torch.tensor([60.0, 50.0, 90.0, 100.0])  # a person's, round the left half
+    columns = (dark_masks(lesion()[None], half.reshape(1, 1, 4), (160, 240))[0, 0] > 0).any(0).nonzero()
+    assert columns.min() < 64
+    assert columns.max() < 90 + 0.1 * 30
+
+
+def test_there_is_no_map_without_a_box_or_where_nothing_is_darker():
+    boxes = torch.tensor([[[20.0, 20.0, 90.0, 90.0], [torch.nan] * 4]])
+    assert dark_masks(torch.full((1, 3, 100, 120), 0.8), boxes, (25, 30)).isnan().all()
+
+
+@pytest.mark.parametrize("function", [dark_boxes, lambda *arguments: dark_masks(*arguments, (8, 8))])
+def test_boxes_of_other_images_are_refused(function):
     with pytest.raises(ValueError, match=r"image must be \(B, 3, H, W\) and boxes \(B, K, 4\)"):
-        dark_boxes(lesion()[None], torch.zeros(2, 1, 4))
+        function(lesion()[None], torch.zeros(2, 1, 4))
 
 
 def test_otsu_parts_two_groups_between_them():
