@@ -22,7 +22,7 @@ NANO = {
 SHORT = {"max_epochs": 2, "val_interval": 1, "views": 2, "batch_size": 2}
 PICTURES = {"preset": "plain", "listed_split": "$None", "val_images": 1, "score_images": 1}
 SCANS = {"listed_split": "$None", "val_patients": 1, "score_patients": 1, "every": 4}
-DRAWS = {"listed_draws": "$None", "shots": 2, "val_images": 1, "support_pool": 2}
+DRAWS = {"listed_draws": "$None", "shots": 2, "val_images": 1, "support_pool": 2, "mixed_phantoms": 2}
 # bundle -> (kind of phantom, settings, folder of images for inference)
 BUNDLES = {
     "glas_autosam_segmentation": ("isic", PICTURES, "images"),
@@ -92,9 +92,10 @@ def test_training_ends_when_validation_gets_no_better(folder):
     assert training.parser.get_parsed_content("train#trainer").state.epoch == 3
 
 
-def test_two_processes_train_one_network(folder):
-    chosen = settings(folder, "glas_autosam_segmentation")
-    configs = [str(ROOT / "glas_autosam_segmentation" / "configs" / f"{n}.yaml") for n in ("train", "multi_gpu_train")]
+@pytest.mark.parametrize("bundle", ["glas_autosam_segmentation", "isic_autosam_segmentation"])  # their samplers differ
+def test_two_processes_train_one_network(folder, bundle):
+    chosen = settings(folder, bundle)
+    configs = [str(ROOT / bundle / "configs" / f"{n}.yaml") for n in ("train", "multi_gpu_train")]
     options = [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", "monai.bundle", "run", "--config_file", str(configs), *options]
@@ -104,7 +105,7 @@ def test_two_processes_train_one_network(folder):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     alone = folder / "alone"
-    workflow_of("glas_autosam_segmentation", **chosen, ckpt_dir=str(alone)).run()
+    workflow_of(bundle, **chosen, ckpt_dir=str(alone)).run()
     shared, one = adapter_of(folder), torch.load(alone / "model.pt", weights_only=True)["model"]
     assert shared.keys() == one.keys()
     moved = [
