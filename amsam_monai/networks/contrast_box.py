@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import SimpleITK
@@ -46,21 +46,15 @@ def dark_boxes(image: Tensor, boxes: Tensor) -> Tensor:
     Raises:
         ValueError: shapes that do not fit.
     """
-    _check(image, boxes)
     found = boxes.clone()
-    for index, picture in enumerate(image):
-        chosen = (~boxes[index].isnan().any(dim=-1)).nonzero()[:, 0].tolist()
-        if not chosen:
-            continue
-        density, valid, scale = _density(picture)
-        for k in chosen:
-            box = boxes[index, k].cpu().numpy().astype(float) / scale
-            for _ in range(ROUNDS):
-                mask = _object(density, valid, box)
-                if mask is not None:
-                    rows, columns = ndimage.find_objects(mask.astype(np.int8))[0]
-                    box = np.array([columns.start, rows.start, columns.stop, rows.stop], float)
-            found[index, k] = boxes.new_tensor(box * scale)
+    for index, k, density, valid, box, scale in _each_box(image, boxes):
+        moved = box
+        for _ in range(ROUNDS):
+            mask = _object(density, valid, moved)
+            if mask is not None:
+                rows, columns = ndimage.find_objects(mask.astype(np.int8))[0]
+                moved = np.array([columns.start, rows.start, columns.stop, rows.stop], float)
+        found[index, k] = boxes.new_tensor(moved * scale)
     return found
 
 
@@ -80,30 +74,32 @@ def dark_masks(image: Tensor, boxes: Tensor, size: Sequence[int]) -> Tensor:
     Raises:
         ValueError: shapes that do not fit.
     """
-    _check(image, boxes)
     maps = boxes.new_full((*boxes.shape[:2], *size), torch.nan)
+    for index, k, density, valid, box, _ in _each_box(image, boxes):
+        mask = _object(density, valid, box)
+        if mask is not None:
+            mask = ndimage.binary_fill_holes(mask) & (_away(box, mask.shape)[0] <= SURROUNDINGS / 2)
+        if mask is None or not mask.any():
+            continue
+        depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+        logits = torch.from_numpy(SURE * np.tanh(depth / EDGE)).to(maps)[None, None]
+        maps[index, k] = F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)[0, 0]
+    return maps
+
+
+def _each_box(image: Tensor, boxes: Tensor) -> Iterator[tuple[int, int, Plane, Mask, NDArray[np.float64], float]]:
+    """Image and class of each box that is there, density and valid pixels, the box in these, and their size."""
+    if image.ndim != 4 or image.shape[1] != 3 or boxes.shape[:1] + boxes.shape[2:] != (image.shape[0], 4):
+        raise ValueError(
+            f"image must be (B, 3, H, W) and boxes (B, K, 4), got {tuple(image.shape)} and {tuple(boxes.shape)}."
+        )
     for index, picture in enumerate(image):
         chosen = (~boxes[index].isnan().any(dim=-1)).nonzero()[:, 0].tolist()
         if not chosen:
             continue
         density, valid, scale = _density(picture)
         for k in chosen:
-            box = boxes[index, k].cpu().numpy().astype(float) / scale
-            mask = _object(density, valid, box)
-            if mask is None:
-                continue
-            mask = ndimage.binary_fill_holes(mask) & (_away(box, mask.shape)[0] <= SURROUNDINGS / 2)
-            depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
-            logits = torch.from_numpy(SURE * np.tanh(depth / EDGE)).to(maps)[None, None]
-            maps[index, k] = F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)[0, 0]
-    return maps
-
-
-def _check(image: Tensor, boxes: Tensor) -> None:
-    if image.ndim != 4 or image.shape[1] != 3 or boxes.shape[:1] + boxes.shape[2:] != (image.shape[0], 4):
-        raise ValueError(
-            f"image must be (B, 3, H, W) and boxes (B, K, 4), got {tuple(image.shape)} and {tuple(boxes.shape)}."
-        )
+            yield index, k, density, valid, boxes[index, k].cpu().numpy().astype(float) / scale, scale
 
 
 def _density(picture: Tensor) -> tuple[Plane, Mask, float]:
