@@ -23,7 +23,6 @@ class Row:
         from_scratch: a name of `FromScratch` instead of SAM.
         encoder_trains: no embedding can be kept.
         image_size: side of the square, where it is not the run's.
-        own_ways: boxes go with the dark objects in them, where the data set has such; the paper's settings do not.
     """
 
     detector: bool = False
@@ -33,15 +32,14 @@ class Row:
     from_scratch: str | None = None
     encoder_trains: bool = False
     image_size: int | None = None
-    own_ways: bool = True
 
     def build(self, *, image_size: int, alpha: float, contrast: float = 0.0) -> AMSAM | FromScratch:
-        """The network, before training, for one class; `contrast` is for rows with a detector and ways of our own."""
+        """The network, before training, for one class; `contrast` goes to rows trained with a detector, not joint."""
         side = self.image_size or image_size
         if self.from_scratch is not None:
             return FromScratch(self.from_scratch, image_size=side)
         sam = build_sam("vit_t", image_size=side, weights="mobile_sam")
-        contrast = contrast if self.detector and self.own_ways else 0.0
+        contrast = contrast if self.detector and self.trains and not self.network.get("joint") else 0.0
         return AMSAM(sam, alpha=alpha, **{"contrast": contrast, **self.network})
 
 
@@ -62,7 +60,7 @@ PAPERS = {
 DEEP = {"bilevel": False, "views": 2}
 
 ROWS: dict[str, Row] = {
-    "SAM + detector": Row(detector=True, network=NONE, trains=False, own_ways=False),
+    "SAM + detector": Row(detector=True, network=NONE, trains=False),
     "BLO-SAM": Row(network=NONE, settings=ONE),
     "AM-SAM, calibration alone": Row(network=FUSED, settings=ONE),
     "AM-SAM, detector alone": Row(detector=True, network=NONE, settings=ONE),
@@ -73,14 +71,10 @@ ROWS: dict[str, Row] = {
     "AM-SAM, two levels": Row(detector=True, network=FUSED, settings=TWO),
     "AM-SAM, paper calibration": Row(detector=True, network=PAPER, settings=ONE),
     "BLO-SAM, paper's settings": Row(
-        network={**NONE, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=256, own_ways=False
+        network={**NONE, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=256
     ),
     "AM-SAM, paper's settings": Row(
-        detector=True,
-        network={**PAPER, "joint": True, "resize": "stretch"},
-        settings=PAPERS,
-        image_size=256,
-        own_ways=False,
+        detector=True, network={**PAPER, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=256
     ),
     "SAMed": Row(
         network={**NONE, "lora_rank": 0, "encoder_lora_rank": 4, "decoder": "all", "joint": True},
