@@ -1,6 +1,8 @@
 """Time AI-SAM's prompts and masks, all classes at once against class by class. Weights are random: time does not care.
 
 python scripts/bench_aisam_classes.py --classes 4 --image-size 512
+
+Two loops do the same work: one of this package's layers, and one of segment-anything's, as the published code has it.
 """
 
 import argparse
@@ -8,6 +10,9 @@ import statistics
 import time
 
 import torch
+from segment_anything.modeling.common import LayerNorm2d
+from segment_anything.modeling.transformer import Attention
+from torch import nn
 
 from amsam_monai.networks.aisam import AISAM
 from amsam_monai.networks.sam import build_sam
@@ -17,14 +22,14 @@ def batched(net, image, embedding):
     return net(image, embedding=embedding, low_res=True)
 
 
-def looped(net, image, embedding):
-    """The same work one class at a time: its pass through the prompter, then its mask."""
+def looped(net, image, embedding, stack=None):
+    """The same work one class at a time: its pass through the prompter, or through `stack` instead, then its mask."""
     prompter, position = net.prompter, net.sam.dense_pe()
     places = position.flatten(2).transpose(1, 2)
     points = []
     for c in range(prompter.num_classes):
         tokens = torch.cat([prompter.point_queries, prompter.class_tokens[c]])[None]
-        tokens, cells = prompter.transformer(tokens, embedding)
+        tokens, cells = (stack or prompter.transformer)(tokens, embedding)
         moved = torch.stack([mlp(tokens[:, :, n]) for n, mlp in enumerate(prompter.point_mlps)], dim=2)
         logits = prompter.point_norm(tokens[:, :, : prompter.num_points] + moved) @ cells.flatten(2, 3).mT
         cell = logits.softmax(-1).argmax(-1)
@@ -37,6 +42,51 @@ def looped(net, image, embedding):
         masks.append(net.calibration(net.sam.hyper(queries[:, 1:2]), upscaled))
         net.sam.mask_decoder.iou_prediction_head(queries[:, 0])
     return torch.cat(masks, dim=1)
+
+
+class PublishedStack(nn.Module):
+    """The prompter's transformer in segment-anything's own layers, channels first, with the weights of `ours`."""
+
+    def __init__(self, ours):
+        super().__init__()
+        self.layers = list(ours.layers)
+        self.own = nn.ModuleList(stock_attention(layer.self_attention, 1) for layer in ours.layers)
+        self.to_image = nn.ModuleList(stock_attention(layer.token_to_image, 2) for layer in ours.layers)
+        self.to_tokens = nn.ModuleList(stock_attention(layer.image_to_token, 2) for layer in ours.layers)
+        self.convolutions = nn.ModuleList(stock_convolution(layer.conv_mlp) for layer in ours.layers)
+        self.final, self.norm = stock_attention(ours.final_attention, 2), ours.norm_final
+
+    def forward(self, tokens, embedding):
+        side = embedding.shape[-2:]
+        start, first = tokens, embedding.flatten(2).mT
+        queries, cells = start, first
+        for n, layer in enumerate(self.layers):
+            placed = queries if n == 0 else queries + start
+            looked = self.own[n](placed, placed, queries)
+            queries = layer.norm1(looked if n == 0 else queries + looked)
+            queries = layer.norm2(queries + self.to_image[n](queries + start, cells + first, cells))
+            queries = layer.norm3(queries + layer.mlp(queries))
+            picture = cells.mT.unflatten(2, side)
+            cells = layer.norm4((picture + self.convolutions[n](picture)).flatten(2).mT)
+            cells = layer.norm5(cells + self.to_tokens[n](cells + first, queries + start, queries))
+        queries = self.norm(queries + self.final(queries + start, cells + first, cells))
+        return queries[:, None], cells.unflatten(1, side)[:, None]
+
+
+def stock_attention(ours, downsample_rate):
+    stock = Attention(256, 8, downsample_rate=downsample_rate)
+    stock.load_state_dict(ours.state_dict())
+    return stock
+
+
+def stock_convolution(ours):
+    mix = nn.Conv2d(256, 256, 1)
+    mix.load_state_dict({"weight": ours.mix.weight[..., None, None], "bias": ours.mix.bias})
+    wide = nn.Conv2d(256, 256, 3, padding=1)
+    wide.load_state_dict(ours.conv.state_dict())
+    norm = LayerNorm2d(256)
+    norm.load_state_dict(ours.norm.state_dict())
+    return nn.Sequential(wide, norm, nn.GELU(), mix)
 
 
 def stock_decoder(sam, embedding, sparse):
@@ -81,15 +131,22 @@ def main():
     net = AISAM(sam, num_classes=options.classes - 1, gate=False).to(device).eval()
     image = torch.rand(options.batch, 3, options.image_size, options.image_size, device=device)
     embedding = torch.randn(options.batch, 256, sam.grid, sam.grid, device=device)
-    difference = (batched(net, image, embedding) - looped(net, image, embedding)).abs().max().item()
-    ways = (lambda: batched(net, image, embedding), lambda: looped(net, image, embedding))
-    together, alone = seconds(ways, options.repeats, device)
+    stack = PublishedStack(net.prompter.transformer).to(device).eval()
+    ways = {
+        "all classes at once": lambda: batched(net, image, embedding),
+        "loop": lambda: looped(net, image, embedding),
+        "loop of stock layers": lambda: looped(net, image, embedding, stack),
+    }
+    answers = [way() for way in ways.values()]
+    difference = max((answers[0] - other).abs().max().item() for other in answers[1:])
     size = f"{options.image_size} px, {options.classes} classes, batch {options.batch}, {device}"
     print(f"{size}: largest difference of logits {difference:.2e}")
-    for name, times in (("batched", together), ("loop", alone)):
-        print(f"{name:8s} {statistics.median(times):.3f} s median, {min(times):.3f} s best of {len(times)}")
-    median, best = statistics.median(alone) / statistics.median(together), min(alone) / min(together)
-    print(f"ratio    {median:.2f} median, {best:.2f} best")
+    times = dict(zip(ways, seconds(list(ways.values()), options.repeats, device), strict=True))
+    first = times["all classes at once"]
+    for name, found in times.items():
+        median, best = statistics.median(found), min(found)
+        ratios = f"{median / statistics.median(first):.2f} and {best / min(first):.2f} times the first"
+        print(f"{name:21s} {median:.3f} s median, {best:.3f} s best; {ratios}")
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def few_shot_trainer(
         return epoch_loader(part, batch_size=settings.batch_size, batches=settings.steps_per_epoch, seed=settings.seed)
 
     def optimizer(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.AdamW:
-        return torch.optim.AdamW(list(parameters), lr=rate, weight_decay=settings.weight_decay)
+        return torch.optim.AdamW(list(parameters), lr=rate, weight_decay=settings.weight_decay, fused=True)
 
     if not isinstance(network, AMSAM) or not settings.bilevel:
         trained = optimizer((p for p in network.parameters() if p.requires_grad), settings.learning_rate)

@@ -202,8 +202,7 @@ class AMSAM(System):
         return masks, self.sam.iou(output)[:, 1:heads] if self.joint else self.sam.iou(output)[:, :1]
 
     def _dense(self, prompts: Prompts, rows: Tensor, sets: Tensor) -> Tensor:
-        grid = self.sam.grid
-        dense = self.prompt_embedding[sets][..., None, None].expand(-1, -1, grid, grid)
+        dense = self.prompt_embedding[sets][..., None, None]  # (n, 256, 1, 1), the same at all cells
         if prompts.mask is None:
             return dense
         mask = prompts.mask.flatten(0, 1)[rows][:, None]  # (n, 1, 4g, 4g)

@@ -34,8 +34,34 @@ class DecoderOutput:
         return places.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*maps.shape[:2], 4 * grid, 4 * grid)
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """How prompt sets share images: row n works on image `rows[n]` plus what `constant` adds to all its cells.
+
+    A linear layer then works once an image and once a constant.
+
+    Args:
+        rows: image of each row; None where row n has image n.
+        constant: None is nothing.
+
+    Shape: rows (n,), constant (n, 1, 256).
+    """
+
+    rows: Tensor | None = None
+    constant: Tensor | None = None
+
+    def spread(self, x: Tensor, layer: nn.Linear | None = None) -> Tensor:
+        """The layer's answer, or x itself, for every row. Shape (B, g*g, 256) -> (n, g*g, c)."""
+        answer = x if layer is None else layer(x)
+        if self.rows is not None:
+            answer = answer[self.rows]
+        if self.constant is None:
+            return answer
+        return answer + (self.constant if layer is None else layer(self.constant) - layer.bias)
+
+
 def run_decoder(
-    decoder: nn.Module, image: Tensor, position: Tensor, tokens: Tensor, images: Tensor | None = None
+    decoder: nn.Module, image: Tensor, position: Tensor, tokens: Tensor, sharing: Sharing = Sharing()
 ) -> DecoderOutput:
     """What segment-anything's transformer and upscaling give, in less time.
 
@@ -44,18 +70,19 @@ def run_decoder(
 
     Args:
         decoder: segment-anything's; its layers may have LoRA.
-        image: embeddings with their dense prompts.
+        image: embeddings, with such dense prompts as are not in `sharing`.
         position: positional encoding of the cells.
         tokens: output tokens (1 + M), then prompt tokens.
-        images: image of each row; None where every row has its own.
+        sharing: which image each row has.
 
-    Shape: image (B, 256, g, g), position (1, 256, g, g), tokens (n, 1 + M + T, 256), images (n,).
+    Shape: image (B, 256, g, g), position (1, 256, g, g), tokens (n, 1 + M + T, 256).
     """
     transformer = cast(Any, decoder.transformer)
     places = position.flatten(2).transpose(1, 2)  # (1, g*g, 256)
     queries, keys = tokens, image.flatten(2).transpose(1, 2).contiguous()
-    for index, block in enumerate(transformer.layers):  # after the first block each row has an image of its own
-        queries, keys = _block(block, queries, keys, tokens, places, images if index == 0 else None)
+    for block in transformer.layers:
+        queries, keys = _block(block, queries, keys, tokens, places, sharing)
+        sharing = Sharing()  # after the first block each row has an image of its own
     attention = transformer.final_attn_token_to_image
     queries = transformer.norm_final_attn(queries + _attend(attention, queries + tokens, keys + places, keys))
     count = 1 + cast(int, decoder.num_mask_tokens)
@@ -67,9 +94,9 @@ def run_decoder(
 
 
 def _block(
-    block: Any, queries: Tensor, keys: Tensor, tokens: Tensor, position: Tensor, rows: Tensor | None
+    block: Any, queries: Tensor, keys: Tensor, tokens: Tensor, position: Tensor, sharing: Sharing
 ) -> tuple[Tensor, Tensor]:
-    """One two-way block; `rows` names the image of each row where `keys` holds images."""
+    """One two-way block."""
     if block.skip_first_layer_pe:
         queries = _attend(block.self_attn, queries, queries, queries)
     else:
@@ -77,11 +104,11 @@ def _block(
         queries = queries + _attend(block.self_attn, placed, placed, queries)
     queries = block.norm1(queries)
     placed_keys = keys + position
-    looked = _attend(block.cross_attn_token_to_image, queries + tokens, placed_keys, keys, image_of_key=rows)
+    looked = _attend(block.cross_attn_token_to_image, queries + tokens, placed_keys, keys, of_keys=sharing)
     queries = block.norm2(queries + looked)
     queries = block.norm3(queries + block.mlp(queries))
-    looked = _attend(block.cross_attn_image_to_token, placed_keys, queries + tokens, queries, image_of_query=rows)
-    return queries, block.norm4((keys if rows is None else keys[rows]) + looked)
+    looked = _attend(block.cross_attn_image_to_token, placed_keys, queries + tokens, queries, of_queries=sharing)
+    return queries, block.norm4(looked.add_(sharing.spread(keys)))
 
 
 def _attend(
@@ -90,15 +117,12 @@ def _attend(
     keys: Tensor,
     values: Tensor,
     *,
-    image_of_query: Tensor | None = None,
-    image_of_key: Tensor | None = None,
+    of_queries: Sharing = Sharing(),
+    of_keys: Sharing = Sharing(),
 ) -> Tensor:
-    """SAM's attention; the side that holds images is projected once an image and then taken for each row."""
-    q, k, v = attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(values)
-    if image_of_query is not None:
-        q = q[image_of_query]
-    if image_of_key is not None:
-        k, v = k[image_of_key], v[image_of_key]
+    """SAM's attention; the side that holds images is spread over the rows once it is projected."""
+    q = of_queries.spread(queries, attention.q_proj)
+    k, v = of_keys.spread(keys, attention.k_proj), of_keys.spread(values, attention.v_proj)
     q, k, v = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
     return attention.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 

@@ -21,6 +21,8 @@ class LoRALinear(nn.Linear):
         rank: r, width of the update.
         alpha: numerator of the scale alpha / r; None gives scale 1, as in the papers' code.
         parts: output rows of each update; None is one update of all rows.
+        folded: add the updates to the weight first, and then multiply once. Faster where a layer is narrow and its
+            input long, so that one more pass over the input costs more than the product itself.
 
     Shape: (..., in) -> (..., out).
 
@@ -31,7 +33,13 @@ class LoRALinear(nn.Linear):
     rows: Tensor
 
     def __init__(
-        self, linear: nn.Linear, *, rank: int = 4, alpha: float | None = None, parts: Sequence[Tensor] | None = None
+        self,
+        linear: nn.Linear,
+        *,
+        rank: int = 4,
+        alpha: float | None = None,
+        parts: Sequence[Tensor] | None = None,
+        folded: bool = False,
     ) -> None:
         if rank < 1:
             raise ValueError(f"rank must be at least 1, got {rank}.")
@@ -44,6 +52,7 @@ class LoRALinear(nn.Linear):
         parts = [whole] if parts is None else list(parts)
         like = linear.weight
         self.scale = 1.0 if alpha is None else alpha / rank
+        self.folded = folded
         self.lora_a = nn.ParameterList([nn.Parameter(like.new_empty(rank, linear.in_features)) for _ in parts])
         self.lora_b = nn.ParameterList([nn.Parameter(like.new_zeros(len(part), rank)) for part in parts])
         self.covers_all = len(parts) == 1 and len(parts[0]) == linear.out_features
@@ -53,18 +62,26 @@ class LoRALinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Wx + b, plus the low-rank updates on their rows."""
+        if self.folded:
+            return F.linear(x, self.updated_weight(), self.bias)
         base = F.linear(x, self.weight, self.bias)
         update = torch.cat([F.linear(F.linear(x, a), b) for a, b in zip(self.lora_a, self.lora_b, strict=True)], dim=-1)
         if self.covers_all:
             return base + self.scale * update
         return base.index_add(-1, self.rows, (self.scale * update).to(base.dtype))
 
+    def updated_weight(self) -> Tensor:
+        """W + scale * B A, through which gradients reach A and B. Shape (out, in)."""
+        update = torch.cat([b @ a for a, b in zip(self.lora_a, self.lora_b, strict=True)])
+        if self.covers_all:
+            return self.weight + self.scale * update
+        return self.weight.index_add(0, self.rows, self.scale * update)
+
     @torch.no_grad()
     def merged(self) -> nn.Linear:
         """A plain linear layer with the same outputs."""
         plain = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
-        update = torch.cat([b @ a for a, b in zip(self.lora_a, self.lora_b, strict=True)])
-        plain.weight = nn.Parameter(self.weight.index_add(0, self.rows, self.scale * update))
+        plain.weight = nn.Parameter(self.updated_weight())
         plain.bias = self.bias
         return plain
 
@@ -101,7 +118,7 @@ def add_decoder_lora(
         attention = transformer.get_submodule(name)
         for projection in projections:
             linear = cast(nn.Linear, getattr(attention, f"{projection}_proj"))
-            setattr(attention, f"{projection}_proj", LoRALinear(linear, rank=rank, alpha=alpha))
+            setattr(attention, f"{projection}_proj", LoRALinear(linear, rank=rank, alpha=alpha, folded=True))
 
 
 def add_encoder_lora(

@@ -12,7 +12,7 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
-from amsam_monai.networks.decoder import DecoderOutput, run_decoder
+from amsam_monai.networks.decoder import DecoderOutput, Sharing, run_decoder
 from amsam_monai.networks.position_tables import resize_position_tables
 from amsam_monai.networks.tiny_vit import TinyViT
 from amsam_monai.networks.weights import load_weights
@@ -196,19 +196,23 @@ class SAM(nn.Module):
         Args:
             embedding: of the images.
             sparse: prompt tokens of each row.
-            dense: dense prompt of each row, added to its embedding; None is "no mask" for all.
+            dense: dense prompt of each row, added to its embedding; None is "no mask" for all. One that is the same at
+                all cells may be given as one cell, and takes less time then.
             tokens: output tokens of each row, where they are not SAM's own.
             images: image of each row; None where row n has image n.
 
-        Shape: embedding (B, 256, g, g), sparse (n, T, 256), dense (n, 256, g, g), tokens (n, 1 + M, 256), images (n,).
+        Shape: embedding (B, 256, g, g), sparse (n, T, 256), dense (n, 256, g or 1, g or 1), tokens (n, 1 + M, 256), images (n,).
         """
         if tokens is None:
             tokens = self.output_tokens().expand(len(sparse), -1, -1)
+        sharing = Sharing(images)
         if dense is None:
             image = embedding + self.no_mask_dense(1)
+        elif dense.shape[-2:] == (1, 1):
+            image, sharing = embedding, Sharing(images, dense.flatten(2).mT)
         else:
-            image, images = (embedding if images is None else embedding[images]) + dense, None
-        return run_decoder(self.mask_decoder, image, self.dense_pe(), torch.cat([tokens, sparse], dim=1), images)
+            image, sharing = (embedding if images is None else embedding[images]) + dense, Sharing()
+        return run_decoder(self.mask_decoder, image, self.dense_pe(), torch.cat([tokens, sparse], dim=1), sharing)
 
     def hyper(self, mask_tokens: Tensor) -> Tensor:
         """Channel weights of each mask token. Shape (n, m, 256) -> (n, m, 32), for the first m tokens."""

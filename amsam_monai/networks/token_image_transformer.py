@@ -45,9 +45,9 @@ class Attention(nn.Module):
         batch, classes = queries.shape[0], max(queries.shape[1], keys.shape[1])
         q, k, v = self.q_proj(queries), self.k_proj(keys), self.v_proj(values)
         if plus_queries is not None:
-            q = q + F.linear(plus_queries, self.q_proj.weight)
+            q += F.linear(plus_queries, self.q_proj.weight)
         if plus_keys is not None:
-            k = k + F.linear(plus_keys, self.k_proj.weight)
+            k += F.linear(plus_keys, self.k_proj.weight)
         q, k, v = (self._split(part, classes) for part in (q, k, v))  # (B*C, heads, L or M, width of a head)
         if mask is not None:
             mask = mask.repeat(batch, 1)[:, None, None]  # (B*C, 1, 1, M)
@@ -116,10 +116,10 @@ class TokenImageBlock(nn.Module):
         cells, start = image.flatten(2, 3), start_image.flatten(2, 3)
         tokens = self.norm2(tokens + self.token_to_image(tokens + start_tokens, cells, cells, plus_keys=start))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.conv_mlp(image))
+        image = self.norm4(self.conv_mlp(image).add_(image))
         cells = image.flatten(2, 3)
         looked = self.image_to_token(cells, tokens + start_tokens, tokens, plus_queries=start, mask=mask)
-        return tokens, self.norm5(image + looked.unflatten(2, image.shape[2:4]))
+        return tokens, self.norm5(looked.unflatten(2, image.shape[2:4]).add_(image))
 
 
 class TokenImageTransformer(nn.Module):
