@@ -16,6 +16,7 @@ import os
 import resource
 import time
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ BOX_IOU = {"isic": 0.72, "human": 0.85, "tiktok": 0.85}
 LESION_START = Path(__file__).parents[1] / "bundles" / "isic_amsam_segmentation" / "models" / "lesion_start.pth"
 VIEWS = {"isic": 8, "kvasir": 8, "glas": 8, "human": 2, "tiktok": 2}
 CURVES = ("AM-SAM", "BLO-SAM")
+OURS = ("AM-SAM", "AM-SAM, encoder trained")
 CONTRAST = {"isic": 0.5}  # share of the dark object in a box, see `AMSAM`
 PHANTOMS = {"isic": 120}  # mixed into the training
 Boxes = dict[str, torch.Tensor] | None
@@ -105,7 +107,7 @@ class Bench:
         network = row.build(image_size=self.arguments.image_size, alpha=alpha, contrast=contrast)
         cache = None if row.encoder_trains or row.from_scratch else embedding_cache(network)
         others = self.others(sections, 12) if watch else []
-        boxes, found = self.boxes(samples, others, shots, draw) if row.detector else (None, {})
+        boxes, found = self.boxes(samples, others, shots, draw, row.confidence) if row.detector else (None, {})
         settings = self.settings(row, shots, draw)
         curve: list[tuple[int, float]] = []
         seconds = 0.0
@@ -159,7 +161,7 @@ class Bench:
         return [self.load(case) for case in self.datalist if case["case_id"] not in taken][:count]
 
     def boxes(
-        self, samples: list[dict], others: list[dict], shots: int, draw: int
+        self, samples: list[dict], others: list[dict], shots: int, draw: int, floor: float
     ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         """The detector's boxes of the images that are scored, and how good they are on the test images."""
         start = time.perf_counter()
@@ -175,8 +177,10 @@ class Bench:
         path = self.out / "detectors" / f"{shots}_{draw}.pth"
         detector = load_or_fit_detector(path, samples, class_names=["object"], **known)
         seconds = time.perf_counter() - start
+        detector.confidence = max(detector.confidence, floor)
         boxes = {s["case_id"]: detector(s["image"][None].as_tensor())[0][0] for s in [*self.test, *others]}
         overlap = torch.stack([box_iou(boxes[s["case_id"]], class_boxes(s["label"][None], 1)[0])[0] for s in self.test])
+        overlap = overlap.nan_to_num()  # no box
         quality = {"box_iou": float(overlap.mean()), "box_recall": float((overlap >= 0.5).float().mean())}
         return boxes, {**quality, "detector_seconds": seconds}
 
@@ -214,16 +218,16 @@ def follow(
 
 
 def _paired(runs: list[dict]) -> list[str]:
-    """AM-SAM minus the better BLO-SAM on the same images, draw by draw."""
+    """AM-SAM minus each BLO-SAM on the same images, draw by draw."""
     lines = []
     for shots in sorted({run["shots"] for run in runs}):
         dice = {(run["row"], run["draw"]): 100 * run["dice"] for run in runs if run["shots"] == shots}
-        draws = sorted(draw for row, draw in dice if row == "AM-SAM")
-        for rival in (row for row in ROWS if row.startswith("BLO-SAM")):
-            gaps = [dice["AM-SAM", draw] - dice[rival, draw] for draw in draws if (rival, draw) in dice]
+        for ours, rival in product(OURS, (row for row in ROWS if row.startswith("BLO-SAM"))):
+            draws = sorted(draw for row, draw in dice if row == ours and (rival, draw) in dice)
+            gaps = [dice[ours, draw] - dice[rival, draw] for draw in draws]
             if gaps:
                 shown = ", ".join(f"{gap:+.1f}" for gap in gaps)
-                lines.append(f"AM-SAM minus {rival}, {shots} shots: {np.mean(gaps):+.1f} ({shown})")
+                lines.append(f"{ours} minus {rival}, {shots} shots: {np.mean(gaps):+.1f} ({shown})")
     return lines
 
 

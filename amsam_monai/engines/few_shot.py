@@ -10,7 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.data import DataLoader
+from monai.data import Dataset as RandomDataset
 from monai.engines import SupervisedTrainer
+from monai.transforms import CastToTyped, Compose
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -23,7 +25,7 @@ from amsam_monai.engines.cycling import cycling_loader, epoch_loader
 from amsam_monai.engines.prepare_batch import LowResLoss, PrepareSystemBatch
 from amsam_monai.engines.simulated_boxes import SimulatedBoxes
 from amsam_monai.engines.split import subsets_by_patient
-from amsam_monai.handlers import PolynomialDecay
+from amsam_monai.handlers import ClipGradients, PolynomialDecay
 from amsam_monai.inferers.autocast import AutocastInferer
 from amsam_monai.inferers.flips import flip_prompts, flip_sets, mean_logits
 from amsam_monai.losses import AISAMLoss, CEDiceLoss
@@ -32,8 +34,10 @@ from amsam_monai.networks.amsam import AMSAM
 from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.system import System
+from amsam_monai.transforms.augmentation import ColourJitterd
 from amsam_monai.transforms.sam_input import SquareImaged
 from amsam_monai.transforms.views import FlippedViews
+from amsam_monai.transforms.windows import RandWindowd
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class FewShotSettings:
         weight_decay: of AdamW, both levels.
         dice_weight: lambda of the loss.
         views: flipped and turned copies of each image.
+        random_views: turn, magnify and relight every sample anew each time instead of keeping `views` of it: for
+            encoders that train, whose embeddings cannot be kept.
+        clip: largest norm of the gradients; None leaves them.
         extra_share: share of `extra` samples, where there are some, among those that train the lower level, or all.
         box_iou: overlap of the simulated boxes with the true ones; None trains without boxes.
         box_drop: share of images trained without a box.
@@ -67,6 +74,8 @@ class FewShotSettings:
     weight_decay: float = 0.1
     dice_weight: float = 0.8
     views: int = 8
+    random_views: bool = False
+    clip: float | None = None
     extra_share: float = 0.4
     box_iou: float | None = 0.8
     box_drop: float = 0.1
@@ -101,10 +110,13 @@ def few_shot_trainer(
         device: where it runs.
 
     Raises:
-        ValueError: two levels of a network that has only one.
+        ValueError: two levels of a network that has only one, or random views where embeddings are kept or images
+            stretched.
     """
     if settings.bilevel and not isinstance(network, AMSAM):
         raise ValueError(f"bilevel must be False for a {type(network).__name__}, which has no prompt to learn.")
+    if settings.random_views and (cache is not None or network.resize != "pad"):
+        raise ValueError("random_views must come without a cache and with resize='pad', got another; use fixed views.")
     torch.manual_seed(settings.seed)
     points = isinstance(network, AISAM)
     boxes = (
@@ -127,7 +139,9 @@ def few_shot_trainer(
         ),
     }
 
-    def dataset(samples: Sequence[dict[str, Any]], views: int) -> CachedEmbeddingDataset:
+    def dataset(samples: Sequence[dict[str, Any]], views: int) -> Dataset[Any]:
+        if settings.random_views:
+            return RandomDataset(samples, random_views(network.image_size).set_random_state(settings.seed))
         return CachedEmbeddingDataset(
             samples,
             SquareImaged(size=network.image_size, mode=network.resize),
@@ -141,6 +155,7 @@ def few_shot_trainer(
         )
 
     data = dataset(samples, settings.views)
+    clipping = [] if settings.clip is None else [ClipGradients(network, settings.clip)]
 
     def loader(part: Dataset[Any]) -> DataLoader:
         if extra and settings.extra_share:
@@ -155,7 +170,7 @@ def few_shot_trainer(
         return SupervisedTrainer(
             train_data_loader=loader(data),
             optimizer=trained,
-            train_handlers=[PolynomialDecay(trained, warmup=settings.warmup), *handlers],
+            train_handlers=[PolynomialDecay(trained, warmup=settings.warmup), *clipping, *handlers],
             **common,
         )
     first, second = subsets_by_patient(data, seed=settings.seed)
@@ -170,6 +185,13 @@ def few_shot_trainer(
         train_handlers=[PolynomialDecay([lower, upper], warmup=settings.warmup), *handlers],
         **common,
     )
+
+
+def random_views(side: int) -> Compose:
+    """Random turns, mirror images, sizes and colours of an image, in a square of `side` pixels."""
+    window = RandWindowd(size=side, window=side, follow=0.0, degrees=45)
+    colours = ColourJitterd(jitter=(0.3, 0.3, 0.3, 0.05))
+    return Compose([CastToTyped(keys=keys.IMAGE, dtype=torch.float32), window, colours])
 
 
 def _loss(network: System | FromScratch, settings: FewShotSettings) -> nn.Module:

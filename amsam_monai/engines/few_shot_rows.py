@@ -23,6 +23,7 @@ class Row:
         from_scratch: a name of `FromScratch` instead of SAM.
         encoder_trains: no embedding can be kept.
         image_size: side of the square, where it is not the run's.
+        confidence: floor of the detector's boxes; an image without one that sure has none.
     """
 
     detector: bool = False
@@ -32,6 +33,7 @@ class Row:
     from_scratch: str | None = None
     encoder_trains: bool = False
     image_size: int | None = None
+    confidence: float = 0.0
 
     def build(self, *, image_size: int, alpha: float, contrast: float = 0.0) -> AMSAM | FromScratch:
         """The network, before training, for one class; `contrast` goes to rows trained with a detector, not joint."""
@@ -58,6 +60,19 @@ PAPERS = {
 # The encoder runs at each step: fewer views of smaller images, and smaller ones again for networks from scratch, which
 # can afford it: they miss objects, not edges.
 DEEP = {"bilevel": False, "views": 2}
+# All of the network trains, on ever new views, as AI-SAM on lesions does.
+WHOLE_NETWORK = {**FUSED, "encoder": "full", "decoder": "all", "lora_rank": 0}
+WHOLE = {
+    "bilevel": False,
+    "random_views": True,
+    "epochs": 40,
+    "steps_per_epoch": 4,
+    "learning_rate": 2e-4,
+    "weight_decay": 0.05,
+    "warmup": 20,
+    "clip": 1.0,
+    "box_drop": 0.3,
+}
 
 ROWS: dict[str, Row] = {
     "SAM + detector": Row(detector=True, network=NONE, trains=False),
@@ -67,6 +82,12 @@ ROWS: dict[str, Row] = {
     "AM-SAM": Row(detector=True, network=FUSED, settings=ONE),
     "AM-SAM, without dark objects": Row(detector=True, network={**FUSED, "contrast": 0.0}, settings=ONE),
     "AM-SAM, without phantoms": Row(detector=True, network=FUSED, settings={**ONE, "extra_share": 0.0}),
+    "AM-SAM, encoder trained": Row(
+        detector=True, network=WHOLE_NETWORK, settings=WHOLE, encoder_trains=True, image_size=256, confidence=0.35
+    ),
+    "BLO-SAM, encoder trained": Row(
+        network={**WHOLE_NETWORK, **NONE}, settings=WHOLE, encoder_trains=True, image_size=256
+    ),
     "BLO-SAM, two levels": Row(network=NONE, settings=TWO),
     "AM-SAM, two levels": Row(detector=True, network=FUSED, settings=TWO),
     "AM-SAM, paper calibration": Row(detector=True, network=PAPER, settings=ONE),

@@ -50,7 +50,8 @@ def load_or_fit_detector(
             nothing is fitted then.
         device: where to fit.
         refit: fit even where the file is there.
-        settings: see `DetectorSettings`; of these `contrast` is written to a detector that is read, too.
+        settings: see `DetectorSettings`; of these `contrast` and `confidence` are written to a detector that is read,
+            too.
 
     Raises:
         ImportError: ultralytics is not installed.
@@ -63,7 +64,7 @@ def load_or_fit_detector(
         if path.is_file() and (written or not refit):
             detector = load_detector(path)
             if written or wanted is None or detector.cases in (None, wanted):
-                return _with_contrast(detector, settings.get("contrast", detector.contrast), path)
+                return _as_wished(detector, settings, path)
             logger.warning("%s was fitted on other cases; fitting it anew on %d cases", path, len(wanted))
         path.parent.mkdir(parents=True, exist_ok=True)
         origin = weights.path(str(start))
@@ -77,10 +78,11 @@ def load_or_fit_detector(
         return detector
 
 
-def _with_contrast(detector: BoxDetector, wanted: bool, path: Path) -> BoxDetector:
-    """The detector that was read, its file brought up to the wish, so that inference does as training did."""
-    if detector.contrast != wanted:
-        detector.contrast = wanted
+def _as_wished(detector: BoxDetector, settings: Mapping[str, Any], path: Path) -> BoxDetector:
+    """The detector that was read, its file brought up to the wishes, so that inference does as training did."""
+    wanted = {name: settings[name] for name in ("contrast", "confidence") if name in settings}
+    if any(getattr(detector, name) != value for name, value in wanted.items()):
+        vars(detector).update(wanted)
         save_detector(detector, path)
     return detector
 

@@ -168,14 +168,8 @@ class AISAM(System):
             detector.requires_grad_(False)
 
     def train(self, mode: bool = True) -> AISAM:
-        """Training mode; the detector stays in evaluation mode, and batch norms in SAM keep their statistics.
-
-        Batches of a few slices give poor statistics, and with kept ones an image does not depend on its batch-mates.
-        """
+        """Training mode; the detector stays in evaluation mode."""
         super().train(mode)
-        for module in self.sam.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
         if self.detector is not None:
             self.detector.eval()
         return self

@@ -20,6 +20,7 @@ from amsam_monai.networks.sam import EMBED_DIM, SAM
 from amsam_monai.networks.system import Prediction, System
 
 DECODER_PARTS = ("frozen", "tail", "all")
+ENCODER_MODES = ("frozen", "full")
 # Logit of a class that the detector did not find: probability 1e-13 beside background's logit 0.
 ABSENT_LOGIT = -30.0
 
@@ -46,8 +47,9 @@ class AMSAM(System):
         calibration: "none", "paper" or "fused", see `MaskCalibration`.
         alpha: weight of SAM's own mask in the calibration, in [0, 1].
         lora_rank: rank of the decoder's LoRA; 0 is none.
-        encoder_lora_rank: rank of the encoder's LoRA (SAMed); 0 leaves the encoder frozen.
-        encoder_adapters: width of bottleneck adapters in the encoder, as a share of its own (Med-SA); 0 is none.
+        encoder: "frozen", so that embeddings may be kept, or "full", all of it trains: for small ones, such as TinyViT.
+        encoder_lora_rank: rank of the LoRA in a frozen encoder (SAMed); 0 is none.
+        encoder_adapters: width of bottleneck adapters in a frozen encoder, as a share of its own (Med-SA); 0 is none.
         decoder: what else of the mask decoder trains, from its pretrained values: "tail" is its tokens, upscaling and
             hypernetworks (BLO-SAM), "all" its transformer too (SAMed), "frozen" nothing.
         joint: one prompt set an image with K + 1 mask tokens.
@@ -69,6 +71,7 @@ class AMSAM(System):
         calibration: str = "fused",
         alpha: float = 0.7,
         lora_rank: int = 4,
+        encoder: str = "frozen",
         encoder_lora_rank: int = 0,
         encoder_adapters: float = 0.0,
         decoder: str = "tail",
@@ -78,6 +81,10 @@ class AMSAM(System):
         missing_box = missing_box or ("learned" if num_classes == 1 else "absent")
         if decoder not in DECODER_PARTS:
             raise ValueError(f"decoder must be one of {', '.join(DECODER_PARTS)}, got {decoder!r}.")
+        if encoder not in ENCODER_MODES:
+            raise ValueError(f"encoder must be one of {', '.join(ENCODER_MODES)}, got {encoder!r}.")
+        if encoder == "full" and (encoder_lora_rank or encoder_adapters):
+            raise ValueError("encoder='full' trains all of it; set encoder_lora_rank=0 and encoder_adapters=0.")
         if missing_box not in ("learned", "absent"):
             raise ValueError(f"missing_box must be learned or absent, got {missing_box!r}.")
         if not 0 <= contrast < 1:
@@ -95,6 +102,7 @@ class AMSAM(System):
             _give_tokens(sam, num_classes + 1)
         if lora_rank:
             add_decoder_lora(sam.mask_decoder, rank=lora_rank)
+        sam.image_encoder.requires_grad_(encoder == "full")
         if encoder_lora_rank:
             add_encoder_lora(sam.image_encoder, rank=encoder_lora_rank)
         if encoder_adapters:

@@ -201,7 +201,8 @@ class SAM(nn.Module):
             tokens: output tokens of each row, where they are not SAM's own.
             images: image of each row; None where row n has image n.
 
-        Shape: embedding (B, 256, g, g), sparse (n, T, 256), dense (n, 256, g or 1, g or 1), tokens (n, 1 + M, 256), images (n,).
+        Shape: embedding (B, 256, g, g), sparse (n, T, 256), dense (n, 256, g, g) or (n, 256, 1, 1),
+            tokens (n, 1 + M, 256), images (n,).
         """
         if tokens is None:
             tokens = self.output_tokens().expand(len(sparse), -1, -1)

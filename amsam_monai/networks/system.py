@@ -154,10 +154,16 @@ class System(nn.Module, ABC):
         return not any(parameter.requires_grad for parameter in self.sam.image_encoder.parameters())
 
     def train(self, mode: bool = True) -> System:
-        """Training mode; what is frozen in the image encoder stays in evaluation mode."""
+        """Training mode; a frozen image encoder stays in evaluation mode, and batch norms in SAM keep their statistics.
+
+        Batches of a few images give poor statistics, and with kept ones an image does not depend on its batch-mates.
+        """
         super().train(mode)
         if self.encoder_is_frozen:
             self.sam.image_encoder.eval()
+        for module in self.sam.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
         return self
 
     def adapter_keys(self) -> list[str]:

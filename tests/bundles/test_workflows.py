@@ -87,6 +87,20 @@ def test_the_papers_settings_run(kind, folder):
     run(kind, ["train", "bilevel_train", "paper"], "train", folder, **training)
 
 
+def test_the_encoder_trains_too(folder):
+    training = {**phantoms("isic", folder), "image_size": 64, "detector_steps": 1}
+    made = workflow("isic", ["train", "encoder_train"], "train", folder, **training)
+    network = made.parser.get_parsed_content("network")
+    before = {name: value.clone() for name, value in network.adapter_state_dict().items()}
+    made.run()
+    made.finalize()
+    moved = {name for name, value in network.adapter_state_dict().items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("sam.image_encoder.") for name in moved)
+    assert any(name.startswith("sam.mask_decoder.transformer.") for name in moved)
+    run("isic", ["train", "encoder_train", "evaluate"], "train", folder, **training)
+    assert (folder / "out" / "scores" / "report.html").is_file()
+
+
 def losses_of(made):
     losses = []
     trainer = made.parser.get_parsed_content("train#trainer")

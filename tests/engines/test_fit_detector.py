@@ -36,6 +36,14 @@ def test_a_wish_for_contrast_is_written_to_a_detector_that_is_there(tmp_path):
     assert fit(tmp_path, ["a"]).contrast
 
 
+def test_a_wish_for_another_floor_is_written_too(tmp_path):
+    write_tiny_yolo(tmp_path)
+    assert fit(tmp_path, ["a"]).confidence == 0.05
+    assert fit(tmp_path, ["a"], confidence=0.35).confidence == 0.35
+    found = load_detector(tmp_path / "detector.pth")
+    assert (found.confidence, found.contrast) == (0.35, False)
+
+
 def test_random_numbers_do_not_depend_on_whether_the_file_was_there(tmp_path):
     write_tiny_yolo(tmp_path)
     drawn = []

@@ -154,12 +154,23 @@ def test_a_frozen_encoder_stays_in_evaluation_mode():
     assert not AMSAM(nano(), encoder_lora_rank=4).encoder_is_frozen
 
 
+def test_all_of_the_encoder_trains_on_request_but_for_its_batch_statistics():
+    net = AMSAM(build_sam("vit_t", image_size=64), encoder="full").train()
+    assert all(parameter.requires_grad for parameter in net.sam.image_encoder.parameters())
+    norms = [module for module in net.sam.image_encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+    assert not any(p.requires_grad for p in AMSAM(nano()).sam.image_encoder.parameters())
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"num_classes": 0}, "num_classes must count foreground classes, at least 1, got 0"),
         ({"resize": "crop"}, r"resize mode must be one of \('pad', 'stretch'\), got 'crop'"),
         ({"calibration": "mean"}, "calibration must be one of none, paper, fused, got 'mean'"),
+        ({"encoder": "lora"}, "encoder must be one of frozen, full, got 'lora'"),
+        ({"encoder": "full", "encoder_lora_rank": 4}, "encoder='full' trains all of it; set encoder_lora_rank=0"),
         ({"missing_box": "guess"}, "missing_box must be learned or absent, got 'guess'"),
         ({"joint": True, "num_classes": 2, "detector": FixedDetector()}, "joint decoding takes one box an image"),
     ],

@@ -33,3 +33,22 @@ def test_it_gives_what_sams_decoder_gives(nano_sam, with_dense, with_lora):
     }
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value, atol=1e-9, rtol=1e-9)
+
+
+def test_a_dense_prompt_of_one_cell_stands_for_all_cells(nano_sam):
+    add_decoder_lora(nano_sam.mask_decoder)
+    for parameter in nano_sam.mask_decoder.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.02)
+    embedding, images = torch.randn(2, 256, 4, 4), torch.tensor([0, 1, 1])
+    sparse, cell = torch.randn(3, 5, 256), torch.randn(3, 256, 1, 1, requires_grad=True)
+
+    def masks_and_gradient(dense, images):
+        masks = nano_sam.masks(nano_sam.decode(embedding, sparse, dense, images=images))
+        return masks, torch.autograd.grad(masks.square().sum(), cell)[0]
+
+    found, wanted = masks_and_gradient(cell, images), masks_and_gradient(cell.expand(-1, -1, 4, 4), images)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        alone = nano_sam.masks(nano_sam.decode(embedding[[0, 1, 1]], sparse, cell))
+    torch.testing.assert_close(alone, found[0], atol=1e-4, rtol=1e-4)

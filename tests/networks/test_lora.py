@@ -94,6 +94,21 @@ def test_merging_keeps_the_outputs(nano_sam, alpha):
         torch.testing.assert_close(masks(), before, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("parts", [None, [torch.arange(0, 3), torch.arange(6, 9)]])
+def test_folded_updates_give_the_same_outputs_and_gradients(parts):
+    x, answers = torch.randn(5, 4, 6), []
+    for folded in (False, True):
+        torch.manual_seed(0)
+        adapted = LoRALinear(nn.Linear(6, 12), rank=2, alpha=8, parts=parts, folded=folded)
+        for matrix in adapted.lora_b:
+            nn.init.normal_(matrix)
+        y = adapted(x)
+        y.square().sum().backward()
+        answers.append([y.detach(), *(p.grad for p in adapted.parameters() if p.requires_grad)])
+    for one, other in zip(*answers, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
 def test_plain_weights_still_load_after_lora(nano_sam):
     state = {name: value.clone() for name, value in nano_sam.state_dict().items()}
     add_decoder_lora(nano_sam.mask_decoder)
