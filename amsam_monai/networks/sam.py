@@ -210,7 +210,7 @@ class SAM(nn.Module):
         if dense is None:
             image = embedding + self.no_mask_dense(1)
         elif dense.shape[-2:] == (1, 1):
-            image, sharing = embedding, Sharing(images, dense.flatten(2).mT)
+            image, sharing = embedding.to(dense.dtype), Sharing(images, dense.flatten(2).mT)
         else:
             image, sharing = (embedding if images is None else embedding[images]) + dense, Sharing()
         return run_decoder(self.mask_decoder, image, self.dense_pe(), torch.cat([tokens, sparse], dim=1), sharing)

@@ -52,3 +52,4 @@ def test_a_dense_prompt_of_one_cell_stands_for_all_cells(nano_sam):
     with torch.no_grad():
         alone = nano_sam.masks(nano_sam.decode(embedding[[0, 1, 1]], sparse, cell))
     torch.testing.assert_close(alone, found[0], atol=1e-4, rtol=1e-4)
+    assert nano_sam.masks(nano_sam.decode(embedding.half(), sparse, cell, images=images)).dtype == torch.float32
