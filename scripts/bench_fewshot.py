@@ -107,7 +107,7 @@ class Bench:
         network = row.build(image_size=self.arguments.image_size, alpha=alpha, contrast=contrast)
         cache = None if row.encoder_trains or row.from_scratch else embedding_cache(network)
         others = self.others(sections, 12) if watch else []
-        boxes, found = self.boxes(samples, others, shots, draw, row.confidence) if row.detector else (None, {})
+        boxes, found = self.boxes(samples, others, shots, draw, row.floor(shots)) if row.detector else (None, {})
         settings = self.settings(row, shots, draw)
         curve: list[tuple[int, float]] = []
         seconds = 0.0
@@ -150,7 +150,7 @@ class Bench:
         box_iou = BOX_IOU.get(self.dataset, 0.8) if row.detector else None
         common = FewShotSettings(epochs=self.arguments.epochs, views=VIEWS[self.dataset], seed=draw, box_iou=box_iou)
         common = replace(common, precision=self.arguments.precision)
-        settings = replace(common, **row.settings)
+        settings = row.settings_for(common, shots)
         if settings.batch_size == 1:  # the paper's: 100 epochs, each image of D1 once
             settings = replace(settings, epochs=100, steps_per_epoch=max(1, shots // 2))
         return settings

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from amsam_monai.engines.few_shot import FewShotSettings
 from amsam_monai.networks.amsam import AMSAM
 from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.sam import build_sam
@@ -23,7 +24,9 @@ class Row:
         from_scratch: a name of `FromScratch` instead of SAM.
         encoder_trains: no embedding can be kept.
         image_size: side of the square, where it is not the run's.
-        confidence: floor of the detector's boxes; an image without one that sure has none.
+        confidence: floor of the detector's boxes by the least number of shots it is for; a box less sure is none. The
+            more images, the better the learned prompt that takes its place.
+        steps: of all epochs together, by the least number of shots; empty is as the settings say.
     """
 
     detector: bool = False
@@ -33,7 +36,18 @@ class Row:
     from_scratch: str | None = None
     encoder_trains: bool = False
     image_size: int | None = None
-    confidence: float = 0.0
+    confidence: Mapping[int, float] = field(default_factory=dict)
+    steps: Mapping[int, int] = field(default_factory=dict)
+
+    def settings_for(self, settings: FewShotSettings, shots: int) -> FewShotSettings:
+        """`settings` with the row's own, for so many shots."""
+        chosen = replace(settings, **self.settings)
+        steps = _for_shots(self.steps, shots)
+        return chosen if steps is None else replace(chosen, steps_per_epoch=max(1, round(steps / chosen.epochs)))
+
+    def floor(self, shots: int) -> float:
+        """Confidence below which a box is none."""
+        return _for_shots(self.confidence, shots) or 0.0
 
     def build(self, *, image_size: int, alpha: float, contrast: float = 0.0) -> AMSAM | FromScratch:
         """The network, before training, for one class; `contrast` goes to rows trained with a detector, not joint."""
@@ -43,6 +57,12 @@ class Row:
         sam = build_sam("vit_t", image_size=side, weights="mobile_sam")
         contrast = contrast if self.detector and self.trains and not self.network.get("joint") else 0.0
         return AMSAM(sam, alpha=alpha, **{"contrast": contrast, **self.network})
+
+
+def _for_shots(values: Mapping[int, Any], shots: int) -> Any:
+    """The value of the largest number that is not above `shots`; None where there is none."""
+    reached = [number for number in values if number <= shots]
+    return values[max(reached)] if reached else None
 
 
 NONE, FUSED, PAPER = ({"calibration": mode} for mode in ("none", "fused", "paper"))
@@ -66,13 +86,13 @@ WHOLE = {
     "bilevel": False,
     "random_views": True,
     "epochs": 40,
-    "steps_per_epoch": 4,
     "learning_rate": 2e-4,
     "weight_decay": 0.05,
     "warmup": 20,
     "clip": 1.0,
     "box_drop": 0.3,
 }
+WHOLE_STEPS = {0: 160, 16: 240}
 
 ROWS: dict[str, Row] = {
     "SAM + detector": Row(detector=True, network=NONE, trains=False),
@@ -83,10 +103,16 @@ ROWS: dict[str, Row] = {
     "AM-SAM, without dark objects": Row(detector=True, network={**FUSED, "contrast": 0.0}, settings=ONE),
     "AM-SAM, without phantoms": Row(detector=True, network=FUSED, settings={**ONE, "extra_share": 0.0}),
     "AM-SAM, encoder trained": Row(
-        detector=True, network=WHOLE_NETWORK, settings=WHOLE, encoder_trains=True, image_size=256, confidence=0.35
+        detector=True,
+        network=WHOLE_NETWORK,
+        settings=WHOLE,
+        encoder_trains=True,
+        image_size=256,
+        confidence={0: 0.35, 16: 0.5},
+        steps=WHOLE_STEPS,
     ),
     "BLO-SAM, encoder trained": Row(
-        network={**WHOLE_NETWORK, **NONE}, settings=WHOLE, encoder_trains=True, image_size=256
+        network={**WHOLE_NETWORK, **NONE}, settings=WHOLE, encoder_trains=True, image_size=256, steps=WHOLE_STEPS
     ),
     "BLO-SAM, two levels": Row(network=NONE, settings=TWO),
     "AM-SAM, two levels": Row(detector=True, network=FUSED, settings=TWO),
