@@ -39,6 +39,16 @@ def test_every_row_trains_what_it_says_and_is_scored(name, tmp_path):
     assert ((native >= 0) & (native <= 1)).all()
 
 
+@pytest.mark.parametrize(("shots", "steps", "floor"), [(4, 160, 0.35), (8, 160, 0.35), (16, 240, 0.5), (32, 240, 0.5)])
+def test_more_images_mean_more_steps_and_a_higher_floor(shots, steps, floor):
+    row = ROWS["AM-SAM, encoder trained"]
+    settings = row.settings_for(FewShotSettings(), shots)
+    assert settings.epochs * settings.steps_per_epoch == steps
+    assert row.floor(shots) == floor
+    assert ROWS["AM-SAM"].floor(shots) == 0
+    assert ROWS["AM-SAM"].settings_for(FewShotSettings(epochs=7), shots) == FewShotSettings(epochs=7, bilevel=False)
+
+
 def test_half_precision_trains_to_nearly_the_same(tmp_path):
     full, half = (trained(ROWS["AM-SAM"], tmp_path, precision=p)[0] for p in ("float32", "bfloat16"))
     assert all(torch.allclose(a, b, atol=3e-3) for a, b in zip(full.parameters(), half.parameters(), strict=True))
