@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from monai.data import DataLoader
 from monai.data import Dataset as RandomDataset
 from monai.engines import SupervisedTrainer
-from monai.transforms import CastToTyped, Compose
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -34,10 +33,9 @@ from amsam_monai.networks.amsam import AMSAM
 from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.system import System
-from amsam_monai.transforms.augmentation import ColourJitterd
+from amsam_monai.transforms.random_views import random_views
 from amsam_monai.transforms.sam_input import SquareImaged
 from amsam_monai.transforms.views import FlippedViews
-from amsam_monai.transforms.windows import RandWindowd
 
 
 @dataclass(frozen=True)
@@ -185,13 +183,6 @@ def few_shot_trainer(
         train_handlers=[PolynomialDecay([lower, upper], warmup=settings.warmup), *handlers],
         **common,
     )
-
-
-def random_views(side: int) -> Compose:
-    """Random turns, mirror images, sizes and colours of an image, in a square of `side` pixels."""
-    window = RandWindowd(size=side, window=side, follow=0.0, degrees=45)
-    colours = ColourJitterd(jitter=(0.3, 0.3, 0.3, 0.05))
-    return Compose([CastToTyped(keys=keys.IMAGE, dtype=torch.float32), window, colours])
 
 
 def _loss(network: System | FromScratch, settings: FewShotSettings) -> nn.Module:

@@ -57,7 +57,8 @@ class Sharing:
             answer = answer[self.rows]
         if self.constant is None:
             return answer
-        return answer + (self.constant if layer is None else layer(self.constant) - layer.bias)
+        shift = self.constant if layer is None else layer(self.constant) - layer.bias
+        return answer + shift.to(answer.dtype)
 
 
 def run_decoder(
@@ -108,7 +109,12 @@ def _block(
     queries = block.norm2(queries + looked)
     queries = block.norm3(queries + block.mlp(queries))
     looked = _attend(block.cross_attn_image_to_token, placed_keys, queries + tokens, queries, of_queries=sharing)
-    return queries, block.norm4(looked.add_(sharing.spread(keys)))
+    return queries, block.norm4(plus(sharing.spread(keys), looked))
+
+
+def plus(x: Tensor, fresh: Tensor) -> Tensor:
+    """x + fresh, in the memory of `fresh` where types allow: nobody else may hold it. Images are slow to write anew."""
+    return fresh.add_(x) if fresh.dtype == x.dtype else x + fresh
 
 
 def _attend(

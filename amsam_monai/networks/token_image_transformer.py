@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amsam_monai.networks.decoder import plus
+
 WIDTH = 256  # channels of SAM's embedding
 
 
@@ -116,10 +118,10 @@ class TokenImageBlock(nn.Module):
         cells, start = image.flatten(2, 3), start_image.flatten(2, 3)
         tokens = self.norm2(tokens + self.token_to_image(tokens + start_tokens, cells, cells, plus_keys=start))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(self.conv_mlp(image).add_(image))
+        image = self.norm4(plus(image, self.conv_mlp(image)))
         cells = image.flatten(2, 3)
         looked = self.image_to_token(cells, tokens + start_tokens, tokens, plus_queries=start, mask=mask)
-        return tokens, self.norm5(looked.unflatten(2, image.shape[2:4]).add_(image))
+        return tokens, self.norm5(plus(image, looked.unflatten(2, image.shape[2:4])))
 
 
 class TokenImageTransformer(nn.Module):
