@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.data import DataLoader
-from monai.data import Dataset as RandomDataset
+from monai.data import Dataset as TransformedDataset
 from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -53,7 +53,7 @@ class FewShotSettings:
         views: flipped and turned copies of each image.
         random_views: turn, magnify and relight every sample anew each time instead of keeping `views` of it: for
             encoders that train, whose embeddings cannot be kept.
-        clip: largest norm of the gradients; None leaves them.
+        clip: largest norm of the gradients of one level; None leaves them.
         extra_share: share of `extra` samples, where there are some, among those that train the lower level, or all.
         box_iou: overlap of the simulated boxes with the true ones; None trains without boxes.
         box_drop: share of images trained without a box.
@@ -108,11 +108,13 @@ def few_shot_trainer(
         device: where it runs.
 
     Raises:
-        ValueError: two levels of a network that has only one, or random views where embeddings are kept or images
-            stretched.
+        ValueError: two levels of a network that has only one, or with `clip`; random views where embeddings are kept or
+            images stretched.
     """
     if settings.bilevel and not isinstance(network, AMSAM):
         raise ValueError(f"bilevel must be False for a {type(network).__name__}, which has no prompt to learn.")
+    if settings.bilevel and settings.clip is not None:
+        raise ValueError(f"clip must be None on two levels, got {settings.clip}; set bilevel=False.")
     if settings.random_views and (cache is not None or network.resize != "pad"):
         raise ValueError("random_views must come without a cache and with resize='pad', got another; use fixed views.")
     torch.manual_seed(settings.seed)
@@ -139,7 +141,7 @@ def few_shot_trainer(
 
     def dataset(samples: Sequence[dict[str, Any]], views: int) -> Dataset[Any]:
         if settings.random_views:
-            return RandomDataset(samples, random_views(network.image_size).set_random_state(settings.seed))
+            return TransformedDataset(samples, random_views(network.image_size).set_random_state(settings.seed))
         return CachedEmbeddingDataset(
             samples,
             SquareImaged(size=network.image_size, mode=network.resize),

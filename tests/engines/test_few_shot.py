@@ -60,6 +60,12 @@ def test_a_network_without_a_prompt_has_one_level():
         few_shot_trainer(FromScratch("unet", image_size=64), SAMPLES, None, FewShotSettings(bilevel=True))
 
 
+def test_gradients_of_two_levels_are_not_clipped(tmp_path):
+    network = AMSAM(build_sam("vit_nano", image_size=64))
+    with pytest.raises(ValueError, match=r"clip must be None on two levels, got 1\.0"):
+        few_shot_trainer(network, SAMPLES, embedding_cache(network, tmp_path), FewShotSettings(bilevel=True, clip=1.0))
+
+
 def test_random_views_keep_no_embeddings(tmp_path):
     network = AMSAM(build_sam("vit_nano", image_size=64))
     with pytest.raises(ValueError, match="random_views must come without a cache"):
