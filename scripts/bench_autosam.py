@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--colour", type=float, default=0.2, help="random change of colours before g")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the training")
     parser.add_argument("--lora-rank", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="--out of an earlier run, whose networks train on")
     parser.add_argument("--random-backbone", action="store_true", help="leave ImageNet weights out")
     parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--prompt-size", type=int, help="side at which g sees the image, by default its own")
@@ -187,11 +188,15 @@ class Bench:
     def trained(self, backbone: str, seed: int) -> tuple[AutoSAM, dict[str, Any]]:
         """AutoSAM and its h, trained or from an earlier run."""
         net = self.network(backbone, seed)
-        path = self.arguments.out / "adapters" / f"{self.dataset}-{backbone}-{self.arguments.shots}-{seed}.pt"
+        name = f"{self.dataset}-{backbone}-{self.arguments.shots}-{seed}.pt"
+        path = self.arguments.out / "adapters" / name
         if path.is_file():
             kept = torch.load(path, map_location="cpu", weights_only=True)
             net.load_adapter_state_dict(kept["model"])
             return net, kept["facts"]
+        if self.arguments.start:
+            start = torch.load(self.arguments.start / "adapters" / name, map_location="cpu", weights_only=True)
+            net.load_adapter_state_dict(start["model"])
         train, _ = self.samples(seed)
         settings, cache = self.settings(seed), embedding_cache(net)
         extra = lesion_phantom_samples(self.arguments.phantoms if self.dataset == "isic" else 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -159,6 +159,19 @@ class AIPrompter(nn.Module):
             sparse=embedding.new_zeros(len(embedding), *self.order.shape, WIDTH),
             points_xy=embedding.new_full((*places, 2), torch.nan),
         )
+
+    def moved(self, output: PrompterOutput, points_xy: Tensor, points: Tensor, point_labels: Tensor) -> PrompterOutput:
+        """`output` with its points elsewhere; weights and features stay those of the cells.
+
+        Args:
+            output: as `forward` gave it.
+            points_xy: pixels of the square.
+            points: SAM's positional encoding of these.
+            point_labels: see `forward`.
+
+        Shape: points_xy (B, C, N, 2), points (B, C, N, 256), point_labels (3, 256).
+        """
+        return replace(output, points_xy=points_xy, points=points, sparse=self._sparse(points, point_labels))
 
     @property
     def has_point(self) -> Tensor:

@@ -21,7 +21,7 @@ from amsam_monai.networks.class_prompts import (
     used_prompts,
     wants_automatic,
 )
-from amsam_monai.networks.confine import box_cells, box_keeps, grow_boxes
+from amsam_monai.networks.confine import box_cells, box_keeps, grow_boxes, outside_of_masks
 from amsam_monai.networks.lora import add_decoder_lora, add_encoder_lora
 from amsam_monai.networks.mask_calibration import MaskCalibration
 from amsam_monai.networks.presence_classifier import PresenceClassifier
@@ -86,6 +86,8 @@ class AISAM(System):
         alpha: weight of SAM's own mask in the calibration, in [0, 1].
         one_hot: one-hot points in evaluation mode; False keeps generalised points.
         train_one_hot: one-hot points with straight-through gradients in training mode.
+        second_look: in evaluation mode, one-hot points that lie outside the mask they made move to where it is surest,
+            and the classes are decoded once more. Costs a decoding, of batches where a point does.
         gate: let the classifier leave classes out, in evaluation mode.
         presence_threshold: probability above which a class is there.
         box_source: "user" obeys a person's boxes, "detector" asks the detector where a person gave none, "none"
@@ -121,6 +123,7 @@ class AISAM(System):
         alpha: float = 0.7,
         one_hot: bool = True,
         train_one_hot: bool = False,
+        second_look: bool = False,
         gate: bool = True,
         presence_threshold: float = 0.5,
         box_source: str = "user",
@@ -157,7 +160,7 @@ class AISAM(System):
         if num_class_prompts:
             self.class_prompts = nn.Parameter(CLASS_PROMPT_SCALE * torch.randn(num_classes + 1, num_class_prompts, 256))
         self.calibration = MaskCalibration(mode=calibration, alpha=alpha)
-        self.one_hot, self.train_one_hot = one_hot, train_one_hot
+        self.one_hot, self.train_one_hot, self.second_look = one_hot, train_one_hot, second_look
         self.gate, self.presence_threshold = gate, presence_threshold
         self.box_source, self.box_margin, self.box_tokens = box_source, box_margin, box_tokens
         self.dense_prompter, self.detector = dense_prompter, detector
@@ -218,11 +221,15 @@ class AISAM(System):
         shown, counted = self._roles(prompts, presence, stated, automatic, boxes)
         asked = self.training or bool(automatic.any())  # not when a person's points take the place of all
         points = self._points(embedding, boxes) if asked else self.prompter.no_points(embedding)
-        tokens, valid = self._tokens(points, prompts, automatic, counted, boxes)
-        logits, iou = self._decode(embedding, tokens, valid, self._dense(pixels, embedding, prompts), shown)
-        if boxes is not None and not self.training:
-            outside = ~box_keeps(boxes, logits.shape[-1], self.image_size)
-            logits = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(outside, SUPPRESSED_LOGIT)], dim=1)
+        dense = self._dense(pixels, embedding, prompts)
+        tokens = self._tokens(points, prompts, automatic, counted, boxes)
+        logits, iou = self._decode(embedding, *tokens, dense, shown, boxes)
+        if asked and self.second_look and self.one_hot and not self.training:
+            settled = self._settled(points, logits, automatic & shown)
+            if settled is not None:
+                points = settled
+                tokens = self._tokens(points, prompts, automatic, counted, boxes)
+                logits, iou = self._decode(embedding, *tokens, dense, shown, boxes)
         # A class that is left out is as good as the classifier is sure.
         quality = torch.where(shown[:, 1:], presence * iou[:, 1:].clamp(0, 1), 1 - presence)
         used = used_prompts(points.points_xy, prompts, boxes, automatic & counted)
@@ -244,6 +251,21 @@ class AISAM(System):
             masks = torch.cat([torch.ones_like(cells[:, :1]), cells], dim=1)  # background is not confined
         one_hot = self.train_one_hot if self.training else self.one_hot
         return self.prompter(embedding.detach(), self.sam.dense_pe(), self._point_labels(), masks, one_hot)
+
+    def _settled(self, points: PrompterOutput, logits: Tensor, movable: Tensor) -> PrompterOutput | None:
+        """Points with those that lie outside of their class's mask at its surest place; None where none does.
+
+        Shape: logits (B, C, h, w), movable (B, C); background's points stay.
+        """
+        surest, outside = outside_of_masks(points.points_xy[:, 1:], logits, self.image_size)
+        outside = F.pad(outside & movable[:, 1:, None], (0, 0, 1, 0))[..., None]  # (B, C, N, 1)
+        if not outside.any():
+            return None
+        xy = torch.where(outside, F.pad(surest, (0, 0, 1, 0))[:, :, None], points.points_xy)
+        labels = self._point_labels()
+        places = self.sam.sparse(xy.nan_to_num().flatten(0, 1), torch.ones_like(xy[..., 0]).flatten(0, 1))
+        places = places[:, : xy.shape[2]].unflatten(0, xy.shape[:2]) - labels[2]
+        return self.prompter.moved(points, xy, torch.where(outside, places, points.points), labels)
 
     def _point_labels(self) -> Tensor:
         """SAM's label embeddings: not a point, negative, positive. Shape (3, 256)."""
@@ -320,9 +342,18 @@ class AISAM(System):
         return torch.cat([empty, dense], dim=1)
 
     def _decode(
-        self, embedding: Tensor, tokens: Tensor, valid: Tensor, dense: Tensor | None, shown: Tensor
+        self,
+        embedding: Tensor,
+        tokens: Tensor,
+        valid: Tensor,
+        dense: Tensor | None,
+        shown: Tensor,
+        boxes: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Logits (B, C, h, w) and predicted IoU (B, C) of the classes that are shown; the rest suppressed and NaN."""
+        """Logits (B, C, h, w) and predicted IoU (B, C) of the classes that are shown; the rest suppressed and NaN.
+
+        In evaluation mode a class is suppressed outside its box, too.
+        """
         rows = shown.flatten().nonzero()[:, 0]
         groups = group_by_length(tokens.flatten(0, 1)[rows], valid.flatten(0, 1)[rows])
         groups = [(rows[chosen], sparse) for chosen, sparse in groups]
@@ -331,7 +362,11 @@ class AISAM(System):
         order = torch.cat([chosen for chosen, _ in groups])
         logits = masks.new_full((shown.numel(), *masks.shape[1:]), SUPPRESSED_LOGIT).index_copy(0, order, masks)
         quality = iou.new_full((shown.numel(),), torch.nan).index_copy(0, order, iou)
-        return logits.unflatten(0, shown.shape), quality.unflatten(0, shown.shape)
+        logits, quality = logits.unflatten(0, shown.shape), quality.unflatten(0, shown.shape)
+        if boxes is not None and not self.training:
+            outside = ~box_keeps(boxes, logits.shape[-1], self.image_size)
+            logits = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(outside, SUPPRESSED_LOGIT)], dim=1)
+        return logits, quality
 
     def _decode_group(
         self, embedding: Tensor, rows: Tensor, sparse: Tensor, dense: Tensor | None

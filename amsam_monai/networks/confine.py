@@ -1,4 +1,4 @@
-"""Boxes on grids: where a class's points may lie, and where its mask may be."""
+"""Boxes and masks on grids: where a class's points may lie, and where its mask may be."""
 
 from __future__ import annotations
 
@@ -80,3 +80,26 @@ def grow_boxes(box_xyxy: Tensor, share: float, size: int) -> Tensor:
     margin = (box_xyxy[..., 2:] - box_xyxy[..., :2]) * share
     grown = torch.cat([box_xyxy[..., :2] - margin, box_xyxy[..., 2:] + margin], dim=-1)
     return grown.clamp(0, size)
+
+
+def outside_of_masks(points_xy: Tensor, logits: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Where the mask of each class is surest, and which of the class's points lie outside of it.
+
+    A class without a mask has no place, and none of its points is outside.
+
+    Args:
+        points_xy: pixels of the square; NaN is no point.
+        logits: of all classes, background first.
+        size: pixels a side of the square.
+
+    Shape: points_xy (B, K, N, 2), logits (B, K+1, h, w) -> pixels (B, K, 2), outside (B, K, N).
+    """
+    side = logits.shape[-1]
+    index = torch.arange(1, logits.shape[1], device=logits.device)
+    mask = (logits.argmax(1, keepdim=True) == index[:, None, None]).flatten(2)  # (B, K, h*w)
+    best = logits[:, 1:].flatten(2).masked_fill(~mask, -torch.inf).argmax(-1)
+    surest = (torch.stack([best % side, best // side], dim=-1) + 0.5) * (size / side) - 0.5
+    cells = ((points_xy.nan_to_num() + 0.5) * side / size).floor().long().clamp(0, side - 1)
+    inside = mask.gather(2, cells[..., 1] * side + cells[..., 0])
+    outside = mask.any(-1, keepdim=True) & ~inside & ~points_xy.isnan().any(-1)
+    return surest.to(points_xy), outside

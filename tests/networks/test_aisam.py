@@ -6,7 +6,7 @@ from torch import nn
 
 from amsam_monai.networks.aisam import AISAM, SUPPRESSED_LOGIT
 from amsam_monai.networks.class_prompts import ClassPrompts, group_by_length, point_signs
-from amsam_monai.networks.confine import box_cells, box_keeps
+from amsam_monai.networks.confine import box_cells, box_keeps, outside_of_masks
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.sam import build_sam
 from tests.contract import SystemContract
@@ -248,6 +248,40 @@ def test_one_hot_and_generalised_points_can_be_compared_in_evaluation_mode(image
     assert torch.equal(hard(image, extras=True)["weights"], soft(image, extras=True)["weights"])
 
 
+def unsettled(image, **settings):
+    """The network without and with a second look, for an image on which some points lie outside their masks."""
+    first = build(num_points=4, **settings).eval()
+    second = build(num_points=4, second_look=True, **settings).eval()
+    with torch.no_grad():
+        first.class_prompts[1, :, :128] += 2  # foreground masks in some places, and not in others
+    second.load_state_dict(first.state_dict())
+    return first, second
+
+
+@torch.no_grad()
+def test_a_second_look_moves_points_into_their_masks_and_nothing_else(image):
+    nets = unsettled(image, num_class_prompts=2)
+    _, before = nets[0]._predict(image, None, Prompts())
+    _, after = nets[1]._predict(image, None, Prompts())
+    surest, outside = outside_of_masks(before.points.points_xy[:, 1:], before.logits, 64)
+    assert outside.any()
+    assert not outside.all()
+    expected = torch.where(outside[..., None], surest[:, :, None], before.points.points_xy[:, 1:])
+    assert torch.equal(after.points.points_xy[:, 1:], expected)
+    assert torch.equal(after.points.points_xy[:, :1], before.points.points_xy[:, :1])
+    assert not torch.equal(after.logits, before.logits)
+    handed_in = nets[0].segment(image, nets[1].segment(image).prompts)
+    torch.testing.assert_close(handed_in.logits, nets[1].segment(image).logits, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_second_look_keeps_points_in_the_box(image):
+    _, second = unsettled(image, num_class_prompts=2)
+    box = torch.tensor([[[8.0, 8, 40, 40], [20, 4, 60, 44]]])
+    points = second._predict(image, None, Prompts(box_xyxy=box))[1].points.points_xy[:, 1:]
+    assert bool(((points >= box[:, :, None, :2] - 4) & (points < box[:, :, None, 2:] + 4)).all())
+
+
 def test_training_hands_out_all_that_the_losses_read(image):
     net = build(gate=True).train()
     answer = net(image.expand(2, -1, -1, -1), low_res=True, extras=True)
@@ -325,6 +359,16 @@ def test_class_prompts_train_and_belong_to_the_adapter(image):
     assert bool((net.class_prompts.grad.flatten(1).abs().amax(1) > 0).all())
     assert "class_prompts" in net.adapter_state_dict()
     assert build().class_prompts is None
+
+
+def test_points_outside_of_a_mask_and_where_the_mask_is_surest():
+    logits = torch.zeros(1, 3, 4, 4)  # cells of 4 pixels; class 2 has no mask
+    logits[0, 1, 1:3, 1:3] = torch.tensor([[1.0, 2], [3, 1]])
+    logits[0, 2] = -1
+    points = torch.tensor([[[[5.5, 5.5], [3.0, 5.5], [NAN, NAN]], [[0.0, 0], [15, 15], [8, 8]]]])
+    surest, outside = outside_of_masks(points, logits, 16)
+    assert surest[0, 0].tolist() == [5.5, 9.5]
+    assert outside.tolist() == [[[False, True, False], [False, False, False]]]
 
 
 def test_tokens_are_grouped_by_length_and_never_padded():
