@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ignite.handlers import ProgressBar
 from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
 
@@ -234,7 +235,7 @@ def one_run(options, task, row: Row, draw: int) -> dict:
         prepare_batch=PrepareSystemBatch(
             low_res=True, presence=task.classes, extras=True, boxes=boxes, keep_meta=False
         ),
-        train_handlers=[PolynomialDecay(optimizer, warmup=10), ClipGradients(net)],
+        train_handlers=[PolynomialDecay(optimizer, warmup=10), ClipGradients(net), ProgressBar(desc="batches")],
     )
     start = time.perf_counter()
     trainer.run()

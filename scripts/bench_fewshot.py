@@ -31,6 +31,7 @@ from amsam_monai.data.datasets import LoadCased, image_folder_datalist, isic_dat
 from amsam_monai.data.few_shot import few_shot_sections
 from amsam_monai.data.phantoms import lesion_phantom_samples, lesion_phantoms
 from amsam_monai.engines.embeddings import embedding_cache
+from amsam_monai.engines.epoch_bar import epoch_bar
 from amsam_monai.engines.few_shot import FewShotSettings, dice_of_samples, few_shot_trainer
 from amsam_monai.engines.few_shot_rows import ROWS, Row
 from amsam_monai.engines.fit_detector import load_or_fit_detector
@@ -122,6 +123,7 @@ class Bench:
         seconds = 0.0
         if row.trains:
             trainer = few_shot_trainer(network, samples, cache, settings, extra=self.extra)
+            epoch_bar(trainer, f"{name}, {shots} images, draw {draw}")
             if watch:
                 trainer.add_event_handler(Events.EPOCH_COMPLETED, follow, network, others, cache, boxes, curve)
             start = time.perf_counter()

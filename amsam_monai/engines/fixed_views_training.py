@@ -16,6 +16,7 @@ from torch.utils.data import RandomSampler
 from amsam_monai.data.embedding_cache import EmbeddingCache
 from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset, FixedViews
 from amsam_monai.data.mixed_dataset import MixedDataset
+from amsam_monai.engines.epoch_bar import epoch_bar
 from amsam_monai.engines.prepare_batch import LowResLoss
 from amsam_monai.engines.turned_batch import PrepareTurnedBatch
 from amsam_monai.handlers import PolynomialDecay, load_adapter
@@ -96,11 +97,11 @@ def fixed_views_trainer(
         loss: of logits and label of one size; None is BCE + Dice for one class, CE + Dice for several (AutoSAM).
         handlers: further handlers of the trainer.
         device: where it runs.
-        progress: show a bar while embeddings are computed.
+        progress: show a bar while embeddings are computed, and one of the epochs.
     """
     torch.manual_seed(settings.seed)
     optimizer = adam(network, **settings.of_adam())
-    return SupervisedTrainer(
+    trainer = SupervisedTrainer(
         device=torch.device(device),
         max_epochs=settings.epochs,
         train_data_loader=fixed_views_loader(
@@ -113,6 +114,9 @@ def fixed_views_trainer(
         prepare_batch=PrepareTurnedBatch(turns=settings.turns, colour=settings.colour),
         train_handlers=[PolynomialDecay(optimizer, power=settings.decay, warmup=settings.warmup), *handlers],
     )
+    if progress:
+        epoch_bar(trainer)
+    return trainer
 
 
 def fixed_views_loader(

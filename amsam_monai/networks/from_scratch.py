@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from monai.networks.nets import BasicUNet, SwinUNETR
 from monai.utils import optional_import
 from torch import Tensor, nn
-from torchvision.models.segmentation import deeplabv3_resnet50
+from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
 
 from amsam_monai.framing import SquareFrame
 
@@ -17,7 +17,7 @@ NETWORKS = ("unet", "swin_unetr", "deeplabv3")
 
 
 class FromScratch(nn.Module):
-    """A U-Net, SwinUNETR (MONAI) or DeepLabV3 (torchvision) with random weights, for images of any size.
+    """A U-Net, SwinUNETR (MONAI) or DeepLabV3 on MobileNetV3 (torchvision) with random weights, for images of any size.
 
     Args:
         name: one of NETWORKS.
@@ -46,7 +46,7 @@ class FromScratch(nn.Module):
                 raise ImportError("swin_unetr needs einops, which is not installed; pip install einops")
             self.net = SwinUNETR(in_channels=3, out_channels=outputs, feature_size=24, spatial_dims=2)
         else:
-            self.net = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=outputs)
+            self.net = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=outputs)
 
     def encode(self, image: Tensor) -> Tensor:
         """The embedding that trainers ask for, which says nothing here. Shape (B, 3, H, W) -> (B, 1)."""
