@@ -8,6 +8,7 @@ is there is not run again, and trained networks are kept in --out/adapters. Furt
 
     --shots 8           few-shot: three draws instead of seeds, scored on the images that no draw touches
     --universal         one g with a token per data set, trained on all of --dataset (give several)
+    --start runs/earlier            train the networks of an earlier run on, say on more views
     --flips horizontal vertical     average AutoSAM and h(g(I)) over mirror images; kept beside the runs without
     --rows time         seconds and GMACs of encoder, g, decoder and h
     --rows pictures     image, h(g(I)), AutoSAM and truth side by side, as in the paper's Fig. 4
@@ -195,8 +196,10 @@ class Bench:
             net.load_adapter_state_dict(kept["model"])
             return net, kept["facts"]
         if self.arguments.start:
-            start = torch.load(self.arguments.start / "adapters" / name, map_location="cpu", weights_only=True)
-            net.load_adapter_state_dict(start["model"])
+            earlier = self.arguments.start / "adapters" / name
+            if not earlier.is_file():
+                raise SystemExit(f"--start must hold an earlier run's networks, but there is no {earlier}.")
+            net.load_adapter_state_dict(torch.load(earlier, map_location="cpu", weights_only=True)["model"])
         train, _ = self.samples(seed)
         settings, cache = self.settings(seed), embedding_cache(net)
         extra = lesion_phantom_samples(self.arguments.phantoms if self.dataset == "isic" else 0)

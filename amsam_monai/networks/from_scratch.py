@@ -47,6 +47,9 @@ class FromScratch(nn.Module):
             self.net = SwinUNETR(in_channels=3, out_channels=outputs, feature_size=24, spatial_dims=2)
         else:
             self.net = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=outputs)
+            for module in self.net.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.momentum = 0.1  # MobileNetV3's 0.01 wants thousands of steps to know the statistics
 
     def encode(self, image: Tensor) -> Tensor:
         """The embedding that trainers ask for, which says nothing here. Shape (B, 3, H, W) -> (B, 1)."""
