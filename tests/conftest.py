@@ -10,6 +10,15 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 @pytest.fixture
+def one_thread():
+    """One thread, as a forked process must have: sums of several differ from it in the last digit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def nano_sam():
     """A random SAM of 64 px and a 4 x 4 embedding, always the same."""
     from amsam_monai.networks.sam import build_sam

@@ -147,6 +147,7 @@ def _killed(folder, configs, training):
     made.run()
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("configs", [["train"], ["train", "bilevel_train"]])
 def test_a_killed_training_ends_as_one_that_was_not(configs, folder):
     training = {**phantoms("isic", folder, cases=6), "shots": 2, "max_epochs": 3, "steps_per_epoch": 2, "views": 2}

@@ -109,15 +109,6 @@ def _killed(folder, order, iteration, half_written):
     trainer.run()
 
 
-@pytest.fixture
-def one_thread():
-    """As the killed process has, which is a fork: sums of several threads differ in the last digit."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 ENDS = [
     ("first", 7, False),
     ("first", 8, True),
