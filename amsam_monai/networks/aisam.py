@@ -222,14 +222,17 @@ class AISAM(System):
         asked = self.training or bool(automatic.any())  # not when a person's points take the place of all
         points = self._points(embedding, boxes) if asked else self.prompter.no_points(embedding)
         dense = self._dense(pixels, embedding, prompts)
-        tokens = self._tokens(points, prompts, automatic, counted, boxes)
-        logits, iou = self._decode(embedding, *tokens, dense, shown, boxes)
+
+        def decoded(points: PrompterOutput) -> tuple[Tensor, Tensor]:
+            tokens = self._tokens(points, prompts, automatic, counted, boxes)
+            return self._decode(embedding, *tokens, dense, shown, boxes)
+
+        logits, iou = decoded(points)
         if asked and self.second_look and self.one_hot and not self.training:
             settled = self._settled(points, logits, automatic & shown)
             if settled is not None:
                 points = settled
-                tokens = self._tokens(points, prompts, automatic, counted, boxes)
-                logits, iou = self._decode(embedding, *tokens, dense, shown, boxes)
+                logits, iou = decoded(points)
         # A class that is left out is as good as the classifier is sure.
         quality = torch.where(shown[:, 1:], presence * iou[:, 1:].clamp(0, 1), 1 - presence)
         used = used_prompts(points.points_xy, prompts, boxes, automatic & counted)
@@ -263,9 +266,17 @@ class AISAM(System):
             return None
         xy = torch.where(outside, F.pad(surest, (0, 0, 1, 0))[:, :, None], points.points_xy)
         labels = self._point_labels()
-        places = self.sam.sparse(xy.nan_to_num().flatten(0, 1), torch.ones_like(xy[..., 0]).flatten(0, 1))
-        places = places[:, : xy.shape[2]].unflatten(0, xy.shape[:2]) - labels[2]
+        places = self._positive(xy) - labels[2]
         return self.prompter.moved(points, xy, torch.where(outside, places, points.points), labels)
+
+    def _positive(self, points_xy: Tensor) -> Tensor:
+        """SAM's tokens of positive points, without its padding token; NaN is the origin.
+
+        Shape: points_xy (B, C, N, 2) -> (B, C, N, 256).
+        """
+        xy = points_xy.nan_to_num().flatten(0, 1)
+        tokens = self.sam.sparse(xy, torch.ones_like(xy[..., 0]))[:, : xy.shape[1]]
+        return tokens.unflatten(0, points_xy.shape[:2])
 
     def _point_labels(self) -> Tensor:
         """SAM's label embeddings: not a point, negative, positive. Shape (3, 256)."""
@@ -317,9 +328,7 @@ class AISAM(System):
         signs = point_signs(prompts.points_xy, prompts.point_labels)  # (B, C, K, P)
         own = (index[:, None] == index[1:])[..., None]  # (C, K, 1)
         there = (signs > 0) | ((signs < 0) & (counted[:, None, 1:, None] | own))
-        xy = prompts.points_xy.nan_to_num().flatten(0, 1)  # (B*K, P, 2)
-        positive = self.sam.sparse(xy, torch.ones_like(xy[..., 0]))[:, : xy.shape[1]]  # without SAM's padding token
-        positive = positive.unflatten(0, prompts.points_xy.shape[:2])
+        positive = self._positive(prompts.points_xy)
         labels = self._point_labels()
         negative = positive - labels[2] + labels[1]
         given = torch.where(signs[..., None] > 0, positive[:, None], negative[:, None])  # (B, C, K, P, 256)

@@ -248,10 +248,9 @@ def test_one_hot_and_generalised_points_can_be_compared_in_evaluation_mode(image
     assert torch.equal(hard(image, extras=True)["weights"], soft(image, extras=True)["weights"])
 
 
-def unsettled(image, **settings):
-    """The network without and with a second look, for an image on which some points lie outside their masks."""
-    first = build(num_points=4, **settings).eval()
-    second = build(num_points=4, second_look=True, **settings).eval()
+def unsettled():
+    """A network without and with a second look, some of whose points lie outside their masks."""
+    first, second = (build(num_points=4, num_class_prompts=2, second_look=look).eval() for look in (False, True))
     with torch.no_grad():
         first.class_prompts[1, :, :128] += 2  # foreground masks in some places, and not in others
     second.load_state_dict(first.state_dict())
@@ -260,7 +259,7 @@ def unsettled(image, **settings):
 
 @torch.no_grad()
 def test_a_second_look_moves_points_into_their_masks_and_nothing_else(image):
-    nets = unsettled(image, num_class_prompts=2)
+    nets = unsettled()
     _, before = nets[0]._predict(image, None, Prompts())
     _, after = nets[1]._predict(image, None, Prompts())
     surest, outside = outside_of_masks(before.points.points_xy[:, 1:], before.logits, 64)
@@ -276,7 +275,7 @@ def test_a_second_look_moves_points_into_their_masks_and_nothing_else(image):
 
 @torch.no_grad()
 def test_a_second_look_keeps_points_in_the_box(image):
-    _, second = unsettled(image, num_class_prompts=2)
+    _, second = unsettled()
     box = torch.tensor([[[8.0, 8, 40, 40], [20, 4, 60, 44]]])
     points = second._predict(image, None, Prompts(box_xyxy=box))[1].points.points_xy[:, 1:]
     assert bool(((points >= box[:, :, None, :2] - 4) & (points < box[:, :, None, 2:] + 4)).all())
