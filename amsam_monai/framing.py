@@ -71,6 +71,8 @@ class SquareFrame:
         rows, columns = self.scaled_hw
         if (rows, columns) != (self.height, self.width):
             label = F.interpolate(label.float(), (rows, columns), mode="nearest-exact").to(label.dtype)
+        if (rows, columns) == (self.size, self.size):
+            return label
         return F.pad(label, (0, self.size - columns, 0, self.size - rows), value=fill)
 
     def points(self, points_xy: Tensor) -> Tensor:

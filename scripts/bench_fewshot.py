@@ -114,7 +114,7 @@ class Bench:
         samples = [self.load(case) for case in sections["train"]]
         torch.manual_seed(draw)
         contrast = CONTRAST.get(self.dataset, 0.0)
-        network = row.build(image_size=self.arguments.image_size, alpha=alpha, contrast=contrast)
+        network = row.build(shots=shots, image_size=self.arguments.image_size, alpha=alpha, contrast=contrast)
         cache = None if row.encoder_trains or row.from_scratch else embedding_cache(network)
         others = self.others(sections, 12) if watch else []
         boxes, found = self.boxes(samples, others, shots, draw, row.floor(shots)) if row.detector else (None, {})

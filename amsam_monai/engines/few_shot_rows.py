@@ -23,7 +23,7 @@ class Row:
         trains: False scores the network as it comes.
         from_scratch: a name of `FromScratch` instead of SAM.
         encoder_trains: no embedding can be kept.
-        image_size: side of the square, where it is not the run's.
+        image_size: side of the square by the least number of shots it is for; empty is the run's.
         confidence: floor of the detector's boxes by the least number of shots it is for; a box less sure is none. The
             more images, the better the learned prompt that takes its place.
         steps: of all epochs together, by the least number of shots; empty is as the settings say.
@@ -35,7 +35,7 @@ class Row:
     trains: bool = True
     from_scratch: str | None = None
     encoder_trains: bool = False
-    image_size: int | None = None
+    image_size: Mapping[int, int] = field(default_factory=dict)
     confidence: Mapping[int, float] = field(default_factory=dict)
     steps: Mapping[int, int] = field(default_factory=dict)
 
@@ -49,9 +49,13 @@ class Row:
         """Confidence below which a box is none."""
         return _for_shots(self.confidence, shots) or 0.0
 
-    def build(self, *, image_size: int, alpha: float, contrast: float = 0.0) -> AMSAM | FromScratch:
+    def side(self, shots: int) -> int | None:
+        """Of the square, where it is not the run's."""
+        return _for_shots(self.image_size, shots)
+
+    def build(self, *, shots: int, image_size: int, alpha: float, contrast: float = 0.0) -> AMSAM | FromScratch:
         """The network, before training, for one class; `contrast` goes to rows trained with a detector, not joint."""
-        side = self.image_size or image_size
+        side = self.side(shots) or image_size
         if self.from_scratch is not None:
             return FromScratch(self.from_scratch, image_size=side)
         sam = build_sam("vit_t", image_size=side, weights="mobile_sam")
@@ -93,6 +97,8 @@ WHOLE = {
     "box_drop": 0.3,
 }
 WHOLE_STEPS = {0: 160, 16: 240}
+WHOLE_SIZE = {0: 256, 16: 384}
+SMALL, SMALLER = {0: 256}, {0: 128}
 
 ROWS: dict[str, Row] = {
     "SAM + detector": Row(detector=True, network=NONE, trains=False),
@@ -107,35 +113,39 @@ ROWS: dict[str, Row] = {
         network=WHOLE_NETWORK,
         settings=WHOLE,
         encoder_trains=True,
-        image_size=256,
+        image_size=WHOLE_SIZE,
         confidence={0: 0.35, 16: 0.5},
         steps=WHOLE_STEPS,
     ),
     "BLO-SAM, encoder trained": Row(
-        network={**WHOLE_NETWORK, **NONE}, settings=WHOLE, encoder_trains=True, image_size=256, steps=WHOLE_STEPS
+        network={**WHOLE_NETWORK, **NONE},
+        settings=WHOLE,
+        encoder_trains=True,
+        image_size=WHOLE_SIZE,
+        steps=WHOLE_STEPS,
     ),
     "BLO-SAM, two levels": Row(network=NONE, settings=TWO),
     "AM-SAM, two levels": Row(detector=True, network=FUSED, settings=TWO),
     "AM-SAM, paper calibration": Row(detector=True, network=PAPER, settings=ONE),
     "BLO-SAM, paper's settings": Row(
-        network={**NONE, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=256
+        network={**NONE, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=SMALL
     ),
     "AM-SAM, paper's settings": Row(
-        detector=True, network={**PAPER, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=256
+        detector=True, network={**PAPER, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=SMALL
     ),
     "SAMed": Row(
         network={**NONE, "lora_rank": 0, "encoder_lora_rank": 4, "decoder": "all", "joint": True},
         settings={**DEEP, "learning_rate": 5e-3, "warmup": 25},
         encoder_trains=True,
-        image_size=256,
+        image_size=SMALL,
     ),
     "Med-SA": Row(
         network={**NONE, "lora_rank": 0, "encoder_adapters": 0.25, "decoder": "all"},
         settings={**DEEP, "learning_rate": 1e-3},
         encoder_trains=True,
-        image_size=256,
+        image_size=SMALL,
     ),
-    "U-Net": Row(from_scratch="unet", settings=DEEP, image_size=128),
-    "SwinUNETR": Row(from_scratch="swin_unetr", settings={**DEEP, "learning_rate": 5e-4}, image_size=128),
-    "DeepLabV3": Row(from_scratch="deeplabv3", settings=DEEP, image_size=128),
+    "U-Net": Row(from_scratch="unet", settings=DEEP, image_size=SMALLER),
+    "SwinUNETR": Row(from_scratch="swin_unetr", settings={**DEEP, "learning_rate": 5e-4}, image_size=SMALLER),
+    "DeepLabV3": Row(from_scratch="deeplabv3", settings=DEEP, image_size=SMALLER),
 }

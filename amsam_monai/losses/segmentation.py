@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,7 +37,8 @@ class CEDiceLoss(nn.Module):
         scored = (label != IGNORE_INDEX)[:, None]  # (B, 1, h, w)
         entropy = F.cross_entropy(logits.float(), label, ignore_index=IGNORE_INDEX, reduction="none")
         entropy = entropy.sum((1, 2)) / scored.sum((1, 2, 3)).clamp_min(1)  # per sample
-        target = F.one_hot(label.where(scored[:, 0], 0), logits.shape[1]).movedim(-1, 1) * scored  # (B, C, h, w)
+        classes = torch.arange(logits.shape[1], device=label.device).reshape(1, -1, 1, 1)
+        target = (label[:, None] == classes).float()  # (B, C, h, w); IGNORE_INDEX is none of them
         probability = logits.float().softmax(1) * scored
         overlap = (probability * target).sum((2, 3))
         sizes = probability.square().sum((2, 3)) + target.sum((2, 3))

@@ -198,13 +198,14 @@ class AMSAM(System):
         return logits.reshape(batch, -1, *logits.shape[-2:]), iou.reshape(batch, -1)
 
     def _decode_group(self, embedding: Tensor, prompts: Prompts, group: PromptGroup) -> tuple[Tensor, Tensor]:
-        images, sets = group.rows // len(self.prompt_embedding), group.rows % len(self.prompt_embedding)
+        count = len(self.prompt_embedding)
+        images, sets = group.rows // count, group.rows % count
+        every = count == 1 and len(images) == len(embedding)  # then row n has image n
         sparse = self.sam.sparse(group.points_xy, group.point_labels, group.boxes, rows=len(group.rows))
         tokens = self.sam.output_tokens().repeat(len(sets), 1, 1)  # (n, 1 + M, 256)
         tokens = torch.cat([tokens[:, :1], tokens[:, 1:] + self.class_token[sets][:, None]], dim=1)
-        output = self.sam.decode(
-            embedding, sparse, self._dense(prompts, group.rows, sets), tokens=tokens, images=images
-        )
+        dense = self._dense(prompts, group.rows, sets)
+        output = self.sam.decode(embedding, sparse, dense, tokens=tokens, images=None if every else images)
         heads = self.num_classes + 1 if self.joint else 1
         masks = output.picture(self.calibration(self.sam.hyper(output.mask_tokens[:, :heads]), output.features))
         return masks, self.sam.iou(output)[:, 1:heads] if self.joint else self.sam.iou(output)[:, :1]

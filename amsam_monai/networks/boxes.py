@@ -25,18 +25,17 @@ def class_boxes(label: Tensor, num_classes: int) -> Tensor:
     if label.ndim != 4 or label.shape[1] != 1:
         raise ValueError(f"label must have shape (B, 1, H, W), got {tuple(label.shape)}.")
     mask = label == torch.arange(1, num_classes + 1, device=label.device).reshape(1, -1, 1, 1)  # (B, K, H, W)
-    x1, x2 = _extent(mask.any(dim=2))
-    y1, y2 = _extent(mask.any(dim=3))
+    flags = mask.view(torch.uint8)  # whose amax is many times faster than any of a mask
+    x1, x2 = _extent(flags.amax(dim=2))
+    y1, y2 = _extent(flags.amax(dim=3))
     return torch.stack([x1, y1, x2, y2], dim=-1)
 
 
-def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """First and one past the last occupied position of (..., N); NaN where there is none."""
-    length = occupied.shape[-1]
-    flags = occupied.to(torch.uint8)
+def _extent(flags: Tensor) -> tuple[Tensor, Tensor]:
+    """First and one past the last position that is 1, of (..., N) of 0 and 1; NaN where there is none."""
     first = flags.argmax(dim=-1).float()
-    last = length - flags.flip(-1).argmax(dim=-1).float()
-    empty = ~occupied.any(dim=-1)
+    last = flags.shape[-1] - flags.flip(-1).argmax(dim=-1).float()
+    empty = flags.amax(dim=-1) == 0
     return first.masked_fill(empty, torch.nan), last.masked_fill(empty, torch.nan)
 
 

@@ -113,8 +113,11 @@ def _block(
 
 
 def plus(x: Tensor, fresh: Tensor) -> Tensor:
-    """x + fresh, in the memory of `fresh` where types allow: nobody else may hold it. Images are slow to write anew."""
-    return fresh.add_(x) if fresh.dtype == x.dtype else x + fresh
+    """x + fresh, in the memory of `fresh`, which nobody else may hold, where types allow: images are slow to write.
+
+    Not where gradients are wanted: `fresh` is then a view, whose change in place costs copies on the way back.
+    """
+    return fresh.add_(x) if fresh.dtype == x.dtype and not fresh.requires_grad else x + fresh
 
 
 def _attend(

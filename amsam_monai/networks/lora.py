@@ -72,9 +72,9 @@ class LoRALinear(nn.Linear):
 
     def updated_weight(self) -> Tensor:
         """W + scale * B A, through which gradients reach A and B. Shape (out, in)."""
-        update = torch.cat([b @ a for a, b in zip(self.lora_a, self.lora_b, strict=True)])
         if self.covers_all:
-            return self.weight + self.scale * update
+            return torch.add(self.weight, self.lora_b[0] @ self.lora_a[0], alpha=self.scale)
+        update = torch.cat([b @ a for a, b in zip(self.lora_a, self.lora_b, strict=True)])
         return self.weight.index_add(0, self.rows, self.scale * update)
 
     @torch.no_grad()

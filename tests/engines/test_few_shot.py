@@ -39,13 +39,16 @@ def test_every_row_trains_what_it_says_and_is_scored(name, tmp_path):
     assert ((native >= 0) & (native <= 1)).all()
 
 
-@pytest.mark.parametrize(("shots", "steps", "floor"), [(4, 160, 0.35), (8, 160, 0.35), (16, 240, 0.5), (32, 240, 0.5)])
-def test_more_images_mean_more_steps_and_a_higher_floor(shots, steps, floor):
+@pytest.mark.parametrize(
+    ("shots", "steps", "floor", "side"),
+    [(4, 160, 0.35, 256), (8, 160, 0.35, 256), (16, 240, 0.5, 384), (32, 240, 0.5, 384)],
+)
+def test_more_images_mean_more_steps_larger_images_and_a_higher_floor(shots, steps, floor, side):
     row = ROWS["AM-SAM, encoder trained"]
     settings = row.settings_for(FewShotSettings(), shots)
     assert settings.epochs * settings.steps_per_epoch == steps
-    assert row.floor(shots) == floor
-    assert ROWS["AM-SAM"].floor(shots) == 0
+    assert (row.floor(shots), row.side(shots)) == (floor, side)
+    assert (ROWS["AM-SAM"].floor(shots), ROWS["AM-SAM"].side(shots)) == (0, None)
     assert ROWS["AM-SAM"].settings_for(FewShotSettings(epochs=7), shots) == FewShotSettings(epochs=7, bilevel=False)
 
 
