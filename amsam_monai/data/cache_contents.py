@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amsam_monai.data.embedding_cache import DESCRIPTION, cache_folder
+from amsam_monai.data.embedding_cache import DESCRIPTION, cache_folder, entries
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def cache_contents(folder: str | os.PathLike[str] | None = None) -> list[CacheCo
     """What the cache holds, encoder by encoder; encoders without embeddings are left out."""
     contents = []
     for description in sorted(cache_folder(folder).glob(f"*/{DESCRIPTION}")):
-        sizes = [status.st_size for _, status in _entries(description.parent)]
+        sizes = [status.st_size for _, status in entries(description.parent)]
         if sizes:
             fingerprint = json.loads(description.read_text())
             contents.append(CacheContents(description.parent, fingerprint, len(sizes), sum(sizes)))
@@ -52,19 +51,11 @@ def clear_cache(folder: str | os.PathLike[str] | None = None, *, older_than_s: f
     """
     number = size = 0
     for description in cache_folder(folder).glob(f"*/{DESCRIPTION}"):
-        for path, status in _entries(description.parent):
+        for path, status in entries(description.parent):
             if time.time() - status.st_mtime >= older_than_s:
                 path.unlink(missing_ok=True)
                 number, size = number + 1, size + status.st_size
-        for path, status in _entries(description.parent, ".partial-*"):
+        for path, status in entries(description.parent, ".partial-*"):
             if time.time() - status.st_mtime > 3600:  # of a process that was killed; a living one is quicker
                 path.unlink(missing_ok=True)
     return number, size
-
-
-def _entries(folder: Path, pattern: str = "*.safetensors") -> Iterator[tuple[Path, os.stat_result]]:
-    for path in list(folder.glob(f"??/{pattern}")):
-        try:
-            yield path, path.stat()
-        except FileNotFoundError:  # cleared by another process
-            continue

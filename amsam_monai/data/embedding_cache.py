@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ class EmbeddingCache:
 
     def size(self) -> int:
         """Bytes on disk of this encoder's embeddings."""
-        return sum(path.stat().st_size for path in self.folder.glob("??/*.safetensors"))
+        return sum(status.st_size for _, status in entries(self.folder))
 
     def _compute(self, batch: dict[str, Tensor], encode: Encode, device: torch.device | str) -> int:
         for key, embedding in zip(batch, self._encode(list(batch.values()), encode, device), strict=True):
@@ -209,3 +209,12 @@ class EmbeddingCache:
         if not path.is_file():
             with whole_file(path) as partial:
                 partial.write_text(json.dumps(self.fingerprint, indent=2, sort_keys=True) + "\n")
+
+
+def entries(folder: Path, pattern: str = "*.safetensors") -> Iterator[tuple[Path, os.stat_result]]:
+    """Files of one encoder's folder; those that another process clears meanwhile are left out."""
+    for path in list(folder.glob(f"??/{pattern}")):
+        try:
+            yield path, path.stat()
+        except FileNotFoundError:
+            continue

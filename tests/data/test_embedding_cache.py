@@ -145,6 +145,21 @@ def test_an_entry_that_another_process_clears_while_it_is_opened_is_not_there(tm
     assert "damaged" not in caplog.text
 
 
+def test_the_size_leaves_out_what_another_process_clears_while_it_is_summed(tmp_path, monkeypatch):
+    store, (first, second) = cache(tmp_path), images(2)
+    store.fill([first, second], Encoder(), progress=False)
+    gone, kept = store.path(store.key(first)), store.path(store.key(second)).stat().st_size
+    stat = type(gone).stat
+
+    def cleared_before(path, **options):
+        if path == gone:
+            path.unlink(missing_ok=True)
+        return stat(path, **options)
+
+    monkeypatch.setattr(type(gone), "stat", cleared_before)
+    assert store.size() == kept
+
+
 def test_processes_may_write_and_clear_at_once(tmp_path):
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(3)
