@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from amsam_monai.networks.decoder_attention import Sharing, attend, look_at_cells, look_at_tokens
 
 
 @dataclass
@@ -34,33 +37,6 @@ class DecoderOutput:
         return places.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*maps.shape[:2], 4 * grid, 4 * grid)
 
 
-@dataclass(frozen=True)
-class Sharing:
-    """How prompt sets share images: row n works on image `rows[n]` plus what `constant` adds to all its cells.
-
-    A linear layer then works once an image and once a constant.
-
-    Args:
-        rows: image of each row; None where row n has image n.
-        constant: None is nothing.
-
-    Shape: rows (n,), constant (n, 1, 256).
-    """
-
-    rows: Tensor | None = None
-    constant: Tensor | None = None
-
-    def spread(self, x: Tensor, layer: nn.Linear | None = None) -> Tensor:
-        """The layer's answer, or x itself, for every row. Shape (B, g*g, 256) -> (n, g*g, c)."""
-        answer = x if layer is None else layer(x)
-        if self.rows is not None:
-            answer = answer[self.rows]
-        if self.constant is None:
-            return answer
-        shift = self.constant if layer is None else layer(self.constant) - layer.bias
-        return answer + shift.to(answer.dtype)
-
-
 def run_decoder(
     decoder: nn.Module, image: Tensor, position: Tensor, tokens: Tensor, sharing: Sharing = Sharing()
 ) -> DecoderOutput:
@@ -80,12 +56,16 @@ def run_decoder(
     """
     transformer = cast(Any, decoder.transformer)
     places = position.flatten(2).transpose(1, 2)  # (1, g*g, 256)
-    queries, keys = tokens, image.flatten(2).transpose(1, 2).contiguous()
+    # One image at a time: PyTorch transposes matrices in blocks, five times faster than batches of them.
+    queries, keys = tokens, torch.stack([channels.t().contiguous() for channels in image.flatten(2)])
+    if sharing.rows is not None and len(sharing.rows) <= len(keys):  # nothing to share
+        keys, sharing = keys[sharing.rows], Sharing(constant=sharing.constant)
     for block in transformer.layers:
         queries, keys = _block(block, queries, keys, tokens, places, sharing)
         sharing = Sharing()  # after the first block each row has an image of its own
     attention = transformer.final_attn_token_to_image
-    queries = transformer.norm_final_attn(queries + _attend(attention, queries + tokens, keys + places, keys))
+    looked = look_at_cells(attention, queries + tokens, keys + places, keys)
+    queries = transformer.norm_final_attn(queries + looked)
     count = 1 + cast(int, decoder.num_mask_tokens)
     return DecoderOutput(
         mask_tokens=queries[:, 1:count],
@@ -99,16 +79,16 @@ def _block(
 ) -> tuple[Tensor, Tensor]:
     """One two-way block."""
     if block.skip_first_layer_pe:
-        queries = _attend(block.self_attn, queries, queries, queries)
+        queries = attend(block.self_attn, queries, queries, queries)
     else:
         placed = queries + tokens
-        queries = queries + _attend(block.self_attn, placed, placed, queries)
+        queries = queries + attend(block.self_attn, placed, placed, queries)
     queries = block.norm1(queries)
     placed_keys = keys + position
-    looked = _attend(block.cross_attn_token_to_image, queries + tokens, placed_keys, keys, of_keys=sharing)
+    looked = look_at_cells(block.cross_attn_token_to_image, queries + tokens, placed_keys, keys, sharing)
     queries = block.norm2(queries + looked)
     queries = block.norm3(queries + block.mlp(queries))
-    looked = _attend(block.cross_attn_image_to_token, placed_keys, queries + tokens, queries, of_queries=sharing)
+    looked = look_at_tokens(block.cross_attn_image_to_token, placed_keys, queries + tokens, queries, sharing)
     return queries, block.norm4(plus(sharing.spread(keys), looked))
 
 
@@ -118,22 +98,6 @@ def plus(x: Tensor, fresh: Tensor) -> Tensor:
     Not where gradients are wanted: `fresh` is then a view, whose change in place costs copies on the way back.
     """
     return fresh.add_(x) if fresh.dtype == x.dtype and not fresh.requires_grad else x + fresh
-
-
-def _attend(
-    attention: Any,
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    *,
-    of_queries: Sharing = Sharing(),
-    of_keys: Sharing = Sharing(),
-) -> Tensor:
-    """SAM's attention; the side that holds images is spread over the rows once it is projected."""
-    q = of_queries.spread(queries, attention.q_proj)
-    k, v = of_keys.spread(keys, attention.k_proj), of_keys.spread(values, attention.v_proj)
-    q, k, v = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
-    return attention.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 def _upscale(layers: Any, cells: Tensor) -> Tensor:

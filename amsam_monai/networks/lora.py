@@ -86,6 +86,11 @@ class LoRALinear(nn.Linear):
         return plain
 
 
+def updated_weight(layer: nn.Linear) -> Tensor:
+    """The weight that a layer multiplies by, low-rank updates included where it has some. Shape (out, in)."""
+    return layer.updated_weight() if isinstance(layer, LoRALinear) else layer.weight
+
+
 DECODER_ATTENTIONS = (
     *(
         f"layers.{n}.{name}"

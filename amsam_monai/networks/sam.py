@@ -12,7 +12,8 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
-from amsam_monai.networks.decoder import DecoderOutput, Sharing, run_decoder
+from amsam_monai.networks.decoder import DecoderOutput, run_decoder
+from amsam_monai.networks.decoder_attention import Sharing
 from amsam_monai.networks.position_tables import resize_position_tables
 from amsam_monai.networks.tiny_vit import TinyViT
 from amsam_monai.networks.weights import load_weights
