@@ -99,6 +99,7 @@ class Bench:
         self.datalist = listed
         self.load = Compose([LoadCased(), Intensityd(mode="unit8"), ToThreeChannelsd()])
         self.test: list[dict] = []
+        self.found: dict[tuple[Any, ...], tuple[Boxes, dict[str, float]]] = {}
         self.extra = lesion_phantom_samples(PHANTOMS.get(self.dataset, 0))
 
     def run(self, name: str, shots: int, draw: int, alpha: float = 0.7, *, watch: bool = False) -> None:
@@ -108,6 +109,7 @@ class Bench:
         if path.is_file():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
+        begun = time.perf_counter()
         row = ROWS[name]
         sections = few_shot_sections(self.datalist, shots=shots, draw=draw, dataset=self.dataset)
         self.test = self.test or [self.load(case) for case in track(sections["test"], "test images")]
@@ -146,6 +148,7 @@ class Bench:
             "per_image": {s["case_id"]: float(d) for s, d in zip(scored, native, strict=True)},
             "train": [str(s["case_id"]) for s in samples],
             "seconds": seconds,
+            "all_seconds": time.perf_counter() - begun,
             "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
             "settings": asdict(settings),
             "curve": curve,
@@ -173,8 +176,11 @@ class Bench:
 
     def boxes(
         self, samples: list[dict], others: list[dict], shots: int, draw: int, floor: float
-    ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    ) -> tuple[Boxes, dict[str, float]]:
         """The detector's boxes of the images that are scored, and how good they are on the test images."""
+        key = (shots, draw, floor, len(others))
+        if key in self.found:
+            return self.found[key]
         start = time.perf_counter()
         known = {"known_classes": [0]} if self.dataset in ("human", "tiktok") else {"seed": draw}  # COCO knows persons
         if self.dataset == "isic":
@@ -193,7 +199,8 @@ class Bench:
         overlap = torch.stack([box_iou(boxes[s["case_id"]], class_boxes(s["label"][None], 1)[0])[0] for s in self.test])
         overlap = overlap.nan_to_num()  # no box
         quality = {"box_iou": float(overlap.mean()), "box_recall": float((overlap >= 0.5).float().mean())}
-        return boxes, {**quality, "detector_seconds": seconds}
+        self.found[key] = boxes, {**quality, "detector_seconds": seconds}
+        return self.found[key]
 
     def summarise(self) -> None:
         """Tables and pictures of all runs in the folder."""
@@ -208,7 +215,9 @@ class Bench:
                 group = [run for run in scored if (run["row"], run["shots"]) == (row, shots)]
                 if group:
                     lines.append(_line(row, shots, group))
-        text = "\n".join([*lines, "", *_paired(scored)]) + "\n"
+        hours = sum(run.get("all_seconds", run["seconds"]) for run in runs) / 3600
+        spent = f"{len(runs)} runs, {hours:.2f} hours from loading to scoring."
+        text = "\n".join([*lines, "", *_paired(scored), "", spent]) + "\n"
         (self.out / "table.md").write_text(text)
         (self.out / "results.json").write_text(json.dumps(runs, indent=1))
         print(text)

@@ -98,7 +98,8 @@ WHOLE = {
 }
 WHOLE_STEPS = {0: 160, 16: 240}
 WHOLE_SIZE = {0: 256, 16: 384}
-SMALL, SMALLER = {0: 256}, {0: 128}
+PAPERS_SIZE, SMALLER = {0: 256}, {0: 128}
+WHOLE_WINDOWS = {0: 224}  # windows of 7 and 14 cells fill it, in two thirds of the time of 256
 
 ROWS: dict[str, Row] = {
     "SAM + detector": Row(detector=True, network=NONE, trains=False),
@@ -128,22 +129,22 @@ ROWS: dict[str, Row] = {
     "AM-SAM, two levels": Row(detector=True, network=FUSED, settings=TWO),
     "AM-SAM, paper calibration": Row(detector=True, network=PAPER, settings=ONE),
     "BLO-SAM, paper's settings": Row(
-        network={**NONE, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=SMALL
+        network={**NONE, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=PAPERS_SIZE
     ),
     "AM-SAM, paper's settings": Row(
-        detector=True, network={**PAPER, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=SMALL
+        detector=True, network={**PAPER, "joint": True, "resize": "stretch"}, settings=PAPERS, image_size=PAPERS_SIZE
     ),
     "SAMed": Row(
         network={**NONE, "lora_rank": 0, "encoder_lora_rank": 4, "decoder": "all", "joint": True},
         settings={**DEEP, "learning_rate": 5e-3, "warmup": 25},
         encoder_trains=True,
-        image_size=SMALL,
+        image_size=WHOLE_WINDOWS,
     ),
     "Med-SA": Row(
         network={**NONE, "lora_rank": 0, "encoder_adapters": 0.25, "decoder": "all"},
         settings={**DEEP, "learning_rate": 1e-3},
         encoder_trains=True,
-        image_size=SMALL,
+        image_size=WHOLE_WINDOWS,
     ),
     "U-Net": Row(from_scratch="unet", settings=DEEP, image_size=SMALLER),
     "SwinUNETR": Row(from_scratch="swin_unetr", settings={**DEEP, "learning_rate": 5e-4}, image_size=SMALLER),

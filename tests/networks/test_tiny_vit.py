@@ -89,26 +89,26 @@ def test_an_image_does_not_change_its_batch_mates():
 def test_query_key_and_value_rows_are_interleaved_per_head():
     attention = randomised(WindowAttention(8, 2, 2))
     assert (attention.num_heads, attention.key_dim, attention.qkv.out_features) == (2, 4, 24)
-    x = torch.randn(1, 4, 8)
+    x = torch.randn(1, 2, 2, 8)
     attention.proj.weight.data = torch.eye(8)
     attention.proj.bias.data.zero_()
     with torch.no_grad():
         before = attention(x)
         attention.qkv.bias[12 + 8 : 12 + 12] += 1.0  # v of head 1
         change = attention(x) - before
-    torch.testing.assert_close(change[..., :4], torch.zeros(1, 4, 4), rtol=0, atol=1e-6)
-    torch.testing.assert_close(change[..., 4:], torch.ones(1, 4, 4), rtol=0, atol=1e-5)
+    torch.testing.assert_close(change[..., :4], torch.zeros(1, 2, 2, 4), rtol=0, atol=1e-6)
+    torch.testing.assert_close(change[..., 4:], torch.ones(1, 2, 2, 4), rtol=0, atol=1e-5)
 
 
 def test_attention_is_softmax_of_scaled_products_plus_the_bias_of_the_offset():
     attention = randomised(WindowAttention(4, 1, 2))
-    x = torch.randn(1, 4, 4)
+    x = torch.randn(1, 2, 2, 4)
     with torch.no_grad():
-        q, k, v = attention.qkv(attention.norm(x))[0].split(4, dim=-1)
+        q, k, v = attention.qkv(attention.norm(x))[0].flatten(0, 1).split(4, dim=-1)
         table = attention.attention_biases[0]  # offsets (0, 0), (0, 1), (1, 0), (1, 1)
         bias = torch.stack([table[i] for i in ([0, 1, 2, 3], [1, 0, 3, 2], [2, 3, 0, 1], [3, 2, 1, 0])])
         expected = attention.proj((q @ k.T / 2 + bias).softmax(-1) @ v)
-        torch.testing.assert_close(attention(x)[0], expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(attention(x)[0].flatten(0, 1), expected, rtol=0, atol=1e-6)
 
 
 def test_gradients_reach_every_parameter():
