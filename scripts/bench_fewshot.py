@@ -11,6 +11,7 @@ convergence.png (AM-SAM, Fig. 5) and alpha.png (Fig. 6), both measured on images
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -109,6 +110,7 @@ class Bench:
         if path.is_file():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
+        gc.collect()  # a trainer and its handlers hold each other, and the samples of the last run
         begun = time.perf_counter()
         row = ROWS[name]
         sections = few_shot_sections(self.datalist, shots=shots, draw=draw, dataset=self.dataset)

@@ -62,7 +62,8 @@ def look_at_cells(
     q = _of_heads(q, heads)
     q = q * q.shape[-1] ** -0.5
     asked = (q @ _rows_of_heads(attention.k_proj, heads)).flatten(1, 2)  # (n, heads * T, 256)
-    shift = (q @ _bias_of_heads(attention.k_proj, heads)).flatten(1, 2)  # (n, heads * T, 1); a gradient of zero
+    # (n, heads * T, 1); changes nothing, but processes that train together expect a gradient of every parameter
+    shift = (q @ _bias_of_heads(attention.k_proj, heads)).flatten(1, 2)
     share = torch.baddbmm(shift.mT, placed, asked.mT).softmax(1)  # (n, g*g, heads * T), over cells
     taken = share.mT @ cells
     if sharing.constant is not None:

@@ -35,15 +35,16 @@ def test_it_gives_what_sams_decoder_gives(nano_sam, with_dense, with_lora):
         torch.testing.assert_close(found[name], value, atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.parametrize("count", [5, 12])  # few tokens, and too many to spare the projection of cells
 @pytest.mark.parametrize("images", [None, torch.tensor([0, 1])])
-def test_its_gradients_are_those_of_sams_decoder(nano_sam, images):
+def test_its_gradients_are_those_of_sams_decoder(nano_sam, images, count):
     add_decoder_lora(nano_sam.mask_decoder)
     for parameter in nano_sam.mask_decoder.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.02)
     position, sam = nano_sam.dense_pe().double(), nano_sam.double()
     sam.dense_pe = lambda: position
     embedding = torch.randn(2, 256, 4, 4).double().requires_grad_()
-    sparse, dense = torch.randn(2, 5, 256).double().requires_grad_(), torch.randn(2, 256, 1, 1).double()
+    sparse, dense = torch.randn(2, count, 256).double().requires_grad_(), torch.randn(2, 256, 1, 1).double()
     learned = [embedding, sparse, *(p for name, p in sam.mask_decoder.named_parameters() if "transformer" in name)]
     learned = [part for part in learned if part.requires_grad]
     answer = sam.decode(embedding, sparse, dense, images=images)
