@@ -98,7 +98,7 @@ WHOLE = {
 }
 WHOLE_STEPS = {0: 160, 16: 240}
 WHOLE_SIZE = {0: 256, 16: 384}
-PAPERS_SIZE, SMALLER = {0: 256}, {0: 128}
+PAPERS_SIZE, SMALLER, SMALLEST = {0: 256}, {0: 128}, {0: 96}
 FULL_WINDOWS = {0: 224}  # TinyViT's windows of 7 and 14 cells fill it, without padding that costs time
 
 ROWS: dict[str, Row] = {
@@ -136,17 +136,17 @@ ROWS: dict[str, Row] = {
     ),
     "SAMed": Row(
         network={**NONE, "lora_rank": 0, "encoder_lora_rank": 4, "decoder": "all", "joint": True},
-        settings={**DEEP, "learning_rate": 5e-3, "warmup": 25},
+        settings={**DEEP, "learning_rate": 5e-3, "warmup": 25, "clip": 1.0},
         encoder_trains=True,
         image_size=FULL_WINDOWS,
     ),
     "Med-SA": Row(
         network={**NONE, "lora_rank": 0, "encoder_adapters": 0.25, "decoder": "all"},
-        settings={**DEEP, "learning_rate": 1e-3},
+        settings={**DEEP, "learning_rate": 1e-3, "clip": 1.0},
         encoder_trains=True,
         image_size=FULL_WINDOWS,
     ),
-    "U-Net": Row(from_scratch="unet", settings=DEEP, image_size=SMALLER),
-    "SwinUNETR": Row(from_scratch="swin_unetr", settings={**DEEP, "learning_rate": 5e-4}, image_size=SMALLER),
+    "U-Net": Row(from_scratch="unet", settings=DEEP, image_size=SMALLEST),
+    "SwinUNETR": Row(from_scratch="swin_unetr", settings={**DEEP, "learning_rate": 5e-4}, image_size=SMALLEST),
     "DeepLabV3": Row(from_scratch="deeplabv3", settings=DEEP, image_size=SMALLER),
 }
