@@ -22,8 +22,9 @@ from monai.transforms import Compose
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from amsam_monai.data.atomic import whole_file
+from amsam_monai.bundles.load import load_bundle
 from amsam_monai.data.datasets import LoadCased, acdc_datalist
+from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.slice_samples import slice_samples
 from amsam_monai.data.whole_sections import whole_sections
 from amsam_monai.evaluation.overlap import dice
@@ -35,12 +36,11 @@ from amsam_monai.evaluation.prompted import (
     true_boxes,
     true_presence,
 )
-from amsam_monai.inferers.bundle import load_bundle
-from amsam_monai.inferers.flips import FLIPS
-from amsam_monai.networks.amsam import AMSAM
-from amsam_monai.networks.class_prompts import ClassPrompts
-from amsam_monai.networks.detector import load_detector
+from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.prompts.class_prompts import ClassPrompts
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.amsam import AMSAM
+from amsam_monai.segment.flips import FLIPS
 from amsam_monai.transforms.intensity import Intensityd
 
 DETECTOR = Path(__file__).parents[1] / "bundles" / "acdc_amsam_segmentation" / "models" / "detector.pth"

@@ -14,8 +14,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.transformer import Attention
 from torch import nn
 
-from amsam_monai.networks.aisam import AISAM
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.aisam import AISAM
 
 
 def batched(net, image, embedding):

@@ -28,24 +28,24 @@ from ignite.handlers import ProgressBar
 from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
 
-from amsam_monai.data.atomic import whole_file
+from amsam_monai.bundles.load import load_bundle
 from amsam_monai.data.datasets import LoadCased, acdc_datalist, isic_datalist
-from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset
+from amsam_monai.data.embeddings.dataset import CachedEmbeddingDataset
 from amsam_monai.data.few_shot import few_shot_sections
-from amsam_monai.data.phantoms import lesion_phantoms
+from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.slice_samples import slice_samples
 from amsam_monai.data.whole_sections import whole_sections
 from amsam_monai.engines import PrepareSystemBatch, SimulatedBoxes, embedding_cache, epoch_loader
 from amsam_monai.engines.fit_detector import load_or_fit_detector
 from amsam_monai.evaluation.prompted import run_settings
 from amsam_monai.handlers import ClipGradients, PolynomialDecay
-from amsam_monai.inferers.autocast import AutocastInferer
-from amsam_monai.inferers.bundle import load_bundle
 from amsam_monai.losses import AISAMLoss, PromptHeuristicLoss
-from amsam_monai.networks.detector import load_detector
-from amsam_monai.networks.prompt_generator import PromptGenerator
+from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.sam import build_sam
-from amsam_monai.networks.unified import build_unified
+from amsam_monai.networks.systems.unified import build_unified
+from amsam_monai.phantoms.sets import lesion_phantoms
+from amsam_monai.segment.autocast import AutocastInferer
 from amsam_monai.transforms.intensity import Intensityd
 from amsam_monai.transforms.sam_input import SquareImaged, ToThreeChannelsd
 from amsam_monai.transforms.views import FlippedViews
@@ -99,7 +99,7 @@ class Isic:
     def __init__(self, options) -> None:
         self.options = options
         self.datalist = isic_datalist(Path(options.data) / "isic")
-        self.load = Compose([LoadCased(), Intensityd(mode="unit8"), ToThreeChannelsd()])
+        self.load = Compose([LoadCased(), Intensityd(mode="bit_depth"), ToThreeChannelsd()])
         self.test = [self.load(case) for case in self.sections(0)["test"]]
 
     def sections(self, draw: int) -> dict[str, list]:
@@ -118,7 +118,7 @@ class Isic:
             steps=60,
             learning_rate=5e-4,
             seed=draw,
-            contrast=True,
+            snap_to_dark_object=True,
         )
 
 

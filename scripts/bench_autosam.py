@@ -31,10 +31,9 @@ import numpy as np
 import torch
 from monai.transforms import Compose
 
-from amsam_monai.data.atomic import whole_file
 from amsam_monai.data.datasets import LoadCased, image_folder_datalist, isic_datalist
 from amsam_monai.data.few_shot import few_shot_sections
-from amsam_monai.data.phantoms import lesion_phantom_samples
+from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.splits import split_sections
 from amsam_monai.engines.autosam_rows import (
     mask_prompt,
@@ -48,13 +47,14 @@ from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.fixed_views_training import FixedViewsSettings, fixed_views_trainer
 from amsam_monai.evaluation.case_scores import score_case
 from amsam_monai.evaluation.protocols import get_protocol
-from amsam_monai.inferers.autocast import PRECISIONS
-from amsam_monai.inferers.flips import FLIPS, flip_sets, mean_logits
-from amsam_monai.networks.autosam import AutoSAM, build_autosam
-from amsam_monai.networks.from_scratch import FromScratch
-from amsam_monai.networks.prompt_generator import BACKBONES
 from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.prompts.prompt_generator import BACKBONES
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.autosam import AutoSAM, build_autosam
+from amsam_monai.networks.systems.from_scratch import FromScratch
+from amsam_monai.phantoms.sets import lesion_phantom_samples
+from amsam_monai.segment.autocast import PRECISIONS
+from amsam_monai.segment.flips import FLIPS, flip_sets, mean_logits
 from amsam_monai.transforms.intensity import Intensityd
 from amsam_monai.transforms.sam_input import ToThreeChannelsd
 
@@ -113,7 +113,7 @@ class Bench:
         self.dataset, self.arguments, self.device = dataset, arguments, torch.device(arguments.device)
         root = Path(arguments.data or os.environ["AMSAM_DATA"]) / dataset
         self.datalist = isic_datalist(root) if dataset == "isic" else image_folder_datalist(root, preset=dataset)
-        self.load = Compose([LoadCased(), Intensityd(mode="unit8"), ToThreeChannelsd()])
+        self.load = Compose([LoadCased(), Intensityd(mode="bit_depth"), ToThreeChannelsd()])
         self._loaded: dict[str, dict[str, Any]] = {}
 
     def run_all(self) -> None:

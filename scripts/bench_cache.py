@@ -15,12 +15,12 @@ import time
 import torch
 from ignite.engine import Engine, Events
 
-from amsam_monai.data.phantoms import lesion_phantoms
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.few_shot import FewShotSettings, few_shot_trainer
-from amsam_monai.inferers.autocast import PRECISIONS
-from amsam_monai.networks.amsam import AMSAM
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.amsam import AMSAM
+from amsam_monai.phantoms.sets import lesion_phantoms
+from amsam_monai.segment.autocast import PRECISIONS
 
 
 def main() -> None:

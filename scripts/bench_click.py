@@ -47,16 +47,16 @@ def in_process(args: argparse.Namespace) -> tuple[list[float], dict[str, object]
     """Clicks on one slice of a session; the embedding is there before the first counts."""
     import torch
 
-    from amsam_monai.inferers.session import InteractiveSession
+    from amsam_monai.session.session import InteractiveSession
 
     torch.set_num_threads(args.threads)
     if args.bundle:
-        from amsam_monai.inferers.bundle import load_bundle
+        from amsam_monai.bundles.load import load_bundle
 
         session = InteractiveSession.of_bundle(load_bundle(args.bundle))
     else:
-        from amsam_monai.networks.amsam import AMSAM
         from amsam_monai.networks.sam import build_sam
+        from amsam_monai.networks.systems.amsam import AMSAM
 
         weights = None if args.weights == "none" else args.weights
         sam = build_sam("vit_t", image_size=args.image_size, weights=weights)

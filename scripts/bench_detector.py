@@ -16,10 +16,10 @@ import torch
 
 from amsam_monai.data.datasets import LoadCased
 from amsam_monai.data.few_shot import few_shot_sections
-from amsam_monai.data.prepare import find_dataset
-from amsam_monai.networks import weights
-from amsam_monai.networks.detector import pretrained_detector
-from amsam_monai.networks.detector_training import DetectorSettings, score_detector, train_detector
+from amsam_monai.data.prepare.prepare import find_dataset
+from amsam_monai.networks.detector.detector import pretrained_detector
+from amsam_monai.networks.detector.training import DetectorSettings, score_detector, train_detector
+from amsam_monai.networks.weights import store as weights
 from amsam_monai.transforms.sam_input import three_channels
 
 COLUMNS = ("mean IoU", "recall 0.5", "recall 0.75", "seconds")

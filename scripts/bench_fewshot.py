@@ -27,19 +27,19 @@ from ignite.engine import Engine, Events
 from monai.transforms import Compose
 from rich.progress import track
 
-from amsam_monai.data.atomic import whole_file
 from amsam_monai.data.datasets import LoadCased, image_folder_datalist, isic_datalist
 from amsam_monai.data.few_shot import few_shot_sections
-from amsam_monai.data.phantoms import lesion_phantom_samples, lesion_phantoms
+from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.epoch_bar import epoch_bar
 from amsam_monai.engines.few_shot import FewShotSettings, dice_of_samples, few_shot_trainer
 from amsam_monai.engines.few_shot_rows import ROWS, Row
 from amsam_monai.engines.fit_detector import load_or_fit_detector
 from amsam_monai.evaluation.curves import draw_curves, epochs_to
-from amsam_monai.inferers.autocast import PRECISIONS
-from amsam_monai.inferers.flips import FLIPS
-from amsam_monai.networks.boxes import box_iou, class_boxes
+from amsam_monai.networks.prompts.boxes import box_iou, class_boxes
+from amsam_monai.phantoms.sets import lesion_phantom_samples, lesion_phantoms
+from amsam_monai.segment.autocast import PRECISIONS
+from amsam_monai.segment.flips import FLIPS
 from amsam_monai.transforms.intensity import Intensityd
 from amsam_monai.transforms.sam_input import ToThreeChannelsd
 
@@ -48,7 +48,7 @@ LESION_START = Path(__file__).parents[1] / "bundles" / "isic_amsam_segmentation"
 VIEWS = {"isic": 8, "kvasir": 8, "glas": 8, "human": 2, "tiktok": 2}
 CURVES = ("AM-SAM", "BLO-SAM")
 OURS = ("AM-SAM", "AM-SAM, encoder trained")
-CONTRAST = {"isic": 0.5}  # share of the dark object in a box, see `AMSAM`
+DARK_OBJECT_WEIGHT = {"isic": 0.5}  # share of the dark object in a box, see `AMSAM`
 PHANTOMS = {"isic": 120}  # mixed into the training
 ON_REQUEST = (
     "AM-SAM, without dark objects",
@@ -98,7 +98,7 @@ class Bench:
         root = Path(arguments.data or os.environ["AMSAM_DATA"]) / self.dataset
         listed = isic_datalist(root) if self.dataset == "isic" else image_folder_datalist(root, preset=self.dataset)
         self.datalist = listed
-        self.load = Compose([LoadCased(), Intensityd(mode="unit8"), ToThreeChannelsd()])
+        self.load = Compose([LoadCased(), Intensityd(mode="bit_depth"), ToThreeChannelsd()])
         self.test: list[dict] = []
         self.found: dict[tuple[Any, ...], tuple[Boxes, dict[str, float]]] = {}
         self.extra = lesion_phantom_samples(PHANTOMS.get(self.dataset, 0))
@@ -117,8 +117,8 @@ class Bench:
         self.test = self.test or [self.load(case) for case in track(sections["test"], "test images")]
         samples = [self.load(case) for case in sections["train"]]
         torch.manual_seed(draw)
-        contrast = CONTRAST.get(self.dataset, 0.0)
-        network = row.build(shots=shots, image_size=self.arguments.image_size, alpha=alpha, contrast=contrast)
+        weight = DARK_OBJECT_WEIGHT.get(self.dataset, 0.0)
+        network = row.build(shots=shots, image_size=self.arguments.image_size, alpha=alpha, dark_object_weight=weight)
         cache = None if row.encoder_trains or row.from_scratch else embedding_cache(network)
         others = self.others(sections, 12) if watch else []
         boxes, found = self.boxes(samples, others, shots, draw, row.floor(shots)) if row.detector else (None, {})
@@ -191,7 +191,7 @@ class Bench:
                 "extra": lesion_phantoms(200),
                 "steps": 60,
                 "learning_rate": 5e-4,
-                "contrast": True,
+                "snap_to_dark_object": True,
             }
         path = self.out / "detectors" / f"{shots}_{draw}.pth"
         detector = load_or_fit_detector(path, samples, class_names=["object"], **known)

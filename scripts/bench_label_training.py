@@ -28,12 +28,12 @@ import numpy as np
 import requests
 from PIL import Image
 
+from amsam_monai.bundles.find import find_bundle
+from amsam_monai.bundles.load import class_names, read_metadata
 from amsam_monai.data.datasets import acdc_datalist, isic_datalist
-from amsam_monai.data.files import read_label
+from amsam_monai.data.files.images import read_label
 from amsam_monai.data.splits import held_out_ids, support_ids
 from amsam_monai.data.whole_sections import whole_sections
-from amsam_monai.inferers.bundle import class_names, read_metadata
-from amsam_monai.inferers.bundle_root import find_bundle
 
 
 def main() -> None:

@@ -47,8 +47,8 @@ def build_network(name: str):
     from torch import nn
 
     if name == "vit_nano":
-        from amsam_monai.networks.amsam import AMSAM
         from amsam_monai.networks.sam import build_sam
+        from amsam_monai.networks.systems.amsam import AMSAM
 
         return AMSAM(build_sam("vit_nano", image_size=256), num_classes=3)
 
@@ -67,8 +67,8 @@ def measure(path: Path, network: str) -> dict[str, float]:
     """Peak and working memory of one segmentation, in this process."""
     import torch
 
-    from amsam_monai.data.files import read_image
-    from amsam_monai.inferers.segmenter import Segmenter
+    from amsam_monai.data.files.images import read_image
+    from amsam_monai.segment.segmenter import Segmenter
 
     torch.manual_seed(0)
     segmenter = Segmenter(build_network(network), {1: "a", 2: "b", 3: "c"}, intensity={"mode": "percentile"})

@@ -37,10 +37,10 @@ def main() -> None:
     shutil.copytree(BUNDLE, root, ignore=shutil.ignore_patterns("model.pt", "detector.pth", "eval"))
     (root / "models").mkdir(exist_ok=True)
     common = {"dataset_dir": data, "shots": SHOTS, "support_pool": SHOTS, "val_images": 0, "listed_draws": NONE}
-    network: dict[str, object] = {} if arguments.data else {"contrast_share": 0}
+    network: dict[str, object] = {} if arguments.data else {"dark_object_weight": 0}
     if not arguments.data:  # phantoms must not help to find phantoms, and eight of them teach their edges well enough
         common |= {"detector_start": "yolo26n", "detector_steps": 150, "phantoms": 0, "mixed_phantoms": 0}
-        common |= {"contrast": False, "box_iou": 0.85, **network}
+        common |= {"snap_to_dark_object": False, "box_iou": 0.85, **network}
     step("Train on 8 images", "train.yaml", root, common, max_epochs=arguments.epochs)
     places = {"dataset_dir": data / "images", "output_dir": out / "predictions"}
     step("Segment all images", "inference.yaml", root, {"slices#flips": [], **network}, **places)

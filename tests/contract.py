@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from amsam_monai.networks.prompts import Prompts
-from amsam_monai.networks.system import System
+from amsam_monai.networks.systems.system import System
 
 
 class SystemContract:

@@ -14,7 +14,7 @@ from amsam_monai.annotate.layout import Parts, lay_out
 from amsam_monai.annotate.page import SCRIPT, facts_table
 from amsam_monai.annotate.tabs import Tabs
 from amsam_monai.annotate.workbench import Workbench
-from amsam_monai.inferers.bundle import LoadedBundle
+from amsam_monai.bundles.load import LoadedBundle
 
 NOTHING = "Open an image first."
 WARN = "⚠"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from amsam_monai.data.palette import class_colours
+from amsam_monai.data.files.palette import class_colours
 
 XY = tuple[float, float]
 BACKDROP = (17, 20, 26)

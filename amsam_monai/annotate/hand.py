@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amsam_monai.annotate.plane_views import PlaneViews
-from amsam_monai.inferers.session import InteractiveSession
+from amsam_monai.session.session import InteractiveSession
 
 TOOLS = ("add", "remove", "box", "delete", "look")
 REACH = 14.0  # screen pixels within which a click hits a point

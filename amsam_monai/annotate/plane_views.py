@@ -9,8 +9,8 @@ import numpy as np
 
 from amsam_monai.annotate.drawing import Canvas, Mark, draw
 from amsam_monai.data.slices import PLANES, SliceView
-from amsam_monai.inferers.session import InteractiveSession
-from amsam_monai.inferers.session_edits import box_edges
+from amsam_monai.session.edits import box_edges
+from amsam_monai.session.session import InteractiveSession
 
 
 class PlaneViews:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from amsam_monai.annotate.workbench import Workbench
-from amsam_monai.inferers.bundle import LoadedBundle
-from amsam_monai.inferers.embeddings_lru import EmbeddingLRU
-from amsam_monai.inferers.session import InteractiveSession
+from amsam_monai.bundles.load import LoadedBundle
+from amsam_monai.segment.embeddings_lru import EmbeddingLRU
+from amsam_monai.session.session import InteractiveSession
 
 MAX_TABS = 8
 SIDE = 720  # pixels of a view's side, as it is drawn

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from amsam_monai.annotate.hand import Hand
-from amsam_monai.data.files import list_inputs, stem_of
-from amsam_monai.inferers.ranking import certainty, least_certain, sample_slices
-from amsam_monai.inferers.session import InteractiveSession
+from amsam_monai.data.files.images import list_inputs, stem_of
+from amsam_monai.segment.ranking import certainty, least_certain, sample_slices
+from amsam_monai.session.session import InteractiveSession
 
 MAX_RANKED = 50
 FORMATS = {

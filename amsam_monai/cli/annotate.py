@@ -31,7 +31,7 @@ def annotate(
     from amsam_monai.annotate.app import build_page
     from amsam_monai.annotate.hosting import serve
     from amsam_monai.annotate.workbench import find_files
-    from amsam_monai.inferers.bundle import load_bundle
+    from amsam_monai.bundles.load import load_bundle
 
     files = find_files(path) if path else []
     loaded = load_bundle(bundle, device=device or None)

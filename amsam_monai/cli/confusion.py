@@ -34,7 +34,8 @@ def confusion(
     bundle: Annotated[str | None, typer.Option(help="Also the prompts that this bundle finds by itself.")] = None,
     slices: Annotated[int | None, typer.Option(min=1, help="Slices per volume at most [default: all].")] = None,
     intensity: Annotated[
-        str | None, typer.Option(help="hu_window, percentile, unit8, min_max or none [default: percentile, unit8].")
+        str | None,
+        typer.Option(help="hu_window, percentile, bit_depth, min_max or none [default: percentile, bit_depth]."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random points.")] = 0,
 ) -> None:
@@ -80,7 +81,7 @@ def build_prompters(points: str, box: bool, bundle: str | None, seed: int) -> di
     if box:
         prompters["box"] = BoxPrompter()
     if bundle is not None:
-        from amsam_monai.inferers.bundle import load_bundle
+        from amsam_monai.bundles.load import load_bundle
 
         loaded = load_bundle(bundle, device="cpu")
         prompters[loaded.name] = SystemPrompter(loaded.network)

@@ -57,7 +57,7 @@ def convert(
     import torch
 
     from amsam_monai.networks import convert as converters
-    from amsam_monai.networks.weights import load_weights
+    from amsam_monai.networks.weights.store import load_weights
 
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} is already there; give --overwrite to replace it.")

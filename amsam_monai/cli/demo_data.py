@@ -24,7 +24,7 @@ def demo_data(
     """Write a phantom data set in a real data set's layout (ISIC, ACDC, Synapse/BTCV). Same seed, same files."""
     from rich.progress import track
 
-    from amsam_monai.data.phantoms import write_phantoms
+    from amsam_monai.phantoms.sets import write_phantoms
 
     writer = write_phantoms(kind, out, cases=cases, seed=seed, side=side)
     for _ in track(writer, total=cases, description=f"{kind} phantoms", transient=True):

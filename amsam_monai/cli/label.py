@@ -50,7 +50,7 @@ def start(
     if device:
         conf["device"] = device
     if bundle:
-        from amsam_monai.inferers.bundle_root import find_bundle
+        from amsam_monai.bundles.find import find_bundle
 
         conf["models"] = ",".join(find_bundle(one).name for one in bundle)
     command = server_command(folder, studies, host=host, port=port, conf=conf)

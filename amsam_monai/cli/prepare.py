@@ -35,7 +35,7 @@ def prepare(
     sheet_cases: Annotated[int, typer.Option(help="Cases on the contact sheet.", min=1)] = 24,
 ) -> None:
     """Check a data set; write dataset.json, a report and a contact sheet. Images stay where they are."""
-    from amsam_monai.data.prepare import prepare as prepare_dataset
+    from amsam_monai.data.prepare.prepare import prepare as prepare_dataset
 
     prepared = prepare_dataset(
         dataset,

@@ -17,8 +17,8 @@ from amsam_monai.cli.errors import plain_errors
 from amsam_monai.cli.segment_frames import segment_frames
 
 if TYPE_CHECKING:
-    from amsam_monai.inferers.batch import Job, Record
-    from amsam_monai.inferers.segmenter import Segmenter
+    from amsam_monai.segment.batch import Job, Record
+    from amsam_monai.segment.segmenter import Segmenter
 
 app = typer.Typer(rich_markup_mode="markdown")
 
@@ -38,7 +38,7 @@ def segment(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; by default the bundle's.")] = None,
     axis: Annotated[str | None, typer.Option(help="Slices: thickest, axial, coronal, sagittal, 0, 1 or 2.")] = None,
     intensity: Annotated[
-        str | None, typer.Option(help="Instead of the bundle's: hu_window, percentile, unit8, min_max or none.")
+        str | None, typer.Option(help="Instead of the bundle's: hu_window, percentile, bit_depth, min_max or none.")
     ] = None,
     per_slice: Annotated[bool, typer.Option("--per-slice", help="Scale each slice by its own statistics.")] = False,
     flips: Annotated[bool, typer.Option("--flips", help="Average over both flips (four times the work).")] = False,
@@ -59,7 +59,7 @@ def segment(
     geometry, a DICOM series as DICOM-SEG, images as PNG whose pixels are class indices. OUT/segment_report.json says
     what became of every input; the exit code is 1 where one failed.
     """
-    from amsam_monai.inferers.batch import REPORT, BatchSegmenter, Extras, plan, write_report
+    from amsam_monai.segment.batch import REPORT, BatchSegmenter, Extras, plan, write_report
 
     jobs = [] if frames else plan(source, target)
     segmenter = build(
@@ -104,7 +104,7 @@ def build(
     largest_component: bool,
 ) -> Segmenter:
     """The bundle's segmenter; what is not None replaces the bundle's own settings."""
-    from amsam_monai.inferers.bundle import load_bundle
+    from amsam_monai.bundles.load import load_bundle
 
     loaded = load_bundle(bundle, device=device, **({"light": True} if light else {}))
     own = loaded.intensity if intensity["mode"] in (None, loaded.intensity.get("mode")) else {}

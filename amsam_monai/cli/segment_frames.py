@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from amsam_monai.inferers.segmenter import Segmenter
+    from amsam_monai.segment.segmenter import Segmenter
 
 
 def segment_frames(segmenter: Segmenter, source: Path, target: Path, *, memory: float, rate: float) -> None:
@@ -22,7 +22,7 @@ def segment_frames(segmenter: Segmenter, source: Path, target: Path, *, memory: 
         memory: how much of the past a frame keeps, see `FrameSegmenter`.
         rate: frames per second of the films.
     """
-    from amsam_monai.inferers.frames import FrameSegmenter, find_clips
+    from amsam_monai.segment.frames import FrameSegmenter, find_clips
 
     run = FrameSegmenter(segmenter, memory=memory, rate=rate, films=True)
     clips = find_clips(source)

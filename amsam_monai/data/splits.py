@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.data.names import natural_key
+from amsam_monai.data.files.names import natural_key
 
 FOLDER = Path(__file__).with_name("splits")
 SHOTS = (4, 8, 16)

@@ -17,20 +17,20 @@ def whole_sections(
     *,
     dataset: str | None,
     split: str = "official",
-    watch: int = 0,
-    score: int = 1,
+    validation: int = 0,
+    test: int = 1,
     seed: int = 0,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Cut a datalist by patient into "train", "val" (to watch training, cut from the training part) and "test".
+    """Cut a datalist by patient into "train", "val" (cut from the training part) and "test".
 
     Args:
         datalist: cases with "case_id" and, where a patient has several cases, "patient_id".
         dataset: name of a file in data/splits, whose training part trains and whose validation part (the test part,
-            where it has none) is "test": what is scored once, at the end. None draws by `seed`: `score` patients test,
+            where it has none) is "test": what is scored once, at the end. None draws by `seed`: `test` patients test,
             the rest trains.
         split: name of a split in the file.
-        watch: patients of the training part that do not train.
-        score: patients that test where there is no split.
+        validation: patients of the training part that do not train.
+        test: patients that test where there is no split.
         seed: of the draws.
 
     Raises:
@@ -41,18 +41,18 @@ def whole_sections(
         raise ValueError(f"every case must have a {CASE_ID!r}, {len(datalist) - len(cases)} have none.")
     patients = list(dict.fromkeys(case[PATIENT_ID] for case in cases))
     if dataset is None:
-        test = draw_support(patients, shots=score, seed=seed)
-        train = [patient for patient in patients if patient not in set(test)]
+        testing = draw_support(patients, shots=test, seed=seed)
+        train = [patient for patient in patients if patient not in set(testing)]
     else:
         listed = split_sections(dataset, split, case_ids=patients)
-        train, test = listed["training"], listed.get("validation") or listed["test"]
-    if watch >= len(train):
-        raise ValueError(f"watch must leave some of {len(train)} training patients to train, got {watch}.")
-    watching = set(draw_support(train, shots=watch, seed=seed)) if watch else set()
+        train, testing = listed["training"], listed.get("validation") or listed["test"]
+    if validation >= len(train):
+        raise ValueError(f"validation must leave some of {len(train)} training patients to train, got {validation}.")
+    validating = set(draw_support(train, shots=validation, seed=seed)) if validation else set()
     parts = {
-        "train": [patient for patient in train if patient not in watching],
-        "val": [patient for patient in train if patient in watching],
-        "test": test,
+        "train": [patient for patient in train if patient not in validating],
+        "val": [patient for patient in train if patient in validating],
+        "test": testing,
     }
     logger.info("%s", ", ".join(f"{name}: {len(ids)} patients" for name, ids in parts.items()))
     return {name: pick(cases, ids, by=PATIENT_ID) for name, ids in parts.items()}

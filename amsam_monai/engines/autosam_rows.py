@@ -16,14 +16,14 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from amsam_monai import keys
-from amsam_monai.data.embedding_cache import EmbeddingCache
+from amsam_monai.data.embeddings.cache import EmbeddingCache
 from amsam_monai.engines.fixed_views_training import FixedViewsSettings, adam, fixed_views_loader, low_res_loss
 from amsam_monai.engines.turned_batch import PrepareTurnedBatch
 from amsam_monai.framing import SquareFrame
 from amsam_monai.handlers.overlays import draw_overlay
-from amsam_monai.inferers.autocast import AutocastInferer
-from amsam_monai.networks.autosam import AutoSAM
 from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.systems.autosam import AutoSAM
+from amsam_monai.segment.autocast import AutocastInferer
 
 TRUE_MASK_LOGIT = 10.0  # about what SAM's own confident masks have
 

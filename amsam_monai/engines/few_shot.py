@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from amsam_monai import keys
-from amsam_monai.data.embedding_cache import EmbeddingCache, Encode
-from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset
+from amsam_monai.data.embeddings.cache import EmbeddingCache, Encode
+from amsam_monai.data.embeddings.dataset import CachedEmbeddingDataset
 from amsam_monai.data.mixed_dataset import MixedDataset
 from amsam_monai.engines.bilevel_trainer import BilevelTrainer
 from amsam_monai.engines.cycling import cycling_loader, epoch_loader
@@ -25,14 +25,14 @@ from amsam_monai.engines.prepare_batch import LowResLoss, PrepareSystemBatch
 from amsam_monai.engines.simulated_boxes import SimulatedBoxes
 from amsam_monai.engines.split import subsets_by_patient
 from amsam_monai.handlers import ClipGradients, PolynomialDecay
-from amsam_monai.inferers.autocast import AutocastInferer
-from amsam_monai.inferers.flips import flip_prompts, flip_sets, mean_logits
 from amsam_monai.losses import AISAMLoss, CEDiceLoss
-from amsam_monai.networks.aisam import AISAM
-from amsam_monai.networks.amsam import AMSAM
-from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.prompts import Prompts
-from amsam_monai.networks.system import System
+from amsam_monai.networks.systems.aisam import AISAM
+from amsam_monai.networks.systems.amsam import AMSAM
+from amsam_monai.networks.systems.from_scratch import FromScratch
+from amsam_monai.networks.systems.system import System
+from amsam_monai.segment.autocast import AutocastInferer
+from amsam_monai.segment.flips import flip_prompts, flip_sets, mean_logits
 from amsam_monai.transforms.random_views import random_views
 from amsam_monai.transforms.sam_input import SquareImaged
 from amsam_monai.transforms.views import FlippedViews

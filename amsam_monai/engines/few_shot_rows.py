@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from amsam_monai.engines.few_shot import FewShotSettings
-from amsam_monai.networks.amsam import AMSAM
-from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.amsam import AMSAM
+from amsam_monai.networks.systems.from_scratch import FromScratch
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,18 @@ class Row:
         """Of the square, where it is not the run's."""
         return _for_shots(self.image_size, shots)
 
-    def build(self, *, shots: int, image_size: int, alpha: float, contrast: float = 0.0) -> AMSAM | FromScratch:
-        """The network, before training, for one class; `contrast` goes to rows trained with a detector, not joint."""
+    def build(
+        self, *, shots: int, image_size: int, alpha: float, dark_object_weight: float = 0.0
+    ) -> AMSAM | FromScratch:
+        """The network, before training, for one class; `dark_object_weight` is for rows with a trained detector."""
         side = self.side(shots) or image_size
         if self.from_scratch is not None:
             return FromScratch(self.from_scratch, image_size=side)
         sam = build_sam("vit_t", image_size=side, weights="mobile_sam")
-        contrast = contrast if self.detector and self.trains and not self.network.get("joint") else 0.0
-        return AMSAM(sam, alpha=alpha, **{"contrast": contrast, **self.network})
+        dark_object_weight = (
+            dark_object_weight if self.detector and self.trains and not self.network.get("joint") else 0.0
+        )
+        return AMSAM(sam, alpha=alpha, **{"dark_object_weight": dark_object_weight, **self.network})
 
 
 def _for_shots(values: Mapping[int, Any], shots: int) -> Any:
@@ -107,7 +111,7 @@ ROWS: dict[str, Row] = {
     "AM-SAM, calibration alone": Row(network=FUSED, settings=ONE),
     "AM-SAM, detector alone": Row(detector=True, network=NONE, settings=ONE),
     "AM-SAM": Row(detector=True, network=FUSED, settings=ONE),
-    "AM-SAM, without dark objects": Row(detector=True, network={**FUSED, "contrast": 0.0}, settings=ONE),
+    "AM-SAM, without dark objects": Row(detector=True, network={**FUSED, "dark_object_weight": 0.0}, settings=ONE),
     "AM-SAM, without phantoms": Row(detector=True, network=FUSED, settings={**ONE, "extra_share": 0.0}),
     "AM-SAM, encoder trained": Row(
         detector=True,

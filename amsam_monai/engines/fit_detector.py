@@ -14,9 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from amsam_monai.keys import IMAGE, LABEL
-from amsam_monai.networks import weights
-from amsam_monai.networks.detector import BoxDetector, load_detector, pretrained_detector, save_detector
-from amsam_monai.networks.detector_training import DetectorSettings, train_detector
+from amsam_monai.networks.detector.detector import BoxDetector, load_detector, pretrained_detector, save_detector
+from amsam_monai.networks.detector.training import DetectorSettings, train_detector
+from amsam_monai.networks.weights import store as weights
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ def load_or_fit_detector(
             nothing is fitted then.
         device: where to fit.
         refit: fit even where the file is there.
-        settings: see `DetectorSettings`; of these `contrast` and `confidence` are written to a detector that is read,
-            too.
+        settings: see `DetectorSettings`; of these `snap_to_dark_object` and `confidence` are written to a detector that
+            is read, too.
 
     Raises:
         ImportError: ultralytics is not installed.
@@ -80,7 +80,7 @@ def load_or_fit_detector(
 
 def _as_wished(detector: BoxDetector, settings: Mapping[str, Any], path: Path) -> BoxDetector:
     """The detector that was read, its file brought up to the wishes, so that inference does as training did."""
-    wanted = {name: settings[name] for name in ("contrast", "confidence") if name in settings}
+    wanted = {name: settings[name] for name in ("snap_to_dark_object", "confidence") if name in settings}
     if any(getattr(detector, name) != value for name, value in wanted.items()):
         vars(detector).update(wanted)
         save_detector(detector, path)

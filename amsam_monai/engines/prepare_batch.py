@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from amsam_monai import keys
 from amsam_monai.framing import SquareFrame
-from amsam_monai.networks.class_prompts import ClassPrompts, class_presence
 from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.prompts.class_prompts import ClassPrompts, class_presence
 
 
 class PrepareSystemBatch(PrepareBatch):

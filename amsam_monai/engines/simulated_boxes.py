@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amsam_monai.networks.boxes import class_boxes, jitter_boxes, scale_for_iou
+from amsam_monai.networks.prompts.boxes import class_boxes, jitter_boxes, scale_for_iou
 
 
 class SimulatedBoxes:

@@ -19,8 +19,8 @@ from torch import Tensor
 from amsam_monai.evaluation.prompters import Prompter
 from amsam_monai.framing import SquareFrame
 from amsam_monai.keys import IGNORE_INDEX
-from amsam_monai.networks.prompt_sets import group_prompt_sets
 from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.prompts.prompt_sets import group_prompt_sets
 from amsam_monai.networks.sam import SAM
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.data.atomic import whole_file
+from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.evaluation.confusion import Confusion, correlation
 
 TITLES = {"ocm": "output (OCM)", "pcm": "prompt (PCM)"}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amsam_monai.data.files import read_image
+from amsam_monai.data.files.images import read_image
 from amsam_monai.data.slices import SliceView
 from amsam_monai.evaluation.pairs import LoadedPair, Pair, images_by_case, labels_by_case, load_pair
 from amsam_monai.evaluation.pictures import renumbered
@@ -64,7 +64,7 @@ def _slices(
         problem = f"{pair.label}: label must have the shape of {pair.pred}, {image.spatial_shape}"
         raise ValueError(f"{problem}, got {loaded.label.shape}.")
     picture = image.kind == "image"
-    scale = intensity or Intensity("unit8" if picture and image.array.dtype == np.uint8 else "percentile")
+    scale = intensity or Intensity("bit_depth" if picture and image.array.dtype == np.uint8 else "percentile")
     values, index = scale(image.array), renumbered(loaded.label, list(labels))
     if picture:
         colour = values.movedim(-1, 0) if values.ndim == 3 else values[None]

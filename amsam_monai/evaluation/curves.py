@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from amsam_monai.data.atomic import whole_file
+from amsam_monai.data.files.atomic import whole_file
 
 Points = Sequence[tuple[float, float]]
 

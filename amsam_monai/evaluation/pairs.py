@@ -9,7 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from amsam_monai.data.files import ImageFileError, LoadedImage, check_same_geometry, list_inputs, read_label, stem_of
+from amsam_monai.data.files.images import (
+    ImageFileError,
+    LoadedImage,
+    check_same_geometry,
+    list_inputs,
+    read_label,
+    stem_of,
+)
 from amsam_monai.keys import IGNORE_INDEX
 
 # endings that tools put behind a case's name, and words before its number

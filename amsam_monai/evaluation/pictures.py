@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from amsam_monai.data.files import LoadedImage, read_image
+from amsam_monai.data.files.images import LoadedImage, read_image
 from amsam_monai.data.slices import SliceView
 from amsam_monai.evaluation.case_scores import Score
 from amsam_monai.evaluation.pairs import LoadedPair

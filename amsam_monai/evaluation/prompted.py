@@ -15,11 +15,11 @@ from torch import Tensor
 
 from amsam_monai.evaluation.overlap import OverlapCounts, count_overlap, dice
 from amsam_monai.evaluation.prompters import PointPrompter
-from amsam_monai.inferers.flips import encode_flipped, segment_flipped
 from amsam_monai.keys import CASE_ID, IMAGE, LABEL
-from amsam_monai.networks.boxes import class_boxes
-from amsam_monai.networks.class_prompts import ClassPrompts, class_presence
 from amsam_monai.networks.prompts import Prompts, Segmentation
+from amsam_monai.networks.prompts.boxes import class_boxes
+from amsam_monai.networks.prompts.class_prompts import ClassPrompts, class_presence
+from amsam_monai.segment.flips import encode_flipped, segment_flipped
 from amsam_monai.transforms.sam_input import three_channels
 
 # image (1, 3, H, W), label (1, 1, H, W), number of the slice -> prompts in pixels of the image

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.data.atomic import whole_file
+from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.evaluation.case_scores import HIGHER_IS_BETTER, Score, metric_of
 from amsam_monai.evaluation.pairs import LoadedPair, Pair, load_pair
 from amsam_monai.evaluation.pictures import box_plot, worst_overlay

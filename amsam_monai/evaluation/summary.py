@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.data.atomic import whole_file
+from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.evaluation.case_scores import Score
 from amsam_monai.evaluation.overlap import OUTCOMES
 from amsam_monai.evaluation.protocols import Protocol

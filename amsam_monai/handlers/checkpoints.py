@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amsam_monai.data.atomic import whole_file
-from amsam_monai.networks.training_wrappers import OnWindows
+from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.networks.systems.training_wrappers import OnWindows
 
 
 def unwrap(network: nn.Module) -> Any:

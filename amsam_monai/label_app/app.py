@@ -15,7 +15,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
-from amsam_monai.inferers.bundle import class_names, read_metadata
+from amsam_monai.bundles.load import class_names, read_metadata
 from amsam_monai.label_app.datastore import StudiesDatastore
 from amsam_monai.label_app.infer import AutomaticInfer, InteractiveInfer
 from amsam_monai.label_app.service import BundleService

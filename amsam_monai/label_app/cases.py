@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from amsam_monai import keys
-from amsam_monai.data.files import check_same_geometry, read_image, read_label
-from amsam_monai.inferers.bundle import LoadedBundle
-from amsam_monai.inferers.session_image import SessionImage
+from amsam_monai.bundles.load import LoadedBundle
+from amsam_monai.data.files.images import check_same_geometry, read_image, read_label
+from amsam_monai.session.image import SessionImage
 from amsam_monai.transforms.intensity import Intensity
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 from monailabel.datastore.local import LocalDatastore
 
-from amsam_monai.data.atomic import whole_file
-from amsam_monai.data.dicom import is_dicom_folder
-from amsam_monai.data.files import read_image, read_label
+from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.files.dicom import is_dicom_folder
+from amsam_monai.data.files.images import read_image, read_label
 
 EXTENSIONS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg", "*.tif", "*.tiff", "*.bmp")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from amsam_monai.inferers.bundle_root import find_bundle
+from amsam_monai.bundles.find import find_bundle
 
 MAIN = '''"""Written by `amsam label`."""
 

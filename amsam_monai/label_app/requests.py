@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from amsam_monai.inferers.session_edits import SessionPoint
+from amsam_monai.session.edits import SessionPoint
 
 Voxel = tuple[float, float, float]
 Box = tuple[Voxel, Voxel]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amsam_monai.data.files import LoadedImage, label_suffix, write_label
+from amsam_monai.data.files.images import LoadedImage, label_suffix, write_label
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif")
 

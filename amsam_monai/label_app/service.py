@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.inferers.bundle import LoadedBundle, load_bundle
-from amsam_monai.inferers.embeddings_lru import EmbeddingLRU
-from amsam_monai.inferers.session import InteractiveSession
-from amsam_monai.inferers.session_image import key_of
+from amsam_monai.bundles.load import LoadedBundle, load_bundle
 from amsam_monai.label_app.requests import PromptRequest, parse_prompts
+from amsam_monai.segment.embeddings_lru import EmbeddingLRU
+from amsam_monai.session.image import key_of
+from amsam_monai.session.session import InteractiveSession
 
 logger = logging.getLogger(__name__)
 

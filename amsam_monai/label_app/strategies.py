@@ -11,9 +11,9 @@ from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
-from amsam_monai.inferers.ranking import certainty, least_certain, most_diverse, signature
-from amsam_monai.inferers.session import InteractiveSession
 from amsam_monai.label_app.service import BundleService
+from amsam_monai.segment.ranking import certainty, least_certain, most_diverse, signature
+from amsam_monai.session.session import InteractiveSession
 
 logger = logging.getLogger(__name__)
 MAX_CASES = 64

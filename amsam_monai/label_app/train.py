@@ -11,7 +11,7 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.train import TrainTask
 
-from amsam_monai.inferers.bundle import class_names, read_metadata
+from amsam_monai.bundles.load import class_names, read_metadata
 from amsam_monai.label_app.cases import LabelledCase, holds_class, patient_of
 from amsam_monai.label_app.service import BundleService
 from amsam_monai.label_app.training import TrainOptions, train_bundle

@@ -15,17 +15,17 @@ import torch
 from monai.transforms import Compose, EnsureTyped, RandAdjustContrastd
 
 from amsam_monai import keys
-from amsam_monai.data.embedding_cache import EmbeddingCache
-from amsam_monai.data.embedding_dataset import FixedViews
+from amsam_monai.bundles.load import load_bundle
+from amsam_monai.data.embeddings.cache import EmbeddingCache
+from amsam_monai.data.embeddings.dataset import FixedViews
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.few_shot import FewShotSettings, few_shot_trainer
 from amsam_monai.handlers import ClipGradients, adapter_state, save_atomically
-from amsam_monai.inferers.bundle import load_bundle
-from amsam_monai.inferers.propagation import overlap
 from amsam_monai.label_app.cases import VOLUME, LabelledCase, samples_of, split_cases
-from amsam_monai.networks.aisam import AISAM
-from amsam_monai.networks.system import System
-from amsam_monai.networks.training_wrappers import fixed_encoder
+from amsam_monai.networks.systems.aisam import AISAM
+from amsam_monai.networks.systems.system import System
+from amsam_monai.networks.systems.training_wrappers import fixed_encoder
+from amsam_monai.segment.propagation import overlap
 from amsam_monai.transforms.windows import RandWindowd
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from amsam_monai.keys import IMAGE
 
-MODES = ("hu_window", "percentile", "unit8", "min_max", "none")
+MODES = ("hu_window", "percentile", "bit_depth", "min_max", "none")
 SCOPES = ("volume", "slice")
 BINS = 65536
 CHUNK_VALUES = 1 << 20
@@ -24,7 +24,7 @@ class Intensity(Transform):
 
     hu_window: Hounsfield units between `low` and `high`, by default -125 and 275, the abdominal window of TransUNet
     and SAMed. percentile: the `low`-th and `high`-th percentile of the volume, by default 0.5 and 99.5, for MR.
-    unit8: 0 to 255, or 0 to 65535 for 16-bit unsigned pictures. min_max: the smallest and largest value.
+    bit_depth: 0 to 255, or 0 to 65535 for 16-bit unsigned pictures. min_max: the smallest and largest value.
     none: the image lies in [0, 1] already.
 
     Args:
@@ -84,7 +84,7 @@ class Intensity(Transform):
             return low, high
         if self.mode == "min_max":
             return least, greatest
-        if self.mode == "unit8":
+        if self.mode == "bit_depth":
             return 0.0, 65535.0 if greatest > 255 else 255.0
         return self.low, self.high
 
@@ -95,13 +95,15 @@ class Intensity(Transform):
         if self.mode == "hu_window" and least >= 0 and least != greatest:
             raise ValueError(
                 f"hu_window expects Hounsfield units, where air and fat are negative, {found}; "
-                "for images that are scaled already use mode 'unit8' (0..255), 'none' (0..1) or 'percentile'."
+                "for images that are scaled already use mode 'bit_depth' (0..255), 'none' (0..1) or 'percentile'."
             )
         top = 65535 if dtype == np.uint16 else 255
-        if self.mode == "unit8" and (least < 0 or greatest > top):
-            raise ValueError(f"unit8 expects [0, {top}], {found}; use 'hu_window' for CT, 'percentile' for MR.")
+        if self.mode == "bit_depth" and (least < 0 or greatest > top):
+            raise ValueError(f"bit_depth expects [0, {top}], {found}; use 'hu_window' for CT, 'percentile' for MR.")
         if self.mode == "none" and (least < 0 or greatest > 1):
-            raise ValueError(f"'none' expects an image in [0, 1], {found}; use 'unit8', 'percentile' or 'hu_window'.")
+            raise ValueError(
+                f"'none' expects an image in [0, 1], {found}; use 'bit_depth', 'percentile' or 'hu_window'."
+            )
 
     def apply(self, values: Tensor, limits: tuple[float, float]) -> Tensor:
         """`values` between `limits` as float32 in [0, 1]; all 0 where the limits are one value."""

@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from amsam_monai.inferers.bundle import LoadedBundle
-from tests.inferers.test_session import two_bars
-from tests.inferers.toy_net import BrightRegions
+from amsam_monai.bundles.load import LoadedBundle
+from tests.segment.toy_net import BrightRegions
+from tests.session.test_session import two_bars
 
 gradio = pytest.importorskip("gradio", reason="needs gradio")
 pytestmark = pytest.mark.browser

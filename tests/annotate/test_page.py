@@ -18,12 +18,12 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
-from amsam_monai.data.files import read_label
-from amsam_monai.inferers.bundle import load_bundle
-from amsam_monai.inferers.session import InteractiveSession
-from tests.inferers.conftest import write_series
+from amsam_monai.bundles.load import load_bundle
+from amsam_monai.data.files.images import read_label
+from amsam_monai.session.session import InteractiveSession
 from tests.label_app.nano_bundle import write_nano_bundle
 from tests.label_app.test_service import save_ball
+from tests.segment.conftest import write_series
 
 pytest.importorskip("gradio", reason="needs gradio")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")

@@ -7,12 +7,12 @@ import pytest
 from amsam_monai.annotate.drawing import Canvas, Mark, blend, draw
 from amsam_monai.annotate.page import bar, facts_table
 from amsam_monai.annotate.workbench import Workbench, find_files
-from amsam_monai.data.files import read_label
-from amsam_monai.inferers.session import InteractiveSession
-from tests.inferers.conftest import write_series
-from tests.inferers.test_session import two_bars
-from tests.inferers.toy import oblique, stored_as
-from tests.inferers.toy_net import BrightRegions
+from amsam_monai.data.files.images import read_label
+from amsam_monai.session.session import InteractiveSession
+from tests.segment.conftest import write_series
+from tests.segment.toy import oblique, stored_as
+from tests.segment.toy_net import BrightRegions
+from tests.session.test_session import two_bars
 
 
 @pytest.fixture

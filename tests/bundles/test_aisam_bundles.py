@@ -6,12 +6,12 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from amsam_monai.data.phantoms import write_phantoms
+from amsam_monai.phantoms.sets import write_phantoms
 from tests.bundles.runs import adapter_of, in_two_processes, workflow_of
 
 NANO = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "window": 0, "depth": 1}
 SHORT = {"max_epochs": 2, "val_interval": 1, "batch_size": 2, "warmup": 1, "precision": "float32"}
-SCANS = {"listed_split": "$None", "val_patients": 1, "score_patients": 1, "every": 4}
+SCANS = {"listed_split": "$None", "val_patients": 1, "test_patients": 1, "every": 4}
 DRAWS = {"listed_draws": "$None", "shots": 2, "val_images": 1, "support_pool": 2, "mixed_phantoms": 2}
 # Nothing random; the losses that are means over what a whole batch has are left out; and steps so small that AdamW,
 # which makes whole steps of the rounding of vanishing gradients, does not lead the runs apart

@@ -9,11 +9,17 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from amsam_monai.data.phantoms import write_phantoms
+from amsam_monai.phantoms.sets import write_phantoms
 from tests.bundles.runs import adapter_of, in_two_processes, workflow_of
 
 KINDS = {"isic": "images", "human": "images", "acdc": "patients", "synapse": "patients"}
-NANO = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "network_def#detector": "$None"}
+NANO = {
+    "backbone": "vit_nano",
+    "image_size": 64,
+    "weights": "$None",
+    "network_def#detector": "$None",
+    "precision": "float32",
+}
 
 
 def workflow(kind, configs, workflow_type, folder, **overrides):
@@ -166,3 +172,14 @@ def test_a_killed_training_ends_as_one_that_was_not(configs, folder):
 
     whole, killed = (adapter_of(folder / name) for name in ("whole", "killed"))
     assert all(torch.equal(value, killed[name]) for name, value in whole.items())
+
+
+def test_training_in_bfloat16_gives_finite_weights_near_those_of_float32(folder):
+    training = {**phantoms("isic", folder), "steps_per_epoch": 2}
+    adapters = []
+    for precision in ("float32", "bfloat16"):
+        run("isic", ["train"], "train", folder / precision, **training, precision=precision)
+        adapters.append(adapter_of(folder / precision))
+    assert all(value.isfinite().all() for value in adapters[1].values())
+    assert all((value - adapters[0][name]).abs().max() < 0.01 for name, value in adapters[1].items())
+    assert any(not torch.equal(value, adapters[0][name]) for name, value in adapters[1].items())

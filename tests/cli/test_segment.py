@@ -16,8 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from amsam_monai.cli import app
-from amsam_monai.data.files import read_image, read_label
-from tests.inferers.conftest import write_series
+from amsam_monai.data.files.images import read_image, read_label
+from tests.segment.conftest import write_series
 
 CONFIG = """
 device: "$torch.device('cpu')"
@@ -26,11 +26,11 @@ network:
   _target_: toy_for_cli.load
   network: "$@network_def.to(@device)"
   path: "$@bundle_root + '/models/model.pt'"
-intensity: {mode: unit8}
+intensity: {mode: bit_depth}
 slices: {batch_size: 3}
 """
 MODULE = """
-from tests.inferers.toy import Toy
+from tests.segment.toy import Toy
 build = Toy
 def load(network, path):
     assert path.endswith("models/model.pt")
@@ -132,7 +132,7 @@ def test_a_folder_of_mixed_formats_gives_one_report_and_lists_failures(bundle, s
 
 
 def test_an_error_of_any_kind_costs_only_its_file(bundle, study, tmp_path, monkeypatch):
-    import amsam_monai.inferers.batch as batch
+    import amsam_monai.segment.batch as batch
 
     def read(path):
         if path.name == "a.png":

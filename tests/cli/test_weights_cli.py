@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from amsam_monai.cli import app
-from amsam_monai.networks.weights_catalogue import CATALOGUE, Weights
+from amsam_monai.networks.weights.catalogue import CATALOGUE, Weights
 
 CONTENT = b"weights" * 100
 

@@ -8,10 +8,10 @@ from monai.data import DataLoader, MetaTensor
 from typer.testing import CliRunner
 
 from amsam_monai.cli.cache import app
-from amsam_monai.data import embedding_cache
-from amsam_monai.data.cache_contents import cache_contents, clear_cache
-from amsam_monai.data.embedding_cache import EmbeddingCache, cache_folder, state_sha256
-from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset, FixedViews
+from amsam_monai.data.embeddings import cache as embedding_cache
+from amsam_monai.data.embeddings.cache import EmbeddingCache, cache_folder, state_sha256
+from amsam_monai.data.embeddings.contents import cache_contents, clear_cache
+from amsam_monai.data.embeddings.dataset import CachedEmbeddingDataset, FixedViews
 
 FINGERPRINT = {"weights_sha256": "abc", "image_size": 8}
 

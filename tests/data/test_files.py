@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
-from amsam_monai.data.files import (
+from amsam_monai.data.files.images import (
     ImageFileError,
     check_same_geometry,
     list_inputs,

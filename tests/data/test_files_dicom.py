@@ -3,8 +3,8 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from amsam_monai.data.files import ImageFileError, list_inputs, read_image, write_label
-from tests.inferers.conftest import write_series
+from amsam_monai.data.files.images import ImageFileError, list_inputs, read_image, write_label
+from tests.segment.conftest import write_series
 
 
 @pytest.fixture

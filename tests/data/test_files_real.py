@@ -2,7 +2,7 @@
 
 import pytest
 
-from amsam_monai.data.files import check_same_geometry, list_inputs, read_image, read_label
+from amsam_monai.data.files.images import check_same_geometry, list_inputs, read_image, read_label
 
 pytestmark = pytest.mark.data
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from amsam_monai.data.labels import label_table, remap, value_lists, value_map
+from amsam_monai.data.files.labels import label_table, remap, value_lists, value_map
 
 
 def test_both_synapse_orders_come_from_the_raw_ids_by_name():

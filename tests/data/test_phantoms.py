@@ -8,9 +8,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from amsam_monai.data.datasets import acdc_datalist, isic_datalist, synapse_datalist
-from amsam_monai.data.phantoms import KINDS, lesion_phantoms, official_id, write_phantoms
-from amsam_monai.data.phantoms_heart import LV, MYOCARDIUM, RV, heart_labels, random_heart
-from amsam_monai.data.phantoms_skin import skin_lesion
+from amsam_monai.phantoms.heart import LV, MYOCARDIUM, RV, heart_labels, random_heart
+from amsam_monai.phantoms.sets import KINDS, lesion_phantoms, official_id, write_phantoms
+from amsam_monai.phantoms.skin import skin_lesion
 
 
 def digests(folder):

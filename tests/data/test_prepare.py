@@ -8,12 +8,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from amsam_monai.cli.prepare import app
-from amsam_monai.data.contact_sheet import draw_outlines, make_tile, telling_slice, upright
 from amsam_monai.data.datasets import DatasetError, read_case
-from amsam_monai.data.files import read_image
-from amsam_monai.data.load import LoadFiled
-from amsam_monai.data.phantoms import write_phantoms
-from amsam_monai.data.prepare import find_dataset, prepare
+from amsam_monai.data.files.images import read_image
+from amsam_monai.data.files.load import LoadFiled
+from amsam_monai.data.prepare.contact_sheet import draw_outlines, make_tile, telling_slice, upright
+from amsam_monai.data.prepare.prepare import find_dataset, prepare
+from amsam_monai.phantoms.sets import write_phantoms
 from tests.data.tiny_sets import acdc_patient, isic_pair, labels, mask, picture, synapse_case, volume
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 from PIL import Image
 
-from amsam_monai.data.files import read_label
-from amsam_monai.data.load import LoadFiled
-from amsam_monai.data.save import SaveLabeld
+from amsam_monai.data.files.images import read_label
+from amsam_monai.data.files.load import LoadFiled
+from amsam_monai.data.files.save import SaveLabeld
 
 
 def test_a_saved_label_lies_on_its_image(tmp_path):

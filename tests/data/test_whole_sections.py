@@ -17,7 +17,7 @@ def cases(patients, volumes=2):
 def test_the_listed_split_is_followed_and_nothing_overlaps():
     listed = split_sections("acdc")
     everybody = [patient for ids in listed.values() for patient in ids]
-    parts = whole_sections(cases(everybody), dataset="acdc", watch=5)
+    parts = whole_sections(cases(everybody), dataset="acdc", validation=5)
     found = {name: {case["patient_id"] for case in part} for name, part in parts.items()}
     assert found["test"] == set(listed["validation"])
     assert found["train"] | found["val"] == set(listed["training"])
@@ -26,13 +26,13 @@ def test_the_listed_split_is_followed_and_nothing_overlaps():
 
 
 def test_without_a_split_patients_are_drawn_whole():
-    parts = whole_sections(cases("abcdef"), dataset=None, watch=1, score=2, seed=3)
+    parts = whole_sections(cases("abcdef"), dataset=None, validation=1, test=2, seed=3)
     assert [len(parts[name]) for name in ("train", "val", "test")] == [6, 2, 4]
     assert len({case["patient_id"] for part in parts.values() for case in part}) == 6
 
 
 def test_pictures_without_patients_are_their_own():
-    parts = whole_sections([{"case_id": str(n)} for n in range(5)], dataset=None, score=2)
+    parts = whole_sections([{"case_id": str(n)} for n in range(5)], dataset=None, test=2)
     assert len(parts["test"]) == 2
 
 
@@ -42,8 +42,8 @@ def test_an_id_that_is_not_there_is_named():
 
 
 def test_somebody_must_be_left_to_train():
-    with pytest.raises(ValueError, match="watch must leave some of 2 training patients to train, got 2"):
-        whole_sections(cases("abc"), dataset=None, watch=2)
+    with pytest.raises(ValueError, match="validation must leave some of 2 training patients to train, got 2"):
+        whole_sections(cases("abc"), dataset=None, validation=2)
 
 
 def test_a_case_without_id_is_refused():

@@ -11,10 +11,10 @@ from amsam_monai.engines.autosam_rows import (
 )
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.fixed_views_training import FixedViewsSettings
-from amsam_monai.networks.autosam import AutoSAM
-from amsam_monai.networks.prompt_generator import PromptGenerator
+from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
+from amsam_monai.networks.prompts.surrogate_decoder import SurrogateDecoder
 from amsam_monai.networks.sam import build_sam
-from amsam_monai.networks.surrogate_decoder import SurrogateDecoder
+from amsam_monai.networks.systems.autosam import AutoSAM
 
 
 def network(domains=0, **settings):

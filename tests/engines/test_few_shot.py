@@ -5,9 +5,9 @@ from monai.data import MetaTensor
 from amsam_monai.engines import embedding_cache
 from amsam_monai.engines.few_shot import FewShotSettings, dice_of_samples, few_shot_trainer
 from amsam_monai.engines.few_shot_rows import ROWS
-from amsam_monai.networks.amsam import AMSAM
-from amsam_monai.networks.from_scratch import FromScratch
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.amsam import AMSAM
+from amsam_monai.networks.systems.from_scratch import FromScratch
 from tests.engines import nano
 
 QUICK = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "views": 2}

@@ -4,7 +4,7 @@ import torch
 pytest.importorskip("ultralytics")
 
 from amsam_monai.engines.fit_detector import load_or_fit_detector
-from amsam_monai.networks.detector import load_detector
+from amsam_monai.networks.detector.detector import load_detector
 from tests.engines import nano
 from tests.networks.yolo_fixtures import write_tiny_yolo
 
@@ -30,10 +30,10 @@ def test_a_detector_is_fitted_once_and_anew_for_other_cases(tmp_path, caplog):
 
 def test_a_wish_for_contrast_is_written_to_a_detector_that_is_there(tmp_path):
     write_tiny_yolo(tmp_path)
-    assert not fit(tmp_path, ["a"]).contrast
-    assert fit(tmp_path, ["a"], contrast=True).contrast
-    assert load_detector(tmp_path / "detector.pth").contrast
-    assert fit(tmp_path, ["a"]).contrast
+    assert not fit(tmp_path, ["a"]).snap_to_dark_object
+    assert fit(tmp_path, ["a"], snap_to_dark_object=True).snap_to_dark_object
+    assert load_detector(tmp_path / "detector.pth").snap_to_dark_object
+    assert fit(tmp_path, ["a"]).snap_to_dark_object
 
 
 def test_a_wish_for_another_floor_is_written_too(tmp_path):
@@ -41,7 +41,7 @@ def test_a_wish_for_another_floor_is_written_too(tmp_path):
     assert fit(tmp_path, ["a"]).confidence == 0.05
     assert fit(tmp_path, ["a"], confidence=0.35).confidence == 0.35
     found = load_detector(tmp_path / "detector.pth")
-    assert (found.confidence, found.contrast) == (0.35, False)
+    assert (found.confidence, found.snap_to_dark_object) == (0.35, False)
 
 
 def test_random_numbers_do_not_depend_on_whether_the_file_was_there(tmp_path):

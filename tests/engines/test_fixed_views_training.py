@@ -4,11 +4,11 @@ from ignite.engine import Events
 
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.fixed_views_training import FixedViewsSettings, adam, fixed_views_trainer
-from amsam_monai.networks.autosam import AutoSAM
-from amsam_monai.networks.from_scratch import FromScratch
-from amsam_monai.networks.prompt_generator import PromptGenerator
+from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
+from amsam_monai.networks.prompts.surrogate_decoder import SurrogateDecoder
 from amsam_monai.networks.sam import build_sam
-from amsam_monai.networks.surrogate_decoder import SurrogateDecoder
+from amsam_monai.networks.systems.autosam import AutoSAM
+from amsam_monai.networks.systems.from_scratch import FromScratch
 
 
 def network(classes=1, **settings):

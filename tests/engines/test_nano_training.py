@@ -11,7 +11,7 @@ from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
 from torch.nn.parallel import DistributedDataParallel
 
-from amsam_monai.data.embedding_dataset import CachedEmbeddingDataset
+from amsam_monai.data.embeddings.dataset import CachedEmbeddingDataset
 from amsam_monai.engines import PrepareSystemBatch, embedding_cache
 from amsam_monai.handlers import TrainState, checkpoints, load_adapter, save_atomically
 from tests.engines import nano
@@ -212,7 +212,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(tmp_path, order):
 
 CONFIG = """
 network:
-  _target_: amsam_monai.networks.amsam.AMSAM
+  _target_: amsam_monai.networks.systems.amsam.AMSAM
   sam: {_target_: amsam_monai.networks.sam.build_sam, backbone: vit_nano, image_size: 64}
 halves: {_target_: amsam_monai.engines.split_by_patient, datalist: "@datalist", fraction: 0.5, seed: 0}
 optimizer: {_target_: torch.optim.AdamW, params: "$@network.lower_parameters()", lr: 0.005, weight_decay: 0.1}

@@ -15,8 +15,8 @@ from amsam_monai.evaluation.prompted import (
     true_boxes,
     true_presence,
 )
-from amsam_monai.networks.class_prompts import ClassPrompts
 from amsam_monai.networks.prompts import Segmentation
+from amsam_monai.networks.prompts.class_prompts import ClassPrompts
 
 
 class Painter:

@@ -8,10 +8,13 @@ import torch
 import yaml
 
 SYSTEMS = {
-    "amsam": ("amsam_monai.networks.amsam.AMSAM", {}),
-    "aisam": ("amsam_monai.networks.aisam.AISAM", {"encoder": "frozen", "gate": False}),
-    "aisam_full": ("amsam_monai.networks.aisam.AISAM", {"encoder": "full", "gate": False, "depth": 1, "num_points": 2}),
-    "autosam": ("amsam_monai.networks.autosam.build_autosam", {}),
+    "amsam": ("amsam_monai.networks.systems.amsam.AMSAM", {}),
+    "aisam": ("amsam_monai.networks.systems.aisam.AISAM", {"encoder": "frozen", "gate": False}),
+    "aisam_full": (
+        "amsam_monai.networks.systems.aisam.AISAM",
+        {"encoder": "full", "gate": False, "depth": 1, "num_points": 2},
+    ),
+    "autosam": ("amsam_monai.networks.systems.autosam.build_autosam", {}),
 }
 
 
@@ -77,7 +80,7 @@ def write_bright_bundle(folder: Path, plane: str) -> Path:
     config = {
         "bundle_root": ".",
         "device": "cpu",
-        "network": {"_target_": "tests.inferers.toy_net.BrightRegions", "num_classes": 1, "automatic": []},
+        "network": {"_target_": "tests.segment.toy_net.BrightRegions", "num_classes": 1, "automatic": []},
         "intensity": {"mode": "none"},
         "slices": {"axis": plane},
     }

@@ -2,8 +2,8 @@
 
 import pytest
 
-from amsam_monai.inferers.session_edits import SessionPoint
 from amsam_monai.label_app.requests import parse_prompts, parse_roi
+from amsam_monai.session.edits import SessionPoint
 
 LABELS = ("liver", "spleen")
 SHAPE = (40, 30, 10)

@@ -15,9 +15,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.inferers.toy import oblique, stored_as
 from tests.label_app.nano_bundle import write_bright_bundle, write_nano_bundle
 from tests.label_app.test_service import save_ball
+from tests.segment.toy import oblique, stored_as
 
 pytest.importorskip("monailabel", reason="needs MONAI Label (an environment of its own, see docs/monai_label.md)")
 import requests
@@ -64,7 +64,7 @@ def server(tmp_path_factory):
     (studies / "broken.nii.gz").write_bytes(b"not a volume")
     volumes = write_nano_bundle(root / "bundles", system="aisam_full")
     pictures = write_nano_bundle(
-        root / "bundles", name="skin_segmentation", labels=("lesion",), data_type="png", intensity={"mode": "unit8"}
+        root / "bundles", name="skin_segmentation", labels=("lesion",), data_type="png", intensity={"mode": "bit_depth"}
     )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from amsam_monai.inferers.bundle import load_bundle
-from amsam_monai.inferers.ranking import certainty, least_certain, most_diverse, sample_slices, slice_certainty
+from amsam_monai.bundles.load import load_bundle
 from amsam_monai.label_app.cases import LabelledCase, as_classes, holds_class, patient_of, split_cases
 from amsam_monai.label_app.launch import prepare_app
 from amsam_monai.label_app.results import write_result
 from amsam_monai.label_app.service import BundleService
 from amsam_monai.label_app.training import TrainOptions, train_bundle
+from amsam_monai.segment.ranking import certainty, least_certain, most_diverse, sample_slices, slice_certainty
 from tests.label_app.nano_bundle import write_nano_bundle
 
 CLICK = {"label": "liver", "foreground": [[20, 15, 3]], "background": []}

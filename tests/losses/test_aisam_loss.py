@@ -3,8 +3,8 @@ import torch
 
 from amsam_monai.losses import AISAMLoss
 from amsam_monai.losses.aisam import presence_loss, quality_loss
-from amsam_monai.networks.aisam import AISAM
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.aisam import AISAM
 
 
 @pytest.fixture(scope="module")

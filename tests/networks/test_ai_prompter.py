@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from amsam_monai.networks.ai_prompter import AIPrompter
-from amsam_monai.networks.confine import confine
 from amsam_monai.networks.convert.aisam import aisam_state_dict
-from amsam_monai.networks.token_image_transformer import TokenImageTransformer
+from amsam_monai.networks.prompts.ai_prompter import AIPrompter
+from amsam_monai.networks.prompts.confine import confine
+from amsam_monai.networks.sam.token_image_transformer import TokenImageTransformer
 from tests.reference import aisam_golden as golden
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from amsam_monai.networks.amsam import ABSENT_LOGIT, AMSAM
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.amsam import ABSENT_LOGIT, AMSAM
 from tests.contract import SystemContract
 
 
@@ -193,7 +193,7 @@ class TestContrast:
     @torch.no_grad()
     def probability(self, share, prompts, training=False):
         torch.manual_seed(0)
-        net = AMSAM(nano(), contrast=share).train(training)
+        net = AMSAM(nano(), dark_object_weight=share).train(training)
         return net(self.image()[0], prompts=prompts).softmax(1)[0, 1]
 
     def test_the_probability_is_the_weighted_mean(self):
@@ -216,7 +216,7 @@ class TestContrast:
             torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
 
     def test_what_cannot_be_is_refused(self):
-        with pytest.raises(ValueError, match=r"contrast must be a share in \[0, 1\), got 1"):
-            AMSAM(nano(), contrast=1.0)
-        with pytest.raises(ValueError, match="set joint=False or contrast=0"):
-            AMSAM(nano(), contrast=0.5, joint=True)
+        with pytest.raises(ValueError, match=r"dark_object_weight must be a share in \[0, 1\), got 1"):
+            AMSAM(nano(), dark_object_weight=1.0)
+        with pytest.raises(ValueError, match="set joint=False or dark_object_weight=0"):
+            AMSAM(nano(), dark_object_weight=0.5, joint=True)

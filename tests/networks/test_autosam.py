@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from amsam_monai.losses import BCEDiceLoss, CEDiceLoss
-from amsam_monai.networks.autosam import AutoSAM
-from amsam_monai.networks.prompt_generator import PromptGenerator
 from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
+from amsam_monai.networks.prompts.surrogate_decoder import SurrogateDecoder
 from amsam_monai.networks.sam import PIXEL_MEAN, PIXEL_STD, build_sam
-from amsam_monai.networks.surrogate_decoder import SurrogateDecoder
+from amsam_monai.networks.systems.autosam import AutoSAM
 from tests.contract import SystemContract
 
 

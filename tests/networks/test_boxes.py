@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amsam_monai.networks.boxes import (
+from amsam_monai.networks.prompts.boxes import (
     box_iou,
     class_boxes,
     instance_boxes,

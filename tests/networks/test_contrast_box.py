@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from amsam_monai.networks.boxes import box_iou
-from amsam_monai.networks.contrast_box import SURE, dark_boxes, dark_masks, otsu
+from amsam_monai.networks.detector.dark_object import SURE, dark_boxes, dark_masks, otsu
+from amsam_monai.networks.prompts.boxes import box_iou
 
 TRUE = torch.tensor([60.0, 50.0, 120.0, 100.0])
 

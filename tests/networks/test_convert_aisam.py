@@ -3,11 +3,11 @@ import torch
 from typer.testing import CliRunner
 
 from amsam_monai.cli import app
-from amsam_monai.networks.ai_prompter import AIPrompter
-from amsam_monai.networks.aisam import AISAM
 from amsam_monai.networks.convert import aisam_checkpoint, aisam_state_dict
-from amsam_monai.networks.presence_classifier import PresenceClassifier
+from amsam_monai.networks.prompts.ai_prompter import AIPrompter
+from amsam_monai.networks.prompts.presence_classifier import PresenceClassifier
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.aisam import AISAM
 from tests.reference import aisam_golden as golden
 
 

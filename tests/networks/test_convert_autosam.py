@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from amsam_monai.networks.convert import autosam_state_dict, hardnet85_state_dict, surrogate_state_dict
-from amsam_monai.networks.prompt_generator import PromptGenerator
-from amsam_monai.networks.surrogate_decoder import SurrogateDecoder
+from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
+from amsam_monai.networks.prompts.surrogate_decoder import SurrogateDecoder
 from tests.reference import autosam_golden as golden
 
 pytest.importorskip("pytorchcv")

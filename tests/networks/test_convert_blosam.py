@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from amsam_monai.networks.amsam import AMSAM
 from amsam_monai.networks.convert import blosam_state_dict, samed_state_dict
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.amsam import AMSAM
 
 IMAGE = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from amsam_monai.networks.lora import add_decoder_lora
+from amsam_monai.networks.sam.lora import add_decoder_lora
 
 
 def stock(sam, embedding, sparse, dense):

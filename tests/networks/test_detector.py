@@ -11,8 +11,7 @@ from torch import nn
 
 pytest.importorskip("ultralytics", reason="the detector extra is not installed")
 
-from amsam_monai.networks.boxes import box_iou
-from amsam_monai.networks.detector import (
+from amsam_monai.networks.detector.detector import (
     BoxDetector,
     build_model,
     load_detector,
@@ -21,13 +20,14 @@ from amsam_monai.networks.detector import (
     save_detector,
     vote,
 )
-from amsam_monai.networks.detector_training import (
+from amsam_monai.networks.detector.training import (
     DetectorSettings,
     cross_fitted_boxes,
     score_detector,
     train_detector,
 )
-from amsam_monai.networks.detector_views import Augmentation, Scene, random_view
+from amsam_monai.networks.detector.views import Augmentation, Scene, random_view
+from amsam_monai.networks.prompts.boxes import box_iou
 from tests.networks.yolo_fixtures import write_tiny_yolo
 
 STILL = Augmentation(rotate=0, zoom=0, shift=0, shear=0, flip_x=0, flip_y=0, light=0, hue=0, noise=0)
@@ -114,7 +114,7 @@ def test_boxes_that_overlap_the_best_one_vote_by_score_and_others_do_not():
 def test_contrast_moves_the_box_to_the_edges_of_the_dark_object():
     image = torch.full((1, 3, 64, 64), 0.8)
     image[..., 20:40, 24:48] = 0.3
-    plain, sharp = (scripted([[32.0, 32, 50, 50]], [[0.9]], contrast=contrast) for contrast in (False, True))
+    plain, sharp = (scripted([[32.0, 32, 50, 50]], [[0.9]], snap_to_dark_object=contrast) for contrast in (False, True))
     true = torch.tensor([24.0, 20, 48, 40])
     assert box_iou(plain(image)[0][0, 0], true) < 0.3
     assert box_iou(sharp(image)[0][0, 0], true) > 0.8
@@ -174,14 +174,14 @@ def test_a_saved_detector_comes_back(tmp_path, family):
         more_sizes=[96],
         confidence=0.0,
         classes=[2],
-        contrast=True,
+        snap_to_dark_object=True,
     )
     save_detector(detector, tmp_path / "detector.pth")
     again = load_detector(tmp_path / "detector.pth")
     image = torch.rand(1, 3, 40, 64)
     assert again.class_names == ["thing 0", "thing 1", "thing 2"]
     assert (again.image_size, again.more_sizes, again.confidence, again.classes) == (64, [96], 0.0, [2])
-    assert again.contrast
+    assert again.snap_to_dark_object
     torch.testing.assert_close(again(image), detector(image), rtol=0.02, atol=0.5)  # fp16 on disk
     assert load_detector(tmp_path / "detector.pth", confidence=2.0)(image)[0].isnan().all()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["detector.pth", f"{family}.pt"]
@@ -354,7 +354,7 @@ def test_boxes_of_training_images_come_from_detectors_that_did_not_see_them(tiny
         trained_on.append(len(images))
         return Spy(images)
 
-    monkeypatch.setattr("amsam_monai.networks.detector_training.train_detector", train)
+    monkeypatch.setattr("amsam_monai.networks.detector.training.train_detector", train)
     images = [torch.full((3, 8, 8), n / 5) for n in range(5)]
     labels = [torch.ones(1, 8, 8, dtype=torch.long)] * 5
     boxes = cross_fitted_boxes(images, labels, 1, folds=2, start=tiny_yolo)
@@ -385,7 +385,7 @@ def test_asking_for_a_detector_without_ultralytics_says_what_to_install(monkeypa
 def test_a_detector_leaves_no_trace_outside_its_file(tmp_path, tiny_yolo):
     code = (
         "import os, PIL.Image, torch, numpy\n"
-        "from amsam_monai.networks.detector import pretrained_detector\n"
+        "from amsam_monai.networks.detector.detector import pretrained_detector\n"
         "before = dict(os.environ), torch.save, PIL.Image.open, numpy.get_printoptions()\n"
         f"pretrained_detector({str(tiny_yolo)!r})\n"
         "assert before == (dict(os.environ), torch.save, PIL.Image.open, numpy.get_printoptions())\n"
@@ -401,7 +401,7 @@ def test_a_detector_leaves_no_trace_outside_its_file(tmp_path, tiny_yolo):
 
 @pytest.mark.weights
 def test_the_pretrained_yolo_finds_nothing_in_noise():
-    from amsam_monai.networks import weights
+    from amsam_monai.networks.weights import store as weights
 
     try:
         path = weights.fetch("yolo26n", offline=True, progress=False)

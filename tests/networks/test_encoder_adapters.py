@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from amsam_monai.networks.amsam import AMSAM
-from amsam_monai.networks.encoder_adapters import Adapter, add_encoder_adapters
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.sam.encoder_adapters import Adapter, add_encoder_adapters
+from amsam_monai.networks.systems.amsam import AMSAM
 
 
 @pytest.mark.parametrize(("backbone", "blocks"), [("vit_nano", 2), ("vit_t", 10)])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from amsam_monai.networks.from_scratch import NETWORKS, FromScratch
+from amsam_monai.networks.systems.from_scratch import NETWORKS, FromScratch
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from amsam_monai.networks.lora import LoRALinear, add_decoder_lora, add_encoder_lora, merge_lora, qkv_rows
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.sam.lora import LoRALinear, add_decoder_lora, add_encoder_lora, merge_lora, qkv_rows
 
 
 def lora_parameters(module: nn.Module) -> int:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from amsam_monai.networks.mask_calibration import MaskCalibration
+from amsam_monai.networks.sam.mask_calibration import MaskCalibration
 
 
 def inputs(rows=2, masks=3, channels=32, side=5):

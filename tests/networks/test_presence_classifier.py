@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from amsam_monai.networks.convert.aisam import aisam_state_dict
-from amsam_monai.networks.presence_classifier import PresenceClassifier
+from amsam_monai.networks.prompts.presence_classifier import PresenceClassifier
 from tests.reference import aisam_golden as golden
 
 

@@ -3,10 +3,10 @@ import sys
 import pytest
 import torch
 
-from amsam_monai.networks import weights
-from amsam_monai.networks.backbones import EfficientNetLite0, HarDNet85
-from amsam_monai.networks.backbones.efficientnet_lite import lite0_state_dict
-from amsam_monai.networks.prompt_generator import PromptGenerator
+from amsam_monai.networks.prompts.backbones import EfficientNetLite0, HarDNet85
+from amsam_monai.networks.prompts.backbones.efficientnet_lite import lite0_state_dict
+from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
+from amsam_monai.networks.weights import store as weights
 from tests.reference import autosam_golden as golden
 
 LIBRARIES = {"hardnet85": "pytorchcv", "efficientnet_lite0": "timm", "sam": "timm"}

@@ -2,8 +2,8 @@ import pytest
 import torch
 from segment_anything import sam_model_registry
 
-from amsam_monai.networks.position_tables import resize_position_tables
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.sam.position_tables import resize_position_tables
 
 
 @pytest.mark.slow

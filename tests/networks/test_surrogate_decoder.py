@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from amsam_monai.networks.surrogate_decoder import SurrogateDecoder
+from amsam_monai.networks.prompts.surrogate_decoder import SurrogateDecoder
 
 
 def test_it_has_the_published_number_of_parameters():

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from amsam_monai.networks import weights
-from amsam_monai.networks.tiny_vit import LayerNorm2d, TinyViT, WindowAttention
+from amsam_monai.networks.sam.tiny_vit import LayerNorm2d, TinyViT, WindowAttention
+from amsam_monai.networks.weights import store as weights
 
 
 def randomised(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:

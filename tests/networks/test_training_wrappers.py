@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from amsam_monai.networks.aisam import AISAM
 from amsam_monai.networks.sam import build_sam
-from amsam_monai.networks.training_wrappers import OnWindows, fixed_encoder
+from amsam_monai.networks.systems.aisam import AISAM
+from amsam_monai.networks.systems.training_wrappers import OnWindows, fixed_encoder
 
 
 @pytest.fixture(scope="module")

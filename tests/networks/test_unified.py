@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from amsam_monai.losses import AISAMLoss
-from amsam_monai.networks.class_prompts import ClassPrompts
-from amsam_monai.networks.prompt_generator import PromptGenerator
+from amsam_monai.networks.prompts.class_prompts import ClassPrompts
+from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.sam import build_sam
-from amsam_monai.networks.unified import build_unified
+from amsam_monai.networks.systems.unified import build_unified
 
 
 class FixedDetector(nn.Module):

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from amsam_monai.networks import downloads, weights
-from amsam_monai.networks.downloads import SourceError, Url, Wheel
-from amsam_monai.networks.weights_catalogue import CATALOGUE, Weights
+from amsam_monai.networks.weights import downloads
+from amsam_monai.networks.weights import store as weights
+from amsam_monai.networks.weights.catalogue import CATALOGUE, Weights
+from amsam_monai.networks.weights.downloads import SourceError, Url, Wheel
 
 CONTENT = bytes(range(256)) * 300
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -345,7 +346,7 @@ def test_a_detectors_file_is_left_to_its_own_loader(catalogued):
 
 
 def test_import_reads_and_writes_nothing(tmp_path):
-    code = "import amsam_monai.networks.weights as w; assert not w.weights_dir().exists()"
+    code = "import amsam_monai.networks.weights.store as w; assert not w.weights_dir().exists()"
     environment = {**os.environ, "AMSAM_WEIGHTS": str(tmp_path / "none")}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 

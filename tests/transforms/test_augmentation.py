@@ -2,7 +2,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from amsam_monai.data.embedding_dataset import FixedViews
+from amsam_monai.data.embeddings.dataset import FixedViews
 from amsam_monai.keys import IGNORE_INDEX, IMAGE, LABEL
 from amsam_monai.transforms.augmentation import (
     AUGMENTATIONS,

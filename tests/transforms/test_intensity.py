@@ -46,8 +46,8 @@ def test_volumes_are_scaled_as_a_whole_and_slices_on_request():
 @pytest.mark.parametrize(
     ("mode", "image", "expected"),
     [
-        ("unit8", np.array([0, 51, 255], np.uint8), [0, 0.2, 1]),
-        ("unit8", np.array([0, 13107, 65535], np.uint16), [0, 0.2, 1]),
+        ("bit_depth", np.array([0, 51, 255], np.uint8), [0, 0.2, 1]),
+        ("bit_depth", np.array([0, 13107, 65535], np.uint16), [0, 0.2, 1]),
         ("none", np.array([0, 0.2, 1], np.float32), [0, 0.2, 1]),
         ("min_max", np.array([-4, 0, 16], np.int16), [0, 0.2, 1]),
         ("percentile", np.full(5, 7.0, np.float32), [0] * 5),
@@ -61,9 +61,9 @@ def test_known_answers(mode, image, expected):
 @pytest.mark.parametrize(
     ("mode", "image", "message"),
     [
-        ("hu_window", np.array([0, 255], np.uint8), r"air and fat are negative, got values from 0 to 255.*'unit8'"),
-        ("unit8", np.array([-1000, 400], np.int16), r"unit8 expects \[0, 255\], got values from -1000 to 400"),
-        ("unit8", np.array([0, 3000], np.int16), "unit8 expects"),
+        ("hu_window", np.array([0, 255], np.uint8), r"air and fat are negative, got values from 0 to 255.*'bit_depth'"),
+        ("bit_depth", np.array([-1000, 400], np.int16), r"bit_depth expects \[0, 255\], got values from -1000 to 400"),
+        ("bit_depth", np.array([0, 3000], np.int16), "bit_depth expects"),
         ("none", np.array([0, 255], np.uint8), r"\[0, 1\], got values from 0 to 255"),
         ("percentile", np.array([0, np.nan], np.float32), "must be finite"),
         ("min_max", np.array([0, np.inf], np.float32), "must be finite"),
@@ -94,6 +94,6 @@ def test_settings_are_checked(options, message):
 
 
 def test_the_dictionary_form_scales_its_keys_alone():
-    sample = Intensityd(keys="image", mode="unit8")({"image": torch.tensor([255.0]), "label": torch.tensor([255])})
+    sample = Intensityd(keys="image", mode="bit_depth")({"image": torch.tensor([255.0]), "label": torch.tensor([255])})
     assert sample["image"].item() == 1
     assert sample["label"].item() == 255

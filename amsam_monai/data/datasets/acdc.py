@@ -9,8 +9,8 @@ from typing import Any
 from amsam_monai.data.datasets.cases import Case, Listing, Problem, files_in, folders_below, pair_up
 from amsam_monai.data.datasets.checks import finish
 from amsam_monai.data.datasets.sections import apply_split
-from amsam_monai.data.labels import label_table
-from amsam_monai.data.names import natural_key
+from amsam_monai.data.files.labels import label_table
+from amsam_monai.data.files.names import natural_key
 
 FORMS = ("auto", "volume", "slice")
 FOLDER_SECTIONS = {"train": "training", "valid": "validation", "val": "validation", "test": "test"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amsam_monai.data.names import natural_key, same_name
+from amsam_monai.data.files.names import natural_key, same_name
 
 SECTIONS = ("training", "validation", "test")  # as in the Medical Segmentation Decathlon's dataset.json
 LISTED = 20  # offending files that a message names; all of them are in DatasetError.problems

@@ -20,8 +20,8 @@ from amsam_monai.data.datasets.cases import (
 from amsam_monai.data.datasets.checks import finish
 from amsam_monai.data.datasets.presets import PRESETS, Layout, Preset
 from amsam_monai.data.datasets.sections import FROM_FOLDERS, apply_split
-from amsam_monai.data.labels import label_table
-from amsam_monai.data.names import natural_key
+from amsam_monai.data.files.labels import label_table
+from amsam_monai.data.files.names import natural_key
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 PATIENTS_UNKNOWN = "the owner does not say whose pictures these are; each counts as a patient of its own"

@@ -11,8 +11,8 @@ from amsam_monai.data.datasets.checks import finish
 from amsam_monai.data.datasets.image_folder import PATIENTS_UNKNOWN, add_layout, find_layouts
 from amsam_monai.data.datasets.presets import PLAIN, PLAIN_SECTIONS, Layout, Preset
 from amsam_monai.data.datasets.sections import FROM_FOLDERS, apply_split
-from amsam_monai.data.labels import label_table
-from amsam_monai.data.names import natural_key
+from amsam_monai.data.files.labels import label_table
+from amsam_monai.data.files.names import natural_key
 
 SUFFIXES = ("_segmentation",)
 # edition -> (folder of images, folder of masks) with {} for Training, Validation, Test

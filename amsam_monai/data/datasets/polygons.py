@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image, ImageDraw
 
-from amsam_monai.data.loaded_image import ImageFileError
+from amsam_monai.data.files.loaded_image import ImageFileError
 
 POLYGON_SUFFIX = ".xml"
 

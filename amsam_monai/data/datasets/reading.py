@@ -12,9 +12,9 @@ import torch
 from monai.transforms import Transform
 
 from amsam_monai.data.datasets.polygons import POLYGON_SUFFIX, read_polygons
-from amsam_monai.data.files import read_image, read_label
-from amsam_monai.data.load import as_tensor
-from amsam_monai.data.loaded_image import ImageFileError, LoadedImage, check_same_geometry
+from amsam_monai.data.files.images import read_image, read_label
+from amsam_monai.data.files.load import as_tensor
+from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_same_geometry
 from amsam_monai.keys import IMAGE, LABEL
 
 RULES = ("table", "binary", "instances")

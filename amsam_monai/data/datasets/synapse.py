@@ -18,8 +18,8 @@ from amsam_monai.data.datasets.cases import (
 )
 from amsam_monai.data.datasets.checks import finish
 from amsam_monai.data.datasets.sections import apply_split
-from amsam_monai.data.labels import label_table
-from amsam_monai.data.names import natural_key
+from amsam_monai.data.files.labels import label_table
+from amsam_monai.data.files.names import natural_key
 
 IMAGE_FILE = re.compile(r"img(\d{4})\.nii(\.gz)?")
 LABEL_FILE = re.compile(r"label(\d{4})\.nii(\.gz)?")

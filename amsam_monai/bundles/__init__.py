@@ -1,0 +1,1 @@
+"""Bundles as the package uses them: found, loaded, built, trained."""

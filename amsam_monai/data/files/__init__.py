@@ -1,0 +1,1 @@
+"""Files of images and label maps: reading, writing, and the geometry between."""

@@ -1,0 +1,1 @@
+"""Checking and listing a data set before it trains."""

@@ -1,6 +1,0 @@
-"""Image backbones of the prompt generator: feature maps at strides 4, 8 and 16."""
-
-from amsam_monai.networks.backbones.efficientnet_lite import EfficientNetLite0
-from amsam_monai.networks.backbones.hardnet import HarDNet85
-
-__all__ = ["EfficientNetLite0", "HarDNet85"]

@@ -1,0 +1,1 @@
+"""The box detector: loading, training, and boxes around dark objects."""

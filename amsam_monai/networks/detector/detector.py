@@ -1,0 +1,339 @@
+"""A frozen YOLO inside the network: one box per class (AM-SAM, arXiv:2410.09714). The only importer of ultralytics.
+
+Ultralytics is AGPL-3.0 and an optional dependency; nothing here imports it before a detector is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor, nn
+
+from amsam_monai.framing import SquareFrame
+from amsam_monai.networks.detector.dark_object import dark_boxes
+from amsam_monai.networks.prompts.boxes import box_iou
+
+GREY = (114 / 255,) * 3  # what YOLO saw as padding when it was pretrained
+FORMAT = "amsam_monai.detector/1"
+
+
+class BoxDetector(nn.Module):
+    """The box of highest confidence per class, from a frozen YOLO.
+
+    The image is scaled to `image_size` and padded; the network's dense predictions of one class vote: the box is the
+    score-weighted mean of those that overlap the best one. With `flips` the mirrored image votes too, and with
+    `more_sizes` the image at other scales.
+
+    Args:
+        model: an Ultralytics detection model, from `build_model`.
+        class_names: names of the classes that it tells apart.
+        image_size: side of the square that it sees, a multiple of 32.
+        more_sizes: further sides at which it looks, for objects of very different size; costs as much again each.
+        confidence: floor; below it a class counts as not detected.
+        classes: which of its classes give boxes, in this order; None is all. `[0]` of a COCO detector is "person".
+        flips: also look at the mirrored image.
+        vote_iou: overlap with the best box at which a box votes; 1 keeps the best box alone.
+        snap_to_dark_object: exchange each box for that of the dark object on which it lies, see `dark_boxes`; for skin
+            lesions.
+        cases: ids of the cases that it was fitted on, kept with it.
+
+    Shape: image (B, 3, H, W) in [0, 1] -> boxes (B, K, 4) x1, y1, x2, y2 in pixels of image, NaN = none;
+        confidence (B, K).
+
+    Raises:
+        ValueError: image_size is not a multiple of 32, or a class that the detector does not have.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        class_names: Sequence[str],
+        image_size: int = 320,
+        more_sizes: Sequence[int] = (),
+        confidence: float = 0.05,
+        classes: Sequence[int] | None = None,
+        flips: bool = True,
+        vote_iou: float = 0.7,
+        snap_to_dark_object: bool = False,
+        cases: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        for size in (image_size, *more_sizes):
+            if size < 32 or size % 32:
+                raise ValueError(f"image_size must be a positive multiple of 32, got {size}.")
+        chosen = list(range(len(class_names)) if classes is None else classes)
+        if any(not 0 <= index < len(class_names) for index in chosen):
+            raise ValueError(f"classes must be in 0..{len(class_names) - 1}, got {chosen}.")
+        self.model = model.requires_grad_(False).eval()
+        self.class_names = list(class_names)
+        self.image_size, self.more_sizes = image_size, list(more_sizes)
+        self.confidence = confidence
+        self.classes = chosen
+        self.flips = flips
+        self.vote_iou = vote_iou
+        self.snap_to_dark_object = snap_to_dark_object
+        self.cases = None if cases is None else list(cases)
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of boxes per image."""
+        return len(self.classes)
+
+    def train(self, mode: bool = True) -> BoxDetector:
+        """Stays in evaluation mode: the detector is frozen."""
+        return cast(BoxDetector, super().train(False))
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes and confidences of an image; see the class."""
+        looks = [self._look(image, size) for size in (self.image_size, *self.more_sizes)]
+        boxes, scores = (torch.cat(part, dim=1) for part in zip(*looks, strict=True))
+        best, confidence = vote(boxes, scores, self.vote_iou)
+        edges = best.new_tensor([image.shape[-1], image.shape[-2]] * 2)
+        best = torch.minimum(best.clamp(min=0), edges)
+        best = best.masked_fill((confidence < self.confidence)[..., None], torch.nan)
+        return dark_boxes(image, best) if self.snap_to_dark_object else best, confidence
+
+    def _look(self, image: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """All boxes in pixels of the image, and their scores, seen in a square of `size`."""
+        frame = SquareFrame(image.shape[-2], image.shape[-1], size, "pad")
+        boxes, scores = self.candidates(frame.image(image, GREY))
+        return frame.boxes_back(boxes), scores
+
+    def candidates(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """All boxes (B, A, 4) of the framed image (B, 3, S, S), and their scores (B, A, K)."""
+        boxes, scores = self._predict(pixels)
+        side = pixels.shape[-1]
+        if self.flips:
+            x1, y1, x2, y2 = (mirror := self._predict(pixels.flip(-1)))[0].unbind(dim=-1)
+            mirrored, more = torch.stack([side - x2, y1, side - x1, y2], dim=-1), mirror[1]
+            boxes, scores = torch.cat([boxes, mirrored], dim=1), torch.cat([scores, more], dim=1)
+        return boxes, scores[..., self.classes]
+
+    def _predict(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.model(pixels)[0]
+        if output.shape[-1] == 6 and output.shape[1] != 4 + len(self.class_names):
+            # an end-to-end head gives x1, y1, x2, y2, score, class
+            names = torch.arange(len(self.class_names), device=output.device)
+            return output[..., :4], output[..., 4:5] * (output[..., 5:].round() == names)
+        centre, size, scores = output.transpose(1, 2).split([2, 2, len(self.class_names)], dim=-1)
+        return torch.cat([centre - size / 2, centre + size / 2], dim=-1), scores
+
+
+def vote(boxes: Tensor, scores: Tensor, vote_iou: float) -> tuple[Tensor, Tensor]:
+    """The mean of the boxes that overlap the best one, weighted by score, and the best score.
+
+    Shape: boxes (B, A, 4), scores (B, A, K) -> (B, K, 4), (B, K).
+    """
+    confidence, index = scores.max(dim=1)  # (B, K)
+    best = boxes.gather(1, index[..., None].expand(-1, -1, 4))  # (B, K, 4)
+    overlap = box_iou(boxes[:, None], best[:, :, None])  # (B, K, A)
+    weight = scores.transpose(1, 2) * (overlap >= vote_iou)
+    total = weight.sum(dim=-1, keepdim=True)
+    mean = weight @ boxes / total.clamp(min=1e-9)
+    return torch.where(total > 0, mean, best), confidence
+
+
+def build_model(architecture: Mapping[str, Any], num_classes: int, *, dense: bool = True) -> nn.Module:
+    """An Ultralytics detection model with random weights, in evaluation mode.
+
+    Args:
+        architecture: its configuration, as Ultralytics keeps it in a model's `yaml`.
+        num_classes: classes that it tells apart.
+        dense: leave out YOLO26's second, one-box-per-object head; the dense head's boxes vote better.
+    """
+    wanted = copy.deepcopy(dict(architecture))
+    if dense:
+        wanted["end2end"] = False
+    model = ultralytics_module("nn.tasks").DetectionModel(wanted, ch=3, verbose=False)
+    _set_classes(model.model[-1], num_classes)
+    return cast(nn.Module, model).eval()
+
+
+def _set_classes(head: Any, num_classes: int) -> None:
+    """Give the head another number of classes; the widths before its last layer, which depend on it, are kept."""
+    if head.nc == num_classes:
+        return
+    head.nc, head.no = num_classes, num_classes + 4 * head.reg_max
+    for branches in (getattr(head, "cv3", None), getattr(head, "one2one_cv3", None)):
+        for branch in branches or ():
+            last = branch[-1]
+            branch[-1] = nn.Conv2d(last.in_channels, num_classes, 1)
+            nn.init.constant_(branch[-1].bias, -4.0)
+
+
+def detection_loss(model: nn.Module, epochs: int) -> Any:
+    """Ultralytics' loss of `model`, a function of a batch of `img`, `batch_idx`, `cls` and `bboxes`."""
+    arguments = copy.deepcopy(ultralytics_module("utils").DEFAULT_CFG)
+    arguments.epochs = epochs
+    model.args = arguments
+    model.criterion = model.init_criterion()  # type: ignore[operator]
+
+    def loss(batch: Mapping[str, Tensor]) -> Tensor:
+        return model.loss(batch)[0].sum()  # type: ignore[operator]
+
+    return loss
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], list[str], dict[str, Tensor]]:
+    """Architecture, class names and weights of an Ultralytics `.pt`, read without running what a pickle could hide.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a detection checkpoint, or one that holds more than network layers.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"detector weights must be a file, got {path}; get them by `amsam weights fetch yolo26n`."
+        )
+    layers = {ultralytics_module("nn.tasks").DetectionModel}
+    for module in (*vars(ultralytics_module("nn.modules")).values(), *vars(nn.modules).values()):
+        if isinstance(module, ModuleType):
+            layers.update(
+                kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, nn.Module)
+            )
+    try:
+        with torch.serialization.safe_globals(sorted(layers, key=str)):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        model = content.get("ema") or content["model"]
+        names = [str(model.names[index]) for index in range(len(model.names))]
+        return dict(model.yaml), names, model.float().state_dict()
+    except Exception as error:  # a class that is no network layer, no such key, no zip archive: all kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"detector weights must be an Ultralytics checkpoint, got {path} ({reason}).") from error
+
+
+def save_detector(detector: BoxDetector, path: str | Path) -> None:
+    """Write a detector as a plain state dict (fp16) with its configuration; loads with `weights_only=True`.
+
+    Raises:
+        ValueError: a name that ends in .pt, which MONAI Label would take for the segmentation network.
+    """
+    path = Path(path)
+    if path.suffix == ".pt":
+        raise ValueError(f"a detector's file must not end in .pt, got {path.name}; name it {path.stem}.pth.")
+    state = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in detector.model.state_dict().items()
+    }
+    content = {"format": FORMAT, "config": detector_config(detector), "state_dict": state}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # not a temporary file, which only its owner reads
+    try:
+        torch.save(content, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def detector_config(detector: BoxDetector) -> dict[str, Any]:
+    """What rebuilds the detector around its weights."""
+    return {
+        "architecture": cast(dict[str, Any], detector.model.yaml),
+        "class_names": detector.class_names,
+        "image_size": detector.image_size,
+        "more_sizes": detector.more_sizes,
+        "confidence": detector.confidence,
+        "classes": detector.classes,
+        "flips": detector.flips,
+        "vote_iou": detector.vote_iou,
+        "snap_to_dark_object": detector.snap_to_dark_object,
+        "cases": detector.cases,
+    }
+
+
+def load_detector(path: str | Path, **overrides: Any) -> BoxDetector:
+    """The detector of a file that `save_detector` wrote.
+
+    Args:
+        path: the file.
+        overrides: options of `BoxDetector` to change, such as `confidence`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file.
+        ImportError: ultralytics is not installed.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"detector must be a file, got {path}. Train one with `amsam train-detector`.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        config, state = dict(content["config"]), content["state_dict"]
+        known = content["format"] == FORMAT
+        if "contrast" in config:  # what files called it before 0.2
+            config["snap_to_dark_object"] = config.pop("contrast")
+    except Exception as error:  # torch.load raises many kinds on a broken file
+        raise ValueError(
+            f"detector must be written by `amsam train-detector`, got {path} ({str(error)[:200]})."
+        ) from error
+    if not known:
+        raise ValueError(f"detector file must have format {FORMAT}, got {content['format']}; update amsam-monai.")
+    model = build_model(config.pop("architecture"), len(config["class_names"]), dense=False)
+    model.load_state_dict(
+        {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    )
+    return BoxDetector(model, **{**config, **overrides})
+
+
+def pretrained_detector(weights: str | Path, **options: Any) -> BoxDetector:
+    """A pretrained YOLO as it is; `classes=[0]` of a COCO detector finds the person.
+
+    Args:
+        weights: file of an Ultralytics checkpoint.
+        options: of `BoxDetector`.
+    """
+    architecture, names, state = read_checkpoint(weights)
+    model = build_model(architecture, len(names))
+    model.load_state_dict({name: value for name, value in state.items() if name in model.state_dict()})
+    return BoxDetector(model, class_names=names, **options)
+
+
+def ultralytics_module(name: str) -> Any:
+    """A module below the ultralytics package, imported without side effects on this process.
+
+    Its import writes a settings file, asks a name server whether it is online, and changes print options, warning
+    filters, the environment, `torch.save` and `PIL.Image.open`. All of that is kept away or put back.
+
+    Raises:
+        ImportError: ultralytics is not installed.
+    """
+    try:
+        with contextlib.nullcontext() if "ultralytics.nn.tasks" in sys.modules else _contained():
+            importlib.import_module("ultralytics.nn.tasks")
+            return importlib.import_module(f"ultralytics.{name}")
+    except ImportError as error:
+        raise ImportError(
+            'a box detector needs ultralytics (AGPL-3.0), which is not installed; pip install "amsam-monai[detector]"'
+        ) from error
+
+
+@contextlib.contextmanager
+def _contained() -> Iterator[None]:
+    environment, numpy_print = dict(os.environ), np.get_printoptions()
+    save, open_picture = torch.save, PIL.Image.open
+    with tempfile.TemporaryDirectory(prefix="amsam-yolo-") as folder, warnings.catch_warnings():
+        os.environ.update(YOLO_OFFLINE="true", YOLO_VERBOSE="false")
+        os.environ.setdefault("YOLO_CONFIG_DIR", folder)
+        try:
+            yield
+        finally:
+            os.environ.update(environment)
+            for name in os.environ.keys() - environment.keys():
+                del os.environ[name]
+            torch.save, PIL.Image.open = save, open_picture
+            np.set_printoptions(**numpy_print)
+            torch.set_printoptions(profile="default")

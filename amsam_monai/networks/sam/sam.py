@@ -1,0 +1,307 @@
+"""Segment Anything's parts at any image size, safe for batches of images and prompt sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import Tensor, nn
+
+from amsam_monai.networks.sam.decoder import DecoderOutput, run_decoder
+from amsam_monai.networks.sam.decoder_attention import Sharing
+from amsam_monai.networks.sam.position_tables import resize_position_tables
+from amsam_monai.networks.sam.tiny_vit import TinyViT
+from amsam_monai.networks.weights.store import load_weights
+
+EMBED_DIM = 256
+# SAM's pixel mean and standard deviation, for images in [0, 1].
+PIXEL_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
+PIXEL_STD = (58.395 / 255, 57.12 / 255, 57.375 / 255)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What distinguishes one SAM from another.
+
+    Args:
+        kind: "vit" (segment-anything's) or "tiny" (TinyViT).
+        stride: pixels of the square per cell of the embedding.
+        image_sizes: the only sizes that it takes, or None for any multiple of 16.
+        normalise: whether pixels are normalised by SAM's mean and standard deviation.
+    """
+
+    kind: str
+    width: int = 0
+    depth: int = 0
+    heads: int = 0
+    global_blocks: tuple[int, ...] = ()
+    stride: int = 16
+    image_sizes: tuple[int, ...] | None = None
+    normalise: bool = True
+
+
+BACKBONES = {
+    "vit_b": Backbone("vit", 768, 12, 12, (2, 5, 8, 11)),
+    "vit_l": Backbone("vit", 1024, 24, 16, (5, 11, 17, 23)),
+    "vit_h": Backbone("vit", 1280, 32, 16, (7, 15, 23, 31)),
+    "vit_t": Backbone("tiny"),
+    "lite_medsam": Backbone("tiny", stride=4, image_sizes=(256,), normalise=False),
+    "vit_nano": Backbone("vit", 32, 2, 2, (1,)),
+}
+
+
+class SAM(nn.Module):
+    """Image encoder, prompt encoder and mask decoder; pixel normalisation inside.
+
+    Unlike segment-anything's `Sam`, every call takes one prompt set a row, each row with its own image embedding, so
+    that B images with P prompt sets each are one batch of B*P rows.
+
+    Args:
+        image_encoder: (B, 3, S, S) -> (B, 256, g, g).
+        prompt_encoder: segment-anything's.
+        mask_decoder: segment-anything's.
+        image_size: S, side of the square input in pixels.
+        normalise: whether pixels are normalised by SAM's mean and standard deviation.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        prompt_encoder: PromptEncoder,
+        mask_decoder: MaskDecoder,
+        *,
+        image_size: int,
+        normalise: bool = True,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.image_size = image_size
+        self.grid: int = prompt_encoder.image_embedding_size[0]
+        self._corner = (0, 0)  # row and column of the first cell, see `window`
+        mean, std = (PIXEL_MEAN, PIXEL_STD) if normalise else ((0.0,) * 3, (1.0,) * 3)
+        self.register_buffer("pixel_mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
+
+    @property
+    def fill(self) -> Tensor:
+        """Colour of the padding, in [0, 1], that normalisation brings to zero. Shape (1, 3, 1, 1)."""
+        return self.pixel_mean
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Embed square images in [0, 1].
+
+        Shape: pixels (B, 3, S, S) -> (B, 256, g, g).
+
+        Raises:
+            ValueError: the images are not S x S.
+        """
+        side = self.image_size
+        if tuple(pixels.shape[1:]) != (3, side, side):
+            raise ValueError(f"pixels must have shape (B, 3, {side}, {side}), got {tuple(pixels.shape)}.")
+        return self.image_encoder((pixels - self.pixel_mean) / self.pixel_std)
+
+    def dense_pe(self) -> Tensor:
+        """Positional encoding of the embedding's cells. Shape (1, 256, g, g)."""
+        row, column = self._corner
+        return self.prompt_encoder.get_dense_pe()[..., row : row + self.grid, column : column + self.grid]
+
+    @contextmanager
+    def window(self, side: int, corner: tuple[int, int] = (0, 0)) -> Iterator[None]:
+        """See only a window of the square for a while, where it would lie in it: training on parts of large images.
+
+        Inside the `with`, `image_size` and `grid` are the window's. Prompts in pixels are not moved.
+
+        Args:
+            side: of the window, in pixels; a multiple of the cells' stride.
+            corner: row and column of its first cell.
+
+        Raises:
+            ValueError: a window that does not fit the square, or an encoder that takes one size alone.
+        """
+        stride = self.image_size // self.grid
+        if side == self.image_size:
+            yield
+            return
+        if not isinstance(self.image_encoder, TinyViT):
+            raise ValueError("a window must go with a TinyViT, whose weights fit any size; train on whole images.")
+        if side % stride or not 0 < side <= self.image_size or max(corner) * stride + side > self.image_size:
+            raise ValueError(
+                f"window must be a multiple of {stride} and lie in the square of {self.image_size} pixels, got {side} "
+                f"at cell {corner}."
+            )
+        whole = self.image_size, self.grid
+        self.image_size, self.grid, self._corner = side, side // stride, corner
+        self.image_encoder.image_size = side
+        try:
+            yield
+        finally:
+            (self.image_size, self.grid), self._corner = whole, (0, 0)
+            self.image_encoder.image_size = self.image_size
+
+    def no_mask_dense(self, rows: int) -> Tensor:
+        """Dense prompt of "no mask". Shape (n, 256, g, g)."""
+        return self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(rows, -1, self.grid, self.grid)
+
+    def mask_dense(self, masks: Tensor) -> Tensor:
+        """Dense prompt of mask logits. Shape: (n, 1, 4g, 4g) -> (n, 256, g, g)."""
+        return self.prompt_encoder.mask_downscaling(masks)
+
+    def sparse(
+        self,
+        points_xy: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        *,
+        rows: int | None = None,
+    ) -> Tensor:
+        """Tokens of prompt sets that all have the same number of points, and all a box or none.
+
+        Args:
+            points_xy: pixels of the square.
+            point_labels: 1 positive, 0 negative.
+            boxes: x1, y1, x2, y2 in pixels of the square.
+            rows: n, needed where there is neither point nor box.
+
+        Shape: points_xy (n, N, 2), point_labels (n, N), boxes (n, 4) -> (n, T, 256); T = N (+ 1 without a box) + 2.
+        """
+        if points_xy is None and boxes is None:
+            return self.pixel_mean.new_zeros(rows or 0, 0, EMBED_DIM)
+        points = None if points_xy is None else (points_xy, point_labels)
+        return self.prompt_encoder(points=points, boxes=boxes, masks=None)[0]
+
+    def output_tokens(self) -> Tensor:
+        """The decoder's own tokens: one for the predicted IoU, then the mask tokens. Shape (1 + M, 256)."""
+        return torch.cat([self.mask_decoder.iou_token.weight, self.mask_decoder.mask_tokens.weight])
+
+    def decode(
+        self,
+        embedding: Tensor,
+        sparse: Tensor,
+        dense: Tensor | None = None,
+        *,
+        tokens: Tensor | None = None,
+        images: Tensor | None = None,
+    ) -> DecoderOutput:
+        """Run the decoder, one prompt set a row.
+
+        Args:
+            embedding: of the images.
+            sparse: prompt tokens of each row.
+            dense: dense prompt of each row, added to its embedding; None is "no mask" for all. One that is the same at
+                all cells may be given as one cell, and takes less time then.
+            tokens: output tokens of each row, where they are not SAM's own.
+            images: image of each row; None where row n has image n.
+
+        Shape: embedding (B, 256, g, g), sparse (n, T, 256), dense (n, 256, g, g) or (n, 256, 1, 1),
+            tokens (n, 1 + M, 256), images (n,).
+        """
+        if tokens is None:
+            tokens = self.output_tokens().expand(len(sparse), -1, -1)
+        sharing = Sharing(images)
+        if dense is None:
+            image = embedding + self.no_mask_dense(1)
+        elif dense.shape[-2:] == (1, 1):
+            image, sharing = embedding.to(dense.dtype), Sharing(images, dense.flatten(2).mT)
+        else:
+            image, sharing = (embedding if images is None else embedding[images]) + dense, Sharing()
+        return run_decoder(self.mask_decoder, image, self.dense_pe(), torch.cat([tokens, sparse], dim=1), sharing)
+
+    def hyper(self, mask_tokens: Tensor) -> Tensor:
+        """Channel weights of each mask token. Shape (n, m, 256) -> (n, m, 32), for the first m tokens."""
+        heads = self.mask_decoder.output_hypernetworks_mlps
+        return torch.stack([heads[index](mask_tokens[:, index]) for index in range(mask_tokens.shape[1])], dim=1)
+
+    def masks(self, output: DecoderOutput) -> Tensor:
+        """SAM's masks: token weights times features, summed over channels. Shape (n, M, 4g, 4g), logits."""
+        return output.picture(torch.einsum("nmc,nchw->nmhw", self.hyper(output.mask_tokens), output.features))
+
+    def iou(self, output: DecoderOutput) -> Tensor:
+        """Predicted IoU of each mask. Shape (n, M); nearly in [0, 1]."""
+        return self.mask_decoder.iou_prediction_head(output.iou_token)
+
+
+def build_sam(
+    backbone: str, *, image_size: int = 1024, weights: str | Path | None = None, normalise: bool | None = None
+) -> SAM:
+    """Build a SAM, with pretrained weights or random.
+
+    Args:
+        backbone: "vit_b", "vit_l", "vit_h" (segment-anything), "vit_t" (MobileSAM), "lite_medsam", or "vit_nano"
+            (tiny and untrained, for tests).
+        image_size: side of the square input, a multiple of 16; LiteMedSAM takes 256 only.
+        weights: a name of the catalogue (`amsam weights list`), a file, or None for random weights.
+        normalise: whether pixels are normalised by SAM's mean and standard deviation; None does as the weights were
+            trained (MedSAM and LiteMedSAM take plain [0, 1]).
+
+    Raises:
+        ValueError: unknown backbone, a size it does not take, or weights that do not fit it.
+        FileNotFoundError: the weights are not there.
+    """
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}.")
+    spec = BACKBONES[backbone]
+    if spec.image_sizes and image_size not in spec.image_sizes:
+        raise ValueError(f"{backbone} takes image_size {spec.image_sizes[0]} only, got {image_size}.")
+    if image_size < 16 or image_size % 16:
+        raise ValueError(f"image_size must be a positive multiple of 16, got {image_size}.")
+    if normalise is None:
+        normalise = spec.normalise and "medsam" not in str(weights)
+    grid = image_size // spec.stride
+    sam = SAM(
+        _image_encoder(spec, image_size),
+        PromptEncoder(EMBED_DIM, (grid, grid), (image_size, image_size), mask_in_chans=16),
+        MaskDecoder(
+            transformer_dim=EMBED_DIM,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=EMBED_DIM, mlp_dim=2048, num_heads=8),
+        ),
+        image_size=image_size,
+        normalise=normalise,
+    )
+    if weights is not None:
+        _load(sam, spec, load_weights(weights), f"{weights}")
+    return sam.eval()
+
+
+def _image_encoder(spec: Backbone, image_size: int) -> nn.Module:
+    if spec.kind == "tiny":
+        return TinyViT(image_size=image_size, stride=spec.stride)
+    return ImageEncoderViT(
+        img_size=image_size,
+        embed_dim=spec.width,
+        depth=spec.depth,
+        num_heads=spec.heads,
+        out_chans=EMBED_DIM,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),  # type: ignore[arg-type]
+        use_rel_pos=True,
+        window_size=14,
+        global_attn_indexes=spec.global_blocks,
+    )
+
+
+def _load(sam: SAM, spec: Backbone, state: dict[str, Tensor], source: str) -> None:
+    prefix = "image_encoder."
+    encoder = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    rest = {name: value for name, value in state.items() if not name.startswith(prefix)}
+    if spec.kind == "vit" and "pos_embed" in encoder and f"blocks.{spec.depth - 1}.attn.rel_pos_h" in encoder:
+        encoder = resize_position_tables(encoder, grid=sam.grid, global_blocks=spec.global_blocks)
+    if spec.kind == "tiny":  # the classification head of the distilled network is not part of SAM
+        encoder = {name: value for name, value in encoder.items() if not name.startswith(("head.", "norm_head."))}
+    rest.pop("pixel_mean", None)
+    rest.pop("pixel_std", None)
+    try:
+        sam.load_state_dict({**{prefix + name: value for name, value in encoder.items()}, **rest})
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        raise ValueError(
+            f"weights {source} do not fit this backbone ({' '.join(lines)[:400]}). Choose the backbone they belong to."
+        ) from error

@@ -1,0 +1,1 @@
+"""The systems: AM-SAM, AI-SAM, AutoSAM, their union, and networks from scratch."""

@@ -1,0 +1,401 @@
+"""AI-SAM: one SAM that prompts itself with points, and takes a person's points, boxes and class choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from amsam_monai.framing import SquareFrame
+from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.prompts.ai_prompter import AIPrompter, PrompterOutput
+from amsam_monai.networks.prompts.class_prompts import (
+    group_by_length,
+    has_mask,
+    has_positive,
+    point_signs,
+    stated_presence,
+    used_prompts,
+    wants_automatic,
+)
+from amsam_monai.networks.prompts.confine import box_cells, box_keeps, grow_boxes, outside_of_masks
+from amsam_monai.networks.prompts.presence_classifier import PresenceClassifier
+from amsam_monai.networks.sam import SAM
+from amsam_monai.networks.sam.lora import add_decoder_lora, add_encoder_lora
+from amsam_monai.networks.sam.mask_calibration import MaskCalibration
+from amsam_monai.networks.systems.system import Prediction, System
+
+ENCODER_MODES = ("frozen", "lora", "full")
+DECODER_MODES = ("frozen", "lora", "full")
+BOX_SOURCES = ("none", "detector", "user")
+
+# Standard deviation of a new class prompt, near that of SAM's positional encoding.
+CLASS_PROMPT_SCALE = 0.5
+
+# Logit of a class that is not in the image, and of every class outside its box.
+SUPPRESSED_LOGIT = -1e4
+
+
+@dataclass
+class AISAMPrediction(Prediction):
+    """A prediction, and what the losses need beside it.
+
+    Args:
+        points: the prompter's output.
+        presence_logits: of each class, background first.
+        iou: predicted IoU of each class's mask, background first; NaN for masks that were not made.
+
+    Shape: presence_logits (B, C), iou (B, C).
+    """
+
+    points: PrompterOutput | None = None
+    presence_logits: Tensor | None = None
+    iou: Tensor | None = None
+
+
+class AISAM(System):
+    """Automatic and interactive Segment Anything (AI-SAM, arXiv:2312.03119).
+
+    Every class, background too, has points of its own, made by the prompter from the image or given by a person; they
+    are negative points for all other classes. One decoder call per class gives its logits. A classifier tells which
+    classes are there: the others get no mask and their points count for nothing.
+
+    In training mode points are soft, all classes are decoded and nothing is gated; in evaluation mode points are
+    one-hot cells and the gate is closed. A person's points, boxes, masks and choice of classes come as `Prompts` or
+    `ClassPrompts`; boxes confine points and masks (they are not SAM's box prompts).
+
+    Args:
+        sam: Segment Anything's parts; frozen but for what the next arguments name.
+        num_classes: K, foreground classes.
+        resize: how images come into SAM's square, see `SquareFrame`.
+        num_points: points per class, or one count per class, background first.
+        num_class_tokens: see `AIPrompter`.
+        num_class_prompts: learned prompt tokens that the decoder gets of each class beside its points. They tell the
+            classes apart from the first step on, while all points still fall on the same soft place; 0 is as published.
+        depth: blocks of the prompter, and of the classifier.
+        encoder: "lora", "full" or "frozen" (embeddings may then be cached).
+        encoder_lora_rank: rank of the encoder's LoRA.
+        decoder: "full", "lora" or "frozen".
+        decoder_lora_rank: rank of the decoder's LoRA; mask tokens, upscaling and hypernetwork train beside it.
+        train_quality: train SAM's IoU head, so that it knows the masks of this task.
+        calibration: "none", "paper" or "fused", see `MaskCalibration`.
+        alpha: weight of SAM's own mask in the calibration, in [0, 1].
+        one_hot: one-hot points in evaluation mode; False keeps generalised points.
+        train_one_hot: one-hot points with straight-through gradients in training mode.
+        second_look: in evaluation mode, one-hot points that lie outside the mask they made move to where it is surest,
+            and the classes are decoded once more. Costs a decoding, of batches where a point does.
+        gate: let the classifier leave classes out, in evaluation mode.
+        presence_threshold: probability above which a class is there.
+        box_source: "user" obeys a person's boxes, "detector" asks the detector where a person gave none, "none"
+            obeys no box.
+        detector: frozen; (B, 3, S, S) in [0, 1] -> boxes (B, K, 4), NaN where none, and confidence (B, K).
+        box_margin: share of its sides by which a detector's box grows on each side.
+        box_tokens: give the decoder a class's box as SAM's own box prompt too, as AM-SAM does, beside confining points
+            and mask by it.
+        dense_prompter: (B, 3, S, S) in [0, 1] and embedding -> dense prompts (B, K*256, g, g) in place of SAM's "no
+            mask", as AutoSAM's generator makes them; trains. None is AI-SAM as published.
+        automatic_points: False leaves the network's own points out, for the dense prompter to work alone.
+
+    Raises:
+        ValueError: a setting outside what is listed.
+    """
+
+    def __init__(
+        self,
+        sam: SAM,
+        *,
+        num_classes: int = 1,
+        resize: str = "pad",
+        num_points: int | Sequence[int] = 4,
+        num_class_tokens: int = 16,
+        num_class_prompts: int = 0,
+        depth: int = 4,
+        encoder: str = "lora",
+        encoder_lora_rank: int = 4,
+        decoder: str = "full",
+        decoder_lora_rank: int = 4,
+        train_quality: bool = True,
+        calibration: str = "none",
+        alpha: float = 0.7,
+        one_hot: bool = True,
+        train_one_hot: bool = False,
+        second_look: bool = False,
+        gate: bool = True,
+        presence_threshold: float = 0.5,
+        box_source: str = "user",
+        detector: nn.Module | None = None,
+        box_margin: float = 0.1,
+        box_tokens: bool = False,
+        dense_prompter: nn.Module | None = None,
+        automatic_points: bool = True,
+    ) -> None:
+        super().__init__(sam, num_classes=num_classes, resize=resize)
+        for name, value, known in (
+            ("encoder", encoder, ENCODER_MODES),
+            ("decoder", decoder, DECODER_MODES),
+            ("box_source", box_source, BOX_SOURCES),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
+        if not (automatic_points or box_tokens or dense_prompter is not None):
+            raise ValueError(
+                "automatic_points=False must come with a dense prompter or box_tokens, or nothing prompts; got neither."
+            )
+        if box_source == "detector" and detector is None:
+            raise ValueError('box_source "detector" must come with a detector, got None.')
+        sam.requires_grad_(False)
+        if encoder == "lora":
+            add_encoder_lora(sam.image_encoder, rank=encoder_lora_rank)
+        elif encoder == "full":
+            sam.image_encoder.requires_grad_(True)
+        _train_decoder(sam, decoder, decoder_lora_rank, train_quality)
+        stride = sam.image_size // sam.grid
+        self.prompter = AIPrompter(num_classes + 1, num_points, num_class_tokens, depth=depth, stride=stride)
+        self.classifier = PresenceClassifier(num_classes + 1, depth=depth)
+        self.class_prompts = None
+        if num_class_prompts:
+            self.class_prompts = nn.Parameter(CLASS_PROMPT_SCALE * torch.randn(num_classes + 1, num_class_prompts, 256))
+        self.calibration = MaskCalibration(mode=calibration, alpha=alpha)
+        self.one_hot, self.train_one_hot, self.second_look = one_hot, train_one_hot, second_look
+        self.gate, self.presence_threshold = gate, presence_threshold
+        self.box_source, self.box_margin, self.box_tokens = box_source, box_margin, box_tokens
+        self.dense_prompter, self.detector = dense_prompter, detector
+        self.automatic_points = automatic_points
+        if not automatic_points:
+            self.prompter.requires_grad_(False)
+        if detector is not None:
+            detector.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> AISAM:
+        """Training mode; the detector stays in evaluation mode."""
+        super().train(mode)
+        if self.detector is not None:
+            self.detector.eval()
+        return self
+
+    def forward(  # type: ignore[override]
+        self,
+        image: Tensor,
+        *,
+        embedding: Tensor | None = None,
+        prompts: Prompts | None = None,
+        low_res: bool = False,
+        extras: bool = False,
+    ) -> Tensor | dict[str, Tensor]:
+        """Logits of an image; with `extras` a dictionary of all that the losses read.
+
+        The dictionary has logits (B, K+1, ., .) as without `extras`, the prompter's weights (B, C, N, g, g), features
+        (B, C, N, 256) and points_xy (B, C, N, 2) in SAM's square, presence_logits (B, C) and quality (B, C), the
+        predicted IoU. See `System.forward` for the arguments.
+        """
+        frame, prediction = self._predict(image, embedding, prompts)
+        logits = frame.crop(prediction.logits) if low_res else frame.restore(prediction.logits)
+        if not extras:
+            return logits
+        answer = cast(AISAMPrediction, prediction)
+        points = cast(PrompterOutput, answer.points)
+        return {
+            "logits": logits,
+            "weights": points.weights,
+            "features": points.features,
+            "points_xy": points.points_xy,
+            "presence_logits": cast(Tensor, answer.presence_logits),
+            "quality": cast(Tensor, answer.iou),
+        }
+
+    def predict(self, pixels: Tensor, embedding: Tensor, prompts: Prompts, frame: SquareFrame) -> AISAMPrediction:
+        """See `System.predict`. The prompts that come back give the same answer when they are handed in."""
+        if self.box_source == "none":
+            prompts = replace(prompts, box_xyxy=None)
+        rows, columns = frame.scaled_hw
+        boxes = self._boxes(pixels[..., :rows, :columns], prompts)  # a detector must not see the padding
+        presence_logits = self.classifier(embedding.detach())
+        probability = presence_logits.sigmoid()[:, 1:]
+        stated = stated_presence(prompts, probability)
+        presence = torch.where(stated.isnan(), probability, stated)  # (B, K)
+        automatic = wants_automatic(prompts, presence_logits) & self.automatic_points  # (B, C)
+        shown, counted = self._roles(prompts, presence, stated, automatic, boxes)
+        asked = self.training or bool(automatic.any())  # not when a person's points take the place of all
+        points = self._points(embedding, boxes) if asked else self.prompter.no_points(embedding)
+        dense = self._dense(pixels, embedding, prompts)
+
+        def decoded(points: PrompterOutput) -> tuple[Tensor, Tensor]:
+            tokens = self._tokens(points, prompts, automatic, counted, boxes)
+            return self._decode(embedding, *tokens, dense, shown, boxes)
+
+        logits, iou = decoded(points)
+        if asked and self.second_look and self.one_hot and not self.training:
+            settled = self._settled(points, logits, automatic & shown)
+            if settled is not None:
+                points = settled
+                logits, iou = decoded(points)
+        # A class that is left out is as good as the classifier is sure.
+        quality = torch.where(shown[:, 1:], presence * iou[:, 1:].clamp(0, 1), 1 - presence)
+        used = used_prompts(points.points_xy, prompts, boxes, automatic & counted)
+        return AISAMPrediction(logits, used, presence, quality, points, presence_logits, iou)
+
+    def _boxes(self, pixels: Tensor, prompts: Prompts) -> Tensor | None:
+        """The boxes that confine the points, (B, K, 4): a person's, and for the other classes the detector's."""
+        given = prompts.box_xyxy
+        if self.box_source != "detector" or self.detector is None or not (given is None or given.isnan().any()):
+            return given
+        found = grow_boxes(self.detector(pixels)[0], self.box_margin, self.image_size)
+        return found if given is None else torch.where(given.isnan().any(-1, keepdim=True), found, given)
+
+    def _points(self, embedding: Tensor, boxes: Tensor | None) -> PrompterOutput:
+        """Automatic points; no loss reaches the encoder through them."""
+        masks = None
+        if boxes is not None:
+            cells = box_cells(boxes, self.sam.grid, self.image_size)
+            masks = torch.cat([torch.ones_like(cells[:, :1]), cells], dim=1)  # background is not confined
+        one_hot = self.train_one_hot if self.training else self.one_hot
+        return self.prompter(embedding.detach(), self.sam.dense_pe(), self._point_labels(), masks, one_hot)
+
+    def _settled(self, points: PrompterOutput, logits: Tensor, movable: Tensor) -> PrompterOutput | None:
+        """Points with those that lie outside of their class's mask at its surest place; None where none does.
+
+        Shape: logits (B, C, h, w), movable (B, C); background's points stay.
+        """
+        surest, outside = outside_of_masks(points.points_xy[:, 1:], logits, self.image_size)
+        outside = F.pad(outside & movable[:, 1:, None], (0, 0, 1, 0))[..., None]  # (B, C, N, 1)
+        if not outside.any():
+            return None
+        xy = torch.where(outside, F.pad(surest, (0, 0, 1, 0))[:, :, None], points.points_xy)
+        labels = self._point_labels()
+        places = self._positive(xy) - labels[2]
+        return self.prompter.moved(points, xy, torch.where(outside, places, points.points), labels)
+
+    def _positive(self, points_xy: Tensor) -> Tensor:
+        """SAM's tokens of positive points, without its padding token; NaN is the origin.
+
+        Shape: points_xy (B, C, N, 2) -> (B, C, N, 256).
+        """
+        xy = points_xy.nan_to_num().flatten(0, 1)
+        tokens = self.sam.sparse(xy, torch.ones_like(xy[..., 0]))[:, : xy.shape[1]]
+        return tokens.unflatten(0, points_xy.shape[:2])
+
+    def _point_labels(self) -> Tensor:
+        """SAM's label embeddings: not a point, negative, positive. Shape (3, 256)."""
+        encoder = self.sam.prompt_encoder
+        kinds = (encoder.not_a_point_embed, encoder.point_embeddings[0], encoder.point_embeddings[1])
+        return torch.cat([cast(nn.Embedding, kind).weight for kind in kinds]).detach()
+
+    def _roles(
+        self, prompts: Prompts, presence: Tensor, stated: Tensor, automatic: Tensor, boxes: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Which classes get a mask, and whose points count for the others; (B, C) each. Background always does both."""
+        always = torch.ones_like(automatic[:, :1])
+        if self.training:
+            return torch.ones_like(automatic), torch.cat([always, stated != 0], dim=1)
+        there = presence > self.presence_threshold if self.gate else stated != 0
+        prompted = automatic[:, 1:] | has_positive(prompts, presence) | (self.dense_prompter is not None)
+        if prompts.mask is not None:
+            prompted = prompted | has_mask(prompts.mask)
+        if self.box_tokens and boxes is not None:
+            prompted = prompted | ~boxes.isnan().any(-1)
+        shown = torch.cat([always, there & prompted], dim=1)
+        return shown, shown
+
+    def _tokens(
+        self,
+        points: PrompterOutput,
+        prompts: Prompts,
+        automatic: Tensor,
+        counted: Tensor,
+        boxes: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Prompt tokens of each class (B, C, T, 256), and which of them are there (B, C, T)."""
+        classes = counted.shape[1]
+        index = torch.arange(classes, device=counted.device)
+        owner = self.prompter.owner  # (C, T)
+        valid = automatic[:, owner] & (counted[:, owner] | (owner == index[:, None]))
+        tokens = points.sparse
+        if self.class_prompts is not None:
+            learned = self.class_prompts.expand(len(tokens), -1, -1, -1)
+            tokens = torch.cat([tokens, learned], dim=2)
+            valid = torch.cat([valid, valid.new_ones(learned.shape[:3])], dim=2)
+        if self.box_tokens and boxes is not None:
+            corners = self.sam.sparse(boxes=boxes.nan_to_num().flatten(0, 1)).unflatten(0, boxes.shape[:2])
+            corners = F.pad(corners, (0, 0, 0, 0, 1, 0))  # background has no box
+            boxed = F.pad(~boxes.isnan().any(-1), (1, 0))[..., None].expand(-1, -1, corners.shape[2])
+            tokens, valid = torch.cat([tokens, corners], dim=2), torch.cat([valid, boxed], dim=2)
+        if prompts.points_xy is None or prompts.point_labels is None or not prompts.points_xy.shape[2]:
+            return tokens, valid
+        signs = point_signs(prompts.points_xy, prompts.point_labels)  # (B, C, K, P)
+        own = (index[:, None] == index[1:])[..., None]  # (C, K, 1)
+        there = (signs > 0) | ((signs < 0) & (counted[:, None, 1:, None] | own))
+        positive = self._positive(prompts.points_xy)
+        labels = self._point_labels()
+        negative = positive - labels[2] + labels[1]
+        given = torch.where(signs[..., None] > 0, positive[:, None], negative[:, None])  # (B, C, K, P, 256)
+        return torch.cat([tokens, given.flatten(2, 3)], dim=2), torch.cat([valid, there.flatten(2)], dim=2)
+
+    def _dense(self, pixels: Tensor, embedding: Tensor, prompts: Prompts) -> Tensor | None:
+        """Dense prompts (B, C, 256, g, g): a person's mask, else the dense prompter's, and "no mask" for background.
+
+        None where all are "no mask".
+        """
+        if prompts.mask is None and self.dense_prompter is None:
+            return None
+        empty = self.sam.no_mask_dense(len(embedding))[:, None]
+        dense = empty.expand(-1, self.num_classes, -1, -1, -1)
+        if self.dense_prompter is not None:
+            dense = self.dense_prompter(pixels, embedding).unflatten(1, (self.num_classes, -1))
+        if prompts.mask is not None:
+            drawn = self.sam.mask_dense(prompts.mask.nan_to_num().flatten(0, 1)[:, None]).unflatten(0, dense.shape[:2])
+            dense = torch.where(has_mask(prompts.mask)[..., None, None, None], drawn, dense)
+        return torch.cat([empty, dense], dim=1)
+
+    def _decode(
+        self,
+        embedding: Tensor,
+        tokens: Tensor,
+        valid: Tensor,
+        dense: Tensor | None,
+        shown: Tensor,
+        boxes: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (B, C, h, w) and predicted IoU (B, C) of the classes that are shown; the rest suppressed and NaN.
+
+        In evaluation mode a class is suppressed outside its box, too.
+        """
+        rows = shown.flatten().nonzero()[:, 0]
+        groups = group_by_length(tokens.flatten(0, 1)[rows], valid.flatten(0, 1)[rows])
+        groups = [(rows[chosen], sparse) for chosen, sparse in groups]
+        answers = [self._decode_group(embedding, chosen, sparse, dense) for chosen, sparse in groups]
+        masks, iou = (torch.cat(part) for part in zip(*answers, strict=True))
+        order = torch.cat([chosen for chosen, _ in groups])
+        logits = masks.new_full((shown.numel(), *masks.shape[1:]), SUPPRESSED_LOGIT).index_copy(0, order, masks)
+        quality = iou.new_full((shown.numel(),), torch.nan).index_copy(0, order, iou)
+        logits, quality = logits.unflatten(0, shown.shape), quality.unflatten(0, shown.shape)
+        if boxes is not None and not self.training:
+            outside = ~box_keeps(boxes, logits.shape[-1], self.image_size)
+            logits = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(outside, SUPPRESSED_LOGIT)], dim=1)
+        return logits, quality
+
+    def _decode_group(
+        self, embedding: Tensor, rows: Tensor, sparse: Tensor, dense: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """One mask and its predicted IoU for each row, image * C + class; (n, h, w) and (n,)."""
+        images = rows // (self.num_classes + 1)
+        dense = None if dense is None else dense.flatten(0, 1)[rows]
+        output = self.sam.decode(embedding, sparse, dense, images=images)
+        masks = self.calibration(self.sam.hyper(output.mask_tokens[:, :1]), output.features)
+        return output.picture(masks)[:, 0], self.sam.iou(output)[:, 0]
+
+
+def _train_decoder(sam: SAM, mode: str, rank: int, train_quality: bool) -> None:
+    """Let the decoder train, but for what is never read: the masks of SAM's other tokens."""
+    decoder = sam.mask_decoder
+    if mode == "lora":
+        add_decoder_lora(decoder, rank=rank)
+        for part in (decoder.mask_tokens, decoder.output_upscaling, decoder.output_hypernetworks_mlps[0]):
+            part.requires_grad_(True)
+    else:
+        decoder.requires_grad_(mode == "full")
+        decoder.output_hypernetworks_mlps[1:].requires_grad_(False)
+    decoder.iou_prediction_head.requires_grad_(train_quality and mode != "frozen")

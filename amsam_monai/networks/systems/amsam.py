@@ -1,0 +1,262 @@
+"""AM-SAM: a detector's box prompts a SAM whose decoder has LoRA and mask calibration; BLO-SAM and SAMed as settings."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from amsam_monai.framing import SquareFrame
+from amsam_monai.networks.detector.dark_object import dark_masks
+from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.prompts.prompt_sets import PromptGroup, group_prompt_sets
+from amsam_monai.networks.sam import EMBED_DIM, SAM
+from amsam_monai.networks.sam.encoder_adapters import add_encoder_adapters
+from amsam_monai.networks.sam.lora import LoRALinear, add_decoder_lora, add_encoder_lora
+from amsam_monai.networks.sam.mask_calibration import MaskCalibration
+from amsam_monai.networks.systems.system import Prediction, System
+
+DECODER_PARTS = ("frozen", "tail", "all")
+ENCODER_MODES = ("frozen", "full")
+# Logit of a class that the detector did not find: probability 1e-13 beside background's logit 0.
+ABSENT_LOGIT = -30.0
+
+
+class AMSAM(System):
+    """Automated prompting and mask calibration (AM-SAM, arXiv:2410.09714).
+
+    Each class of each image is one prompt set: its box, its points, and a learned prompt embedding in place of SAM's
+    "no mask" embedding. Background has logit 0, so that a binary task is SAM's own sigmoid and an untrained network
+    is SAM itself. `joint=True` is BLO-SAM's and SAMed's reading instead: one prompt set an image, one mask token for
+    each class and one for background.
+
+    Args:
+        sam: Segment Anything's parts; frozen but for what the next arguments name.
+        num_classes: K, foreground classes.
+        resize: how images come into SAM's square, see `SquareFrame`.
+        detector: frozen; (B, 3, S, S) in [0, 1] -> boxes (B, K, 4), NaN where none, and confidence (B, K). None
+            leaves the learned prompt alone (BLO-SAM).
+        missing_box: what a class without detection is: "learned" falls back to the learned prompt, "absent" leaves
+            it out; None is "learned" for one class and "absent" for several.
+        box_centre_point: add a positive point at the centre of each box.
+        dark_object_weight: share that the dark object in a box, see `dark_masks`, has in the probability of its class
+            in evaluation mode, where no point or mask prompts beside the box; 0 is none. For skin lesions.
+        calibration: "none", "paper" or "fused", see `MaskCalibration`.
+        alpha: weight of SAM's own mask in the calibration, in [0, 1].
+        lora_rank: rank of the decoder's LoRA; 0 is none.
+        encoder: "frozen", so that embeddings may be kept, or "full", all of it trains: for small ones, such as TinyViT.
+        encoder_lora_rank: rank of the LoRA in a frozen encoder (SAMed); 0 is none.
+        encoder_adapters: width of bottleneck adapters in a frozen encoder, as a share of its own (Med-SA); 0 is none.
+        decoder: what else of the mask decoder trains, from its pretrained values: "tail" is its tokens, upscaling and
+            hypernetworks (BLO-SAM), "all" its transformer too (SAMed), "frozen" nothing.
+        joint: one prompt set an image with K + 1 mask tokens.
+
+    Raises:
+        ValueError: a setting outside what is listed.
+    """
+
+    def __init__(
+        self,
+        sam: SAM,
+        *,
+        num_classes: int = 1,
+        resize: str = "pad",
+        detector: nn.Module | None = None,
+        missing_box: str | None = None,
+        box_centre_point: bool = False,
+        dark_object_weight: float = 0.0,
+        calibration: str = "fused",
+        alpha: float = 0.7,
+        lora_rank: int = 4,
+        encoder: str = "frozen",
+        encoder_lora_rank: int = 0,
+        encoder_adapters: float = 0.0,
+        decoder: str = "tail",
+        joint: bool = False,
+    ) -> None:
+        super().__init__(sam, num_classes=num_classes, resize=resize)
+        missing_box = missing_box or ("learned" if num_classes == 1 else "absent")
+        if decoder not in DECODER_PARTS:
+            raise ValueError(f"decoder must be one of {', '.join(DECODER_PARTS)}, got {decoder!r}.")
+        if encoder not in ENCODER_MODES:
+            raise ValueError(f"encoder must be one of {', '.join(ENCODER_MODES)}, got {encoder!r}.")
+        if encoder == "full" and (encoder_lora_rank or encoder_adapters):
+            raise ValueError("encoder='full' trains all of it; set encoder_lora_rank=0 and encoder_adapters=0.")
+        if missing_box not in ("learned", "absent"):
+            raise ValueError(f"missing_box must be learned or absent, got {missing_box!r}.")
+        if not 0 <= dark_object_weight < 1:
+            raise ValueError(f"dark_object_weight must be a share in [0, 1), got {dark_object_weight}.")
+        if joint and dark_object_weight:
+            raise ValueError(
+                "dark_object_weight is for classes that are decoded alone; set joint=False or dark_object_weight=0."
+            )
+        if joint and num_classes > 1 and detector is not None:
+            raise ValueError(
+                "joint decoding takes one box an image; set joint=False for several classes with a detector."
+            )
+        self.missing_box, self.box_centre_point, self.joint = missing_box, box_centre_point, joint
+        self.dark_object_weight = dark_object_weight
+        sam.requires_grad_(False)
+        if joint:
+            _give_tokens(sam, num_classes + 1)
+        if lora_rank:
+            add_decoder_lora(sam.mask_decoder, rank=lora_rank)
+        sam.image_encoder.requires_grad_(encoder == "full")
+        if encoder_lora_rank:
+            add_encoder_lora(sam.image_encoder, rank=encoder_lora_rank)
+        if encoder_adapters:
+            add_encoder_adapters(sam.image_encoder, ratio=encoder_adapters)
+        _train_decoder(sam, decoder, num_classes + 1 if joint else 1)
+        sets = 1 if joint else num_classes
+        no_mask = sam.prompt_encoder.no_mask_embed.weight.detach()
+        self.prompt_embedding = nn.Parameter(no_mask.repeat(sets, 1))  # (sets, 256)
+        self.class_token = nn.Parameter(torch.zeros(sets, EMBED_DIM))  # added to the mask token of each set
+        self.calibration = MaskCalibration(mode=calibration, alpha=alpha)
+        self.detector = detector
+        if detector is not None:
+            detector.requires_grad_(False)
+
+    @property
+    def classes_alone(self) -> bool:
+        """See `System.classes_alone`: each class is a prompt set of its own, unless they are decoded jointly."""
+        return not self.joint
+
+    def upper_parameters(self, *, calibration: bool = False) -> Iterator[nn.Parameter]:
+        """Parameters of the upper level: the prompt embedding and, by option, the calibration's fusion."""
+        yield self.prompt_embedding
+        if calibration:
+            yield from self.calibration.parameters()
+
+    def lower_parameters(self, *, calibration: bool = True) -> Iterator[nn.Parameter]:
+        """Parameters of the lower level: all others that train."""
+        upper = {id(parameter) for parameter in self.upper_parameters(calibration=not calibration)}
+        yield from (p for p in self.parameters() if p.requires_grad and id(p) not in upper)
+
+    def train(self, mode: bool = True) -> AMSAM:
+        """Training mode; encoder (where frozen) and detector stay in evaluation mode."""
+        super().train(mode)
+        if self.detector is not None:
+            self.detector.eval()
+        return self
+
+    def predict(
+        self,
+        pixels: Tensor,
+        embedding: Tensor,
+        prompts: Prompts,
+        frame: SquareFrame,
+        classes: Sequence[int] | None = None,
+    ) -> Prediction:
+        """See `System.predict`; of `classes`, where given, only those are decoded, the rest is NaN."""
+        if self.joint and self.num_classes > 1 and (prompts.points_xy is not None or prompts.box_xyxy is not None):
+            raise ValueError("joint decoding of several classes takes no points or boxes; set joint=False for them.")
+        absent = None
+        rows, columns = frame.scaled_hw
+        picture = pixels[..., :rows, :columns]  # the padding is none of the image's edges
+        if prompts.box_xyxy is None and self.detector is not None:
+            boxes, _ = self.detector(picture)
+            prompts = replace(prompts, box_xyxy=boxes)
+            absent = boxes.isnan().any(-1) if self.missing_box == "absent" else None
+        alone = prompts.points_xy is None and prompts.mask is None
+        dark = prompts.box_xyxy if self.dark_object_weight and alone and not self.training else None
+        if self.box_centre_point and prompts.box_xyxy is not None:
+            prompts = _with_centres(prompts)
+        logits, iou = self._decode(embedding, prompts, classes)
+        if self.joint:
+            return Prediction(logits, prompts, quality=iou.clamp(0, 1))
+        if dark is not None:
+            logits = self._with_dark_objects(logits, picture, dark, frame)
+        if absent is not None:
+            logits = logits.masked_fill(absent[..., None, None], ABSENT_LOGIT)
+        background = torch.zeros_like(logits[:, :1])
+        return Prediction(torch.cat([background, logits], dim=1), prompts, quality=iou.clamp(0, 1))
+
+    def _with_dark_objects(self, logits: Tensor, picture: Tensor, boxes: Tensor, frame: SquareFrame) -> Tensor:
+        """Mean of the probabilities of masks (B, K, h, w) and of the dark objects in their boxes, as logits."""
+        mixed = logits.clone()
+        own = frame.crop(mixed)
+        found = dark_masks(picture, boxes, own.shape[-2:])
+        mean = (1 - self.dark_object_weight) * own.sigmoid() + self.dark_object_weight * found.sigmoid()
+        own.copy_(torch.where(found.isnan(), own, mean.logit(eps=1e-6)))
+        return mixed
+
+    def _decode(
+        self, embedding: Tensor, prompts: Prompts, classes: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Masks and predicted IoU, (B, K, h, w) and (B, K); (B, K+1, h, w) with `joint`."""
+        batch, sets = embedding.shape[0], len(self.prompt_embedding)
+        rows = torch.arange(batch * sets, device=embedding.device)
+        if classes is not None and self.classes_alone:
+            rows = rows.reshape(batch, sets)[:, [index - 1 for index in classes]].flatten()
+        groups = group_prompt_sets(prompts, rows)
+        answers = [self._decode_group(embedding, prompts, group) for group in groups]
+        order = torch.cat([group.rows for group in groups])
+        masks, scores = (torch.cat(part) for part in zip(*answers, strict=True))
+        logits = masks.new_full((batch * sets, *masks.shape[1:]), torch.nan).index_copy(0, order, masks)
+        iou = scores.new_full((batch * sets, *scores.shape[1:]), torch.nan).index_copy(0, order, scores)
+        return logits.reshape(batch, -1, *logits.shape[-2:]), iou.reshape(batch, -1)
+
+    def _decode_group(self, embedding: Tensor, prompts: Prompts, group: PromptGroup) -> tuple[Tensor, Tensor]:
+        count = len(self.prompt_embedding)
+        images, sets = group.rows // count, group.rows % count
+        every = count == 1 and len(images) == len(embedding)  # then row n has image n
+        sparse = self.sam.sparse(group.points_xy, group.point_labels, group.boxes, rows=len(group.rows))
+        tokens = self.sam.output_tokens().repeat(len(sets), 1, 1)  # (n, 1 + M, 256)
+        tokens = torch.cat([tokens[:, :1], tokens[:, 1:] + self.class_token[sets][:, None]], dim=1)
+        dense = self._dense(prompts, group.rows, sets)
+        output = self.sam.decode(embedding, sparse, dense, tokens=tokens, images=None if every else images)
+        heads = self.num_classes + 1 if self.joint else 1
+        masks = output.picture(self.calibration(self.sam.hyper(output.mask_tokens[:, :heads]), output.features))
+        return masks, self.sam.iou(output)[:, 1:heads] if self.joint else self.sam.iou(output)[:, :1]
+
+    def _dense(self, prompts: Prompts, rows: Tensor, sets: Tensor) -> Tensor:
+        dense = self.prompt_embedding[sets][..., None, None]  # (n, 256, 1, 1), the same at all cells
+        if prompts.mask is None:
+            return dense
+        mask = prompts.mask.flatten(0, 1)[rows][:, None]  # (n, 1, 4g, 4g)
+        given = ~mask.isnan().flatten(1).any(1)
+        return torch.where(given[:, None, None, None], self.sam.mask_dense(mask.nan_to_num()), dense)
+
+
+def _give_tokens(sam: SAM, count: int) -> None:
+    """Give the decoder `count` mask tokens with hypernetworks of their own, from SAM's where it has them."""
+    decoder = sam.mask_decoder
+    sources = [index if index < decoder.num_mask_tokens else 0 for index in range(count)]
+    decoder.mask_tokens = nn.Embedding.from_pretrained(decoder.mask_tokens.weight[sources].clone(), freeze=True)
+    heads = decoder.output_hypernetworks_mlps
+    decoder.output_hypernetworks_mlps = nn.ModuleList([copy.deepcopy(heads[index]) for index in sources])
+    decoder.num_mask_tokens = count
+
+
+def _train_decoder(sam: SAM, part: str, heads: int) -> None:
+    """Let a part of the decoder train; of the hypernetworks the first `heads`, which are read."""
+    decoder = sam.mask_decoder
+    trained: list[nn.Module] = []
+    if part != "frozen":
+        trained = [decoder.iou_token, decoder.mask_tokens, decoder.output_upscaling]
+        trained += decoder.output_hypernetworks_mlps[:heads]
+    if part == "all":
+        if any(isinstance(module, LoRALinear) for module in decoder.transformer.modules()):
+            raise ValueError("decoder='all' trains the transformer itself; set lora_rank=0.")
+        trained.append(decoder.transformer)
+    for module in trained:
+        module.requires_grad_(True)
+
+
+def _with_centres(prompts: Prompts) -> Prompts:
+    """The same prompts with a positive point at the centre of each box."""
+    boxes = prompts.box_xyxy
+    if boxes is None:
+        return prompts
+    centres = ((boxes[..., :2] + boxes[..., 2:]) / 2 - 0.5)[:, :, None]  # (B, K, 1, 2)
+    ones = torch.ones_like(centres[..., 0])
+    if prompts.points_xy is None or prompts.point_labels is None:
+        return replace(prompts, points_xy=centres, point_labels=ones)
+    return replace(
+        prompts,
+        points_xy=torch.cat([prompts.points_xy, centres], dim=2),
+        point_labels=torch.cat([prompts.point_labels.to(ones), ones], dim=2),
+    )

@@ -1,0 +1,1 @@
+"""Phantoms: drawn images with known masks, in the layouts of real data sets."""

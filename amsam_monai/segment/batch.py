@@ -1,0 +1,257 @@
+"""A folder of mixed formats through a segmenter: every file on its own, nothing half-written, one report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.files.images import LoadedImage, format_of, label_suffix, list_inputs, read_image, stem_of
+from amsam_monai.data.files.writers import DEFAULT_SUFFIXES, LABEL_SUFFIXES
+from amsam_monai.segment.segmenter import SegmentedImage, Segmenter
+
+logger = logging.getLogger(__name__)
+
+REPORT = "segment_report.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its label map goes.
+
+    Args:
+        source: file or DICOM folder.
+        stem: path of what is written, without its ending.
+        output: path of the label map, where the user chose it.
+    """
+
+    source: Path
+    stem: Path
+    output: Path | None = None
+
+    def beside(self, ending: str) -> Path:
+        """A path that begins as the label map's."""
+        return self.stem.with_name(self.stem.name + ending)
+
+    def label_path(self, image: LoadedImage) -> Path:
+        """Path of the label map; refuses to write over the input."""
+        path = self.output or self.beside(label_suffix(image))
+        if path.resolve() == self.source.resolve():
+            raise ValueError("the label map would overwrite its image; choose another folder or name.")
+        return path
+
+    def existing(self) -> Path | None:
+        """The label map, where it is there already."""
+        candidates = [self.output] if self.output else [self.beside(ending) for ending in DEFAULT_SUFFIXES]
+        found = (path for path in candidates if path.is_file() and path.resolve() != self.source.resolve())
+        return next(found, None)
+
+
+@dataclass
+class Record:
+    """What became of one input; a line of the report."""
+
+    input: str
+    status: str  # done, skipped or failed
+    output: str | None = None
+    seconds: float | None = None
+    shape: list[int] = field(default_factory=list)
+    spacing_mm: list[float] | None = None
+    labels: dict[str, Any] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is written beside each label map.
+
+    Args:
+        labels: one mask per class, named after it.
+        probabilities: probabilities of all classes.
+        overlay: a picture of the mask over the image.
+    """
+
+    labels: bool = False
+    probabilities: bool = False
+    overlay: bool = False
+
+    def paths(self, job: Job, is_volume: bool, names: Sequence[str]) -> list[Path]:
+        """Files beside the label map of `job`, in the order labels, probabilities, overlay."""
+        mask, shares = (".nii.gz", ".nii.gz") if is_volume else (".png", ".npz")
+        found = [job.beside(f"_{file_name(name)}{mask}") for name in names] if self.labels else []
+        found += [job.beside(f"_probabilities{shares}")] if self.probabilities else []
+        return found + ([job.beside("_overlay.png")] if self.overlay else [])
+
+
+def file_name(label: str) -> str:
+    """A label's name as a part of a file's name."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in label)
+
+
+def plan(source: str | Path, target: str | Path) -> list[Job]:
+    """Inputs and outputs: a file to a file (or into a folder), a folder to a folder with the same subfolders.
+
+    Two inputs of one name (a.png, a.jpg) get their endings into the names of their outputs.
+
+    Raises:
+        FileNotFoundError: there is no such input, or the folder holds nothing to segment.
+        ValueError: the output is of a format that is not written, or is the input folder.
+    """
+    source, target = Path(source), Path(target)
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder.")
+    inputs = list_inputs(source) if source.is_dir() else [source]
+    if not inputs:
+        raise FileNotFoundError(f"{source}: holds no image, volume or DICOM series; see `amsam segment --help`.")
+    if inputs == [source] and format_of(target) is not None:
+        if not target.name.lower().endswith(LABEL_SUFFIXES):
+            raise ValueError(f"{target}: the ending must be one of {' '.join(LABEL_SUFFIXES)}; choose one.")
+        return [Job(source, target.with_name(stem_of(target)), target)]
+    if source.is_dir():
+        own = target.resolve()
+        if own == source.resolve():
+            raise ValueError(f"{target}: the output must not be the input folder; give another one.")
+        folders = {folder: folder.resolve() for path in inputs for folder in (path.parent, path) if folder.is_dir()}
+        results = {folder for folder, real in folders.items() if own in (real, *real.parents)}
+        inputs = [path for path in inputs if not {path, path.parent} & results]  # earlier results are no inputs
+    stems = {path: target / relative_stem(path, source) for path in inputs}
+    counts = Counter(stems.values())
+    return [
+        Job(path, stem if counts[stem] == 1 else stem.with_name(path.name.replace(".", "_")))
+        for path, stem in stems.items()
+    ]
+
+
+def relative_stem(path: Path, root: Path) -> Path:
+    """Subfolder and name of an input without its ending; a DICOM folder's whole name."""
+    name = path.name if path.is_dir() else stem_of(path)
+    return Path(name) if path == root else path.parent.relative_to(root) / name
+
+
+class BatchSegmenter:
+    """Segment jobs one by one and write their files; a job that fails is reported and passed over.
+
+    Args:
+        segmenter: what segments.
+        extras: what is written beside the label maps.
+        resume: pass over jobs whose files are all there.
+        progress: called with (job, slices done, slices in all).
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        *,
+        extras: Extras | None = None,
+        resume: bool = False,
+        progress: Callable[[Job, int, int], None] | None = None,
+    ) -> None:
+        self.segmenter, self.resume = segmenter, resume
+        self.extras = extras or Extras()
+        self.progress = progress
+
+    def __call__(self, job: Job) -> Record:
+        """Segment one input and write its files."""
+        start = time.perf_counter()
+        try:
+            if self.resume and self._complete(job):
+                return Record(str(job.source), "skipped", str(job.existing()))
+            record = self._segment(job)
+        except Exception as error:  # whatever a library raises for one file, the others go on
+            logger.debug("%s failed", job.source, exc_info=True)
+            message = str(error) or type(error).__name__
+            if not isinstance(error, (ValueError, TypeError, OSError, RuntimeError, MemoryError, ImportError)):
+                message = f"{type(error).__name__}: {message}"
+            return Record(str(job.source), "failed", error=message.removeprefix(f"{job.source}: "))
+        record.seconds = round(time.perf_counter() - start, 3)
+        return record
+
+    def _complete(self, job: Job) -> bool:
+        label = job.existing()
+        if label is None:
+            return False
+        is_volume = not label.name.lower().endswith(".png")
+        return all(path.is_file() for path in self.extras.paths(job, is_volume, list(self.segmenter.labels.values())))
+
+    def _segment(self, job: Job) -> Record:
+        image = read_image(job.source)
+        output = job.label_path(image)
+        depth = image.array.shape[2] if image.kind == "volume" else 1
+
+        def tell(done: int) -> None:
+            if self.progress is not None:
+                self.progress(job, done, depth)
+
+        result = self.segmenter(image, probabilities=self.extras.probabilities, progress=tell)
+        extras = self._write_extras(job, result)
+        result.save(output)  # last: where the label map is, everything is
+        volumes = result.volumes()
+        return Record(
+            input=str(job.source),
+            status="done",
+            output=str(output),
+            shape=list(image.spatial_shape),
+            spacing_mm=None if image.spacing_mm is None else [round(length, 6) for length in image.spacing_mm],
+            labels=volumes,
+            files=[str(path) for path in extras],
+            warnings=warnings_of(result, volumes),
+        )
+
+    def _write_extras(self, job: Job, result: SegmentedImage) -> list[Path]:
+        from amsam_monai.segment.overlay import save_overlay
+
+        volume = result.source.kind == "volume"
+        paths = self.extras.paths(job, volume, list(result.labels.values()))
+        waiting = iter(paths)
+        if self.extras.labels:
+            for index in result.labels:
+                SegmentedImage(result.source, result.only(index), {1: result.labels[index]}).save(next(waiting))
+        if self.extras.probabilities:
+            result.save_probabilities(next(waiting))
+        if self.extras.overlay:
+            save_overlay(result, next(waiting))
+        return paths
+
+
+def warnings_of(result: SegmentedImage, volumes: dict[str, Any]) -> list[str]:
+    """Classes without a voxel; where all are, the values that the network took for black and white."""
+    absent = [name for name, found in volumes.items() if not found["voxels"]]
+    if len(absent) < len(volumes):
+        return [f"no voxel of {name}" for name in absent]
+    limits = "" if result.limits is None else f"values {result.limits[0]:.6g} to {result.limits[1]:.6g} became 0 to 1; "
+    return [f"the mask is empty; {limits}check that the intensity suits the image"]
+
+
+def write_report(records: Sequence[Record], path: Path, **facts: Any) -> Path:
+    """Write the report of a run as JSON: `facts`, counts per status, and one entry per input.
+
+    Inputs that were passed over keep what an earlier report at `path` says of them.
+    """
+    records = carry_over(records, path)
+    counts = Counter(record.status for record in records)
+    report = {
+        **facts,
+        "counts": {status: counts[status] for status in ("done", "skipped", "failed")},
+        "cases": [asdict(record) for record in records],
+    }
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def carry_over(records: Sequence[Record], path: Path) -> list[Record]:
+    """The records, those of inputs passed over filled from an earlier report, where there is one."""
+    try:
+        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        earlier = {case["input"]: Record(**{**case, "status": "skipped"}) for case in cases if case["output"]}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or another program's
+        earlier = {}
+    return [earlier.get(record.input, record) if record.status == "skipped" else record for record in records]

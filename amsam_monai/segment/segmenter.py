@@ -1,0 +1,169 @@
+"""From a file to its label map: what the command line, the label app and the web page call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from amsam_monai.data.files.images import ImageFileError, LoadedImage, read_image, write_label, write_probabilities
+from amsam_monai.data.slices import SliceView
+from amsam_monai.segment.components import keep_largest_components
+from amsam_monai.segment.slice_inferer import SliceInferer
+from amsam_monai.transforms.intensity import Intensity
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class SegmentedImage:
+    """A label map in the geometry of its image.
+
+    Args:
+        source: the image.
+        label: class indices, 0 background, uint8.
+        labels: name of every class index above 0.
+        probabilities: of background and classes, where asked for.
+        limits: stored values that became 0 and 1 for the network; None where each slice has its own.
+        view: how the volume was cut; None for an image.
+
+    Shape: label (H, W) or (I, J, K), probabilities (K+1, ...).
+    """
+
+    source: LoadedImage
+    label: np.ndarray
+    labels: dict[int, str]
+    probabilities: np.ndarray | None = None
+    limits: tuple[float, float] | None = None
+    view: SliceView | None = None
+
+    def save(self, path: str | Path) -> Path:
+        """Write the label map; the ending chooses the format, see `write_label`."""
+        return write_label(path, self.label, self.source, self.labels)
+
+    def save_probabilities(self, path: str | Path) -> Path:
+        """Write the probabilities, see `write_probabilities`."""
+        if self.probabilities is None:
+            raise ValueError("probabilities were not computed; call the segmenter with probabilities=True.")
+        return write_probabilities(path, self.probabilities, self.source)
+
+    def volumes(self) -> dict[str, dict[str, float | int | None]]:
+        """Per class name: voxels, and millilitres where the spacing is known (None elsewhere)."""
+        counts = np.zeros(256, dtype=np.int64)
+        for part in self.label:  # part by part, since counting widens what it counts
+            counts += np.bincount(part.reshape(-1), minlength=256)
+        ml = self.source.voxel_ml
+        return {
+            name: {"voxels": int(counts[index]), "ml": None if ml is None else round(float(counts[index] * ml), 4)}
+            for index, name in self.labels.items()
+        }
+
+    def only(self, index: int) -> np.ndarray:
+        """The mask of one class, 0 and 1."""
+        return (self.label == index).astype(np.uint8)
+
+
+class Segmenter:
+    """Segment images and volumes of any format with a 2D system; no prompts, see the session for those.
+
+    Args:
+        network: a system; it is put into evaluation mode.
+        labels: name of every class index, 0 (background) may be left out.
+        intensity: `Intensity`, or its arguments.
+        slices: arguments of `SliceInferer` (axis, orientation, batch_size, neighbours, flips).
+        largest_component: keep the largest connected component of each class; True for all, or names of classes.
+        device: where the network runs; by default where it is.
+
+    Raises:
+        ValueError: labels without a class, a name in `largest_component` that is none of them, or unknown slices.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        labels: Mapping[int, str],
+        *,
+        intensity: Intensity | Mapping[str, Any] | None = None,
+        slices: Mapping[str, Any] | None = None,
+        largest_component: bool | Sequence[str] = False,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.labels = {int(index): str(name) for index, name in labels.items() if int(index) > 0}
+        if not self.labels:
+            raise ValueError("labels must name at least one class above 0, got none.")
+        wanted = list(self.labels.values()) if largest_component is True else list(largest_component or ())
+        if unknown := [name for name in wanted if name not in self.labels.values()]:
+            raise ValueError(f"largest_component must name classes among {list(self.labels.values())}, got {unknown}.")
+        self.largest = [index for index, name in self.labels.items() if name in wanted]
+        self.network = network.eval() if device is None else network.to(device).eval()
+        self.intensity = intensity if isinstance(intensity, Intensity) else Intensity(**(intensity or {}))
+        self.slices = dict(slices or {})
+        SliceInferer(**self.slices)  # refuses unknown ones
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        source: str | Path | LoadedImage,
+        *,
+        probabilities: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> SegmentedImage:
+        """Segment one image or volume.
+
+        Args:
+            source: a path, or what `read_image` gave.
+            probabilities: give them too; they take K + 1 times the volume in 32-bit floats.
+            progress: called with the number of slices done.
+
+        Raises:
+            FileNotFoundError, ImageFileError: as `read_image`; ImageFileError also where the intensity refuses.
+        """
+        image = source if isinstance(source, LoadedImage) else read_image(source)
+        try:
+            prepare, limits = self._prepare(image)
+        except ValueError as error:
+            raise ImageFileError(image.path, str(error)) from error
+        inferer = SliceInferer(**self.slices, output="logits" if probabilities else "labels", progress=progress)
+        if image.kind == "image":
+            view = None
+            tensor = torch.from_numpy(np.ascontiguousarray(image.array.reshape(*image.spatial_shape, -1)))
+            output = inferer(tensor.permute(2, 0, 1)[None], self.network, prepare=prepare)[0]
+        else:
+            view = inferer.view(image.array.shape, image.affine)
+            tensor = torch.from_numpy(image.array)[None, None]
+            output = inferer(tensor, self.network, prepare=prepare, affine=image.affine)[0]
+        label, shares = finish(output, probabilities)
+        if self.largest:
+            keep_largest_components(label, self.largest)
+        self._check_classes(int(label.max(initial=0)))
+        return SegmentedImage(image, label, dict(self.labels), shares, limits, view)
+
+    def _prepare(self, image: LoadedImage) -> tuple[Callable[[Tensor], Tensor], tuple[float, float] | None]:
+        """What scales raw slices to [0, 1], and its limits where they are the same for all slices."""
+        if self.intensity.by_slice and image.kind == "volume":
+            return self._scale_each, None
+        limits = self.intensity.limits(image.array)
+        return (lambda slices: self.intensity.apply(slices, limits)), limits
+
+    def _scale_each(self, slices: Tensor) -> Tensor:
+        """Slices (n, C, H, W), each scaled by its own statistics."""
+        scaled = [self.intensity.apply(one, self.intensity.limits(one)) for one in slices.flatten(0, 1)]
+        return torch.stack(scaled).reshape(slices.shape)
+
+    def _check_classes(self, highest: int) -> None:
+        if highest > max(self.labels):
+            raise ValueError(f"the network predicts class {highest}, labels name {sorted(self.labels)}; name them all.")
+
+
+def finish(output: Tensor, probabilities: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Label map, and probabilities where `output` is logits (K+1, ...) and not the label map (1, ...) itself."""
+    if not probabilities:
+        return output[0].cpu().numpy(), None
+    label = output.argmax(dim=0).to(torch.uint8)
+    return label.cpu().numpy(), output.softmax(dim=0).cpu().numpy()

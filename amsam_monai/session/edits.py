@@ -1,0 +1,144 @@
+"""What a person changed in a session: points and boxes per slice and class, and the steps to undo them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from amsam_monai.session.image import SessionImage, Voxel
+
+MAX_STEPS = 200
+
+
+@dataclass(frozen=True)
+class SessionPoint:
+    """A point of a class in a slice.
+
+    Args:
+        voxel: (i, j, k) of the stored image, fractions allowed inside the slice.
+        positive: inside the object; otherwise outside.
+        automatic: the network's own choice, not a person's.
+    """
+
+    voxel: Voxel
+    positive: bool = True
+    automatic: bool = False
+
+
+@dataclass(frozen=True)
+class ClassEdits:
+    """A person's prompts for one class in one slice.
+
+    Args:
+        points: all points, those taken over from the network included; None leaves them to the network.
+        box: voxels of two opposite corners, both inside; None is no box.
+        box_given: whether `box` replaces the network's own box.
+    """
+
+    points: tuple[SessionPoint, ...] | None = None
+    box: tuple[Voxel, Voxel] | None = None
+    box_given: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything is left to the network."""
+        return self.points is None and not self.box_given
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `from_json` gives the same edits back."""
+        facts: dict[str, Any] = {}
+        if self.points is not None:
+            facts["points"] = [
+                {"voxel": list(point.voxel), "positive": point.positive, "automatic": point.automatic}
+                for point in self.points
+            ]
+        if self.box_given:
+            facts["box"] = [list(corner) for corner in self.box] if self.box else None
+        return facts
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any], image: SessionImage) -> ClassEdits:
+        """Edits from `to_json`'s values, checked against the image."""
+        points = None
+        if "points" in facts:
+            points = tuple(
+                SessionPoint(
+                    image.check_voxel(point["voxel"]), bool(point["positive"]), bool(point.get("automatic", False))
+                )
+                for point in facts["points"]
+            )
+        box = facts.get("box")
+        corners = (image.check_voxel(box[0]), image.check_voxel(box[1])) if box else None
+        return cls(points, corners, "box" in facts)
+
+
+SliceEdits = dict[int, ClassEdits]
+
+
+@dataclass(frozen=True)
+class SliceState:
+    """A slice as a step remembers it: its edits, and its mask, compressed."""
+
+    edits: SliceEdits
+    mask: bytes
+    done: bool
+
+
+Step = dict[int, SliceState]
+
+
+def pack(mask: np.ndarray) -> bytes:
+    """A mask (H, W) uint8, compressed."""
+    return zlib.compress(np.ascontiguousarray(mask).tobytes(), 1)
+
+
+def unpack(packed: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """The mask of `pack`."""
+    return np.frombuffer(zlib.decompress(packed), dtype=np.uint8).reshape(shape)
+
+
+def box_edges(image: SessionImage, corners: tuple[Voxel, Voxel]) -> tuple[float, float, float, float]:
+    """Corner voxels -> edges x1, y1, x2, y2 in pixels of the slice, the corners' pixels included."""
+    (ax, ay), (bx, by) = (image.pixel(corner) for corner in corners)
+    return min(ax, bx), min(ay, by), max(ax, bx) + 1, max(ay, by) + 1
+
+
+def box_corners(image: SessionImage, number: int, edges: tuple[float, ...]) -> tuple[Voxel, Voxel]:
+    """Edges x1, y1, x2, y2 in pixels of slice `number` -> voxels of the corners inside."""
+    x1, y1, x2, y2 = edges
+    return image.voxel(number, x1, y1), image.voxel(number, x2 - 1, y2 - 1)
+
+
+class History:
+    """Steps to undo and redo; a step holds the slices that it changed as they were before."""
+
+    def __init__(self, limit: int = MAX_STEPS) -> None:
+        self.limit = limit
+        self.done: list[Step] = []
+        self.undone: list[Step] = []
+
+    def record(self, before: Step) -> None:
+        """A step was taken: it can be undone, and what was undone is gone."""
+        self.done.append(before)
+        del self.done[: -self.limit]
+        self.undone.clear()
+
+    def widen(self, before: Step) -> None:
+        """Add slices to the last step, where they are not in it."""
+        if self.done:
+            self.done[-1] = {**before, **self.done[-1]}
+
+
+def without(edits: SliceEdits, index: int) -> SliceEdits:
+    """The edits without those of one class."""
+    return {key: edit for key, edit in edits.items() if key != index}
+
+
+def changed(edits: SliceEdits, index: int, **changes: Any) -> SliceEdits:
+    """The edits with those of one class changed."""
+    edit = replace(edits.get(index, ClassEdits()), **changes)
+    return without(edits, index) if edit.empty else {**without(edits, index), index: edit}

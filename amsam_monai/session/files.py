@@ -1,0 +1,78 @@
+"""A session on disk: the label map, and beside it the prompts as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.files.images import read_label, stem_of, write_label
+from amsam_monai.session.edits import ClassEdits
+
+if TYPE_CHECKING:
+    from amsam_monai.session.session import InteractiveSession
+
+FORMAT = 1
+SUFFIX = ".session.json"
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where the session of a label map lies."""
+    return path.with_name(stem_of(path) + SUFFIX)
+
+
+def save_session(session: InteractiveSession, path: Path) -> Path:
+    """Write label map and sidecar, each whole or not at all; gives the label map's path."""
+    write_label(path, session.label, session.image.source, session.labels)
+    with whole_file(sidecar_of(path)) as temporary:
+        temporary.write_text(json.dumps(state_of(session, path.name), indent=1), encoding="utf-8")
+    return path
+
+
+def state_of(session: InteractiveSession, label_file: str) -> dict[str, Any]:
+    """The session as plain values."""
+    return {
+        "format": FORMAT,
+        "image": session.image.source.path.name,
+        "shape": list(session.image.source.spatial_shape),
+        "labels": {str(index): name for index, name in session.labels.items()},
+        "label_file": label_file,
+        "slice_axis": session.slice_axis,
+        "segmented": sorted(session.results),
+        "slices": {
+            str(number): {session.labels[index]: edit.to_json() for index, edit in sorted(edits.items())}
+            for number, edits in sorted(session.edits.items())
+        },
+    }
+
+
+def restore_session(session: InteractiveSession, path: str | Path) -> None:
+    """Bring prompts and masks of a saved session into an open one.
+
+    Raises:
+        FileNotFoundError: the sidecar or its label map is not there.
+        ValueError: it is no session, or of another image or other classes.
+    """
+    path = Path(path)
+    path = path if path.name.endswith(SUFFIX) else sidecar_of(path)
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        shape, labels, axis = tuple(state["shape"]), state["labels"], state["slice_axis"]
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is no saved session ({error}); choose a file that ends in {SUFFIX}.") from error
+    own = {str(index): name for index, name in session.labels.items()}
+    if shape != session.image.source.spatial_shape or axis != session.slice_axis or labels != own:
+        raise ValueError(
+            f"{path}: was saved for an image of {shape}, slices along axis {axis} and labels {labels}; this one has "
+            f"{session.image.source.spatial_shape}, axis {session.slice_axis} and {own}. Open the image it belongs to."
+        )
+    saved = path.with_name(state["label_file"])
+    if not saved.name.endswith(".dcm"):
+        session.label[...] = read_label(saved).array.reshape(session.label.shape)
+    for number, classes in state["slices"].items():
+        session.edits[session.image.check_slice(int(number))] = {
+            session.label_index(name): ClassEdits.from_json(facts, session.image) for name, facts in classes.items()
+        }
+    if saved.name.endswith(".dcm"):  # a DICOM-SEG says less than we need: compute what was there again
+        session.segment([session.image.check_slice(number) for number in state["segmented"]])
