@@ -13,10 +13,8 @@ pytest.importorskip("ultralytics", reason="the detector extra is not installed")
 
 from amsam_monai.networks.detector.detector import (
     BoxDetector,
-    build_model,
     load_detector,
     pretrained_detector,
-    read_checkpoint,
     save_detector,
     vote,
 )
@@ -27,6 +25,7 @@ from amsam_monai.networks.detector.training import (
     train_detector,
 )
 from amsam_monai.networks.detector.views import Augmentation, Scene, random_view
+from amsam_monai.networks.detector.yolo import build_model, read_checkpoint
 from amsam_monai.networks.prompts.boxes import box_iou
 from tests.networks.yolo_fixtures import write_tiny_yolo
 

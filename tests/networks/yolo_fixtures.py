@@ -9,7 +9,7 @@ NARROW = {"n": [0.34, 0.0625, 256]}
 
 def write_tiny_yolo(folder: Path, family: str = "yolo26", classes: int = 80) -> Path:
     """An Ultralytics checkpoint of a tiny detector."""
-    from amsam_monai.networks.detector.detector import ultralytics_module
+    from amsam_monai.networks.detector.yolo import ultralytics_module
 
     tasks = ultralytics_module("nn.tasks")
     folders = {"yolo26": "26", "yolov8": "v8"}

@@ -15,15 +15,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from amsam_monai.framing import SquareFrame
-from amsam_monai.networks.detector.detector import (
-    GREY,
-    BoxDetector,
-    build_model,
-    detection_loss,
-    load_detector,
-    read_checkpoint,
-)
+from amsam_monai.networks.detector.detector import GREY, BoxDetector, load_detector
 from amsam_monai.networks.detector.views import Augmentation, Scene, random_view
+from amsam_monai.networks.detector.yolo import build_model, detection_loss, read_checkpoint
 from amsam_monai.networks.prompts.boxes import box_iou, class_boxes, instances_of
 
 logger = logging.getLogger(__name__)

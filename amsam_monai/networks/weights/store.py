@@ -141,7 +141,7 @@ def load_weights(name: str | Path, *, cache_dir: str | Path | None = None) -> di
     item = next((item for item in CATALOGUE.values() if item.file == file.name), None)
     if item is not None and item.reader != "torch":
         raise ValueError(
-            f"{file.name} must be opened by Ultralytics' own loader (amsam_monai.networks.detector.detector), not here."
+            f"{file.name} must be opened by Ultralytics' own loader (amsam_monai.networks.detector.yolo), not here."
         )
     if item is not None:
         _check_size(file, item)
