@@ -25,8 +25,8 @@ from tqdm import tqdm
 from amsam_monai.bundles.load import load_bundle
 from amsam_monai.data.datasets import LoadCased, acdc_datalist
 from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.sections import sections as cut
 from amsam_monai.data.slice_samples import slice_samples
-from amsam_monai.data.whole_sections import whole_sections
 from amsam_monai.evaluation.overlap import dice
 from amsam_monai.evaluation.prompted import (
     click_gain,
@@ -58,7 +58,7 @@ def main() -> None:
     arguments = parser.parse_args()
     bundle = load_bundle(arguments.bundle)
     datalist = acdc_datalist(Path(arguments.data or os.environ["AMSAM_DATA"]) / "acdc")
-    cases = whole_sections(datalist, dataset="acdc")["test"]
+    cases = cut(datalist, listed="acdc")["test"]
     load = Compose([LoadCased(), Intensityd(**bundle.intensity)])
     slices = slice_samples(cases, load, every=arguments.every)
     keep = partial(keep_rows, arguments.out / "rows", bundle.labels)

@@ -31,10 +31,9 @@ from monai.transforms import Compose
 from amsam_monai.bundles.load import load_bundle
 from amsam_monai.data.datasets import LoadCased, acdc_datalist, isic_datalist
 from amsam_monai.data.embeddings.dataset import CachedEmbeddingDataset
-from amsam_monai.data.few_shot import few_shot_sections
 from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.sections import sections as cut
 from amsam_monai.data.slice_samples import slice_samples
-from amsam_monai.data.whole_sections import whole_sections
 from amsam_monai.engines import PrepareSystemBatch, SimulatedBoxes, embedding_cache, epoch_loader
 from amsam_monai.engines.fit_detector import load_or_fit_detector
 from amsam_monai.evaluation.prompted import run_settings
@@ -103,7 +102,7 @@ class Isic:
         self.test = [self.load(case) for case in self.sections(0)["test"]]
 
     def sections(self, draw: int) -> dict[str, list]:
-        return few_shot_sections(self.datalist, shots=self.options.shots, draw=draw, dataset="isic")
+        return cut(self.datalist, shots=self.options.shots, draw=draw, listed="isic")
 
     def samples(self, draw: int) -> list:
         return [self.load(case) for case in self.sections(draw)["train"]]
@@ -129,7 +128,7 @@ class Acdc:
 
     def __init__(self, options) -> None:
         bundle = load_bundle("acdc_aisam_segmentation")
-        sections = whole_sections(acdc_datalist(Path(options.data) / "acdc"), dataset="acdc")
+        sections = cut(acdc_datalist(Path(options.data) / "acdc"), listed="acdc")
         load = Compose([LoadCased(), Intensityd(**bundle.intensity), ToThreeChannelsd()])
         self.encoder = bundle.network.sam.image_encoder.state_dict()
         self.train, self.test = (

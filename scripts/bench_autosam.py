@@ -32,8 +32,8 @@ import torch
 from monai.transforms import Compose
 
 from amsam_monai.data.datasets import LoadCased, image_folder_datalist, isic_datalist
-from amsam_monai.data.few_shot import few_shot_sections
 from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.sections import sections as cut
 from amsam_monai.data.splits import split_sections
 from amsam_monai.engines.autosam_rows import (
     mask_prompt,
@@ -158,7 +158,7 @@ class Bench:
         by_id = {str(case["case_id"]): case for case in self.datalist}
         if self.arguments.shots or self.dataset == "isic":
             shots = self.arguments.shots or 16  # of ISIC's few images the largest draw is the training part
-            sections = few_shot_sections(self.datalist, shots=shots, draw=seed, dataset=self.dataset, validation=0)
+            sections = cut(self.datalist, shots=shots, draw=seed, listed=self.dataset, validation=0)
             ids = [[str(case["case_id"]) for case in sections[name]] for name in ("train", "test")]
         else:
             split = split_sections(self.dataset, "validation")

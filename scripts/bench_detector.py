@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from amsam_monai.data.datasets import LoadCased
-from amsam_monai.data.few_shot import few_shot_sections
 from amsam_monai.data.prepare.prepare import find_dataset
+from amsam_monai.data.sections import sections as cut
 from amsam_monai.networks.detector.detector import pretrained_detector
 from amsam_monai.networks.detector.training import DetectorSettings, score_detector, train_detector
 from amsam_monai.networks.weights import store as weights
@@ -39,7 +39,7 @@ def scored(detector, cases, seconds):
 
 
 def one_run(options, datalist, shots, draw):
-    sections = few_shot_sections(datalist, shots=shots, draw=draw, dataset=options.dataset)
+    sections = cut(datalist, shots=shots, draw=draw, listed=options.dataset)
     images, labels = zip(*read(sections["train"]), strict=True)
     settings = {
         name: getattr(options, name) for name in ("steps", "learning_rate", "image_size") if getattr(options, name)
@@ -54,7 +54,7 @@ def one_run(options, datalist, shots, draw):
 
 def zero_shot(options, datalist):
     detector = pretrained_detector(options.start_file, classes=[options.zero_shot_class], image_size=448)
-    return scored(detector, few_shot_sections(datalist, shots=4, dataset=options.dataset)["test"], 0.0)
+    return scored(detector, cut(datalist, shots=4, listed=options.dataset)["test"], 0.0)
 
 
 def find_images(folder, dataset):

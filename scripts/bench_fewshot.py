@@ -28,8 +28,8 @@ from monai.transforms import Compose
 from rich.progress import track
 
 from amsam_monai.data.datasets import LoadCased, image_folder_datalist, isic_datalist
-from amsam_monai.data.few_shot import few_shot_sections
 from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.sections import sections as cut
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.epoch_bar import epoch_bar
 from amsam_monai.engines.few_shot import FewShotSettings, dice_of_samples, few_shot_trainer
@@ -113,7 +113,7 @@ class Bench:
         gc.collect()  # a trainer and its handlers hold each other, and the samples of the last run
         begun = time.perf_counter()
         row = ROWS[name]
-        sections = few_shot_sections(self.datalist, shots=shots, draw=draw, dataset=self.dataset)
+        sections = cut(self.datalist, shots=shots, draw=draw, listed=self.dataset)
         self.test = self.test or [self.load(case) for case in track(sections["test"], "test images")]
         samples = [self.load(case) for case in sections["train"]]
         torch.manual_seed(draw)

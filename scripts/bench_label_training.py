@@ -32,8 +32,8 @@ from amsam_monai.bundles.find import find_bundle
 from amsam_monai.bundles.load import class_names, read_metadata
 from amsam_monai.data.datasets import acdc_datalist, isic_datalist
 from amsam_monai.data.files.images import read_label
+from amsam_monai.data.sections import sections as cut
 from amsam_monai.data.splits import held_out_ids, support_ids
-from amsam_monai.data.whole_sections import whole_sections
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def isic(data: Path) -> tuple[list, list]:
 
 
 def acdc(data: Path) -> tuple[list, list]:
-    cases = whole_sections(acdc_datalist(data / "acdc"), dataset="acdc")["test"]
+    cases = cut(acdc_datalist(data / "acdc"), listed="acdc")["test"]
     patients = list(dict.fromkeys(case["patient_id"] for case in cases))
     first = set(patients[: len(patients) // 2])
     return [c for c in cases if c["patient_id"] in first], [c for c in cases if c["patient_id"] not in first]
