@@ -10,23 +10,9 @@ import numpy as np
 
 from amsam_monai import __version__
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage
+from amsam_monai.data.files.palette import cielab, class_colours
+from amsam_monai.data.files.terms import term_of
 
-# name of a label, lower case -> (SNOMED CT code, meaning)
-ANATOMY: dict[str, tuple[str, str]] = {
-    "spleen": ("78961009", "Spleen"),
-    "liver": ("10200004", "Liver"),
-    "right kidney": ("9846003", "Right kidney"),
-    "left kidney": ("18639004", "Left kidney"),
-    "gallbladder": ("28231008", "Gallbladder"),
-    "stomach": ("69695003", "Stomach"),
-    "aorta": ("15825003", "Aorta"),
-    "pancreas": ("15776009", "Pancreas"),
-    "esophagus": ("32849002", "Esophagus"),
-    "inferior vena cava": ("64131007", "Inferior vena cava"),
-    "rv": ("53085002", "Right ventricle"),
-    "lv": ("87878005", "Left ventricle"),
-}
-STRUCTURE = ("123037004", "Anatomical structure")
 # Attributes that may be empty but must be there (DICOM PS3.3, type 2), which some writers leave out.
 MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
@@ -63,7 +49,7 @@ def write_dicom_seg(path: Path, label: np.ndarray, source: LoadedImage, labels: 
         source_images=series,
         pixel_array=numbered,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[describe(number, labels[index]) for index, number in numbers.items()],
+        segment_descriptions=[describe(number, labels[index], index) for index, number in numbers.items()],
         series_instance_uid=hd.UID(),
         series_number=1000,
         sop_instance_uid=hd.UID(),
@@ -98,20 +84,25 @@ def source_datasets(source: LoadedImage) -> Sequence[Any]:
     return datasets
 
 
-def describe(number: int, name: str) -> Any:
-    """Segment `number`, coded in SNOMED CT where the name is known, else as a structure of that name."""
+def describe(number: int, name: str, index: int) -> Any:
+    """Segment `number`, coded in SNOMED CT where the name is known, in the colour of its class index."""
     import highdicom as hd
     from pydicom.sr.coding import Code
 
-    code, meaning = ANATOMY.get(name.lower().replace("_", " "), STRUCTURE)
+    term = term_of(name)
     algorithm = hd.AlgorithmIdentificationSequence(
         name="amsam_monai", version=__version__, family=Code("123109", "DCM", "Artificial Intelligence")
     )
-    return hd.seg.SegmentDescription(
+    description = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=name[:64],
-        segmented_property_category=Code(STRUCTURE[0], "SCT", STRUCTURE[1]),
-        segmented_property_type=Code(code, "SCT", meaning),
+        segmented_property_category=term.category,
+        segmented_property_type=term.type,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
     )
+    if term.side is not None:
+        side = hd.sr.CodedConcept(term.side.value, term.side.scheme_designator, term.side.meaning)
+        description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
+    description.RecommendedDisplayCIELabValue = cielab(class_colours()[index])
+    return description
