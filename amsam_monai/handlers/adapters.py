@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import nn
 
-from amsam_monai.handlers.checkpoints import adapter_state, load_adapter, save_atomically
+from amsam_monai.bundles.fit import check_fit, is_recorded
+from amsam_monai.bundles.settings import Settings
+from amsam_monai.handlers.checkpoints import load_adapter, save_adapter, unwrap
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +21,7 @@ KEEP = ("best", "last")
 
 
 class AdapterSaver:
-    """Save {"model": adapter} at the end of an epoch: the best by the engine's key metric, or the last.
+    """Save a model file at the end of an epoch: the best by the engine's key metric, or the last.
 
     Attach `keep="best"` to the evaluator, whose key metric decides, and `keep="last"` to the trainer.
     Only the process of rank 0 writes.
@@ -28,13 +31,23 @@ class AdapterSaver:
         path: the file, say models/model.pt; written atomically.
         keep: one of KEEP.
         half: store floating-point tensors as float16, half the size.
+        settings: the bundle's, kept in the file, see `Settings`; None keeps what the network was built with.
+        recipe: {name, version} of the recipe that the bundle was built from.
 
     Raises:
-        ValueError: unknown `keep`; `keep="best"` on an engine without a key metric.
+        ValueError: unknown `keep`; `keep="best"` on an engine without a key metric; settings of another network; at
+            an epoch's end, weights that are NaN or infinite.
     """
 
     def __init__(
-        self, network: nn.Module, path: str | os.PathLike[str], *, keep: str = "best", half: bool = False
+        self,
+        network: nn.Module,
+        path: str | os.PathLike[str],
+        *,
+        keep: str = "best",
+        half: bool = False,
+        settings: Settings | Mapping[str, Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
     ) -> None:
         if keep not in KEEP:
             raise ValueError(f"keep must be one of {KEEP}, got {keep!r}.")
@@ -42,6 +55,10 @@ class AdapterSaver:
         self.path = Path(path)
         self.keep = keep
         self.half = half
+        self.settings = None if settings is None else Settings.of(settings)
+        self.recipe = recipe
+        if self.settings is not None and is_recorded(unwrap(network)):
+            check_fit(unwrap(network), self.settings)
 
     def attach(self, engine: Engine) -> None:
         """Save after each epoch of `engine`."""
@@ -58,7 +75,7 @@ class AdapterSaver:
         if self.keep == "best" and state.best_metric_epoch != state.epoch:
             return
         if state.rank == 0:
-            save_atomically({"model": adapter_state(self.network, half=self.half)}, self.path)
+            save_adapter(self.network, self.path, half=self.half, settings=self.settings, recipe=self.recipe)
             if self.keep == "best":
                 name, value = state.key_metric_name, state.best_metric
                 logger.info("%s %.4f at epoch %d, saved %s", name, value, state.epoch, self.path)
@@ -68,7 +85,7 @@ class AdapterLoader:
     """Load an adapter when the engine starts; the file's keys must be the network's.
 
     Args:
-        network: a system built with the settings the adapter was trained with.
+        network: a system; other settings than those the adapter was trained with are refused.
         path: a file of AdapterSaver.
 
     Raises:

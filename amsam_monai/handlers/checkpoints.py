@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from amsam_monai.bundles.fit import check_fit, filled, is_recorded, provenance
+from amsam_monai.bundles.model_file import parse_model, read_plain, write_model
+from amsam_monai.bundles.settings import Settings
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.networks.systems.training_wrappers import OnWindows
 
@@ -30,7 +33,43 @@ def adapter_state(network: nn.Module, *, half: bool = False) -> dict[str, Tensor
     inner = unwrap(network)
     state = inner.adapter_state_dict() if hasattr(inner, "adapter_state_dict") else inner.state_dict()
     state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
-    return {name: tensor.half() if half and tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    return {name: _halved(tensor) if half else tensor for name, tensor in state.items()}
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """As float16, but for integers and for values that float16 cannot hold."""
+    if not tensor.is_floating_point():
+        return tensor
+    return half if (half := tensor.half()).isfinite().all() else tensor
+
+
+def save_adapter(
+    network: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    half: bool = False,
+    settings: Settings | Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the model file of a network, see `write_model`; of one that records nothing, {"model": state} alone.
+
+    Args:
+        network: a system, or any module.
+        path: the file, say models/model.pt; written atomically.
+        half: store floating-point tensors as float16.
+        settings: the bundle's; None keeps what the network was built with.
+        recipe: {name, version} of the recipe that the bundle was built from.
+
+    Raises:
+        ValueError: settings of another network, or weights that are NaN or infinite.
+    """
+    inner, state = unwrap(network), adapter_state(network, half=half)
+    if not is_recorded(inner):
+        save_atomically({"model": state}, path)
+        return
+    if settings is not None:
+        check_fit(inner, Settings.of(settings))
+    write_model(path, state, filled(inner, settings), made=provenance(inner, recipe))
 
 
 def load_adapter_state(network: nn.Module, state: dict[str, Tensor]) -> None:
@@ -66,29 +105,25 @@ def read_checkpoint(path: str | os.PathLike[str], *, remedy: str) -> Any:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or holds more than tensors and plain values.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}. {remedy}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} is damaged or not a checkpoint of tensors ({reason}). {remedy}") from error
+    return read_plain(Path(path), remedy=remedy)
 
 
 def load_adapter(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """The network with the adapter of `path` in it; in a config, `$amsam_monai.handlers.load_adapter(@net, @path)`.
 
     Args:
-        network: a system built with the settings the adapter was trained with, or a plain network.
-        path: a file of AdapterSaver: {"model": adapter}, or the adapter alone.
+        network: a system, or a plain network, whose files have no settings.
+        path: a file of AdapterSaver.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, holds no adapter, or does not fit the network.
+        ValueError: it is damaged, holds no adapter, or was trained with other settings than the network's.
     """
     remedy = "Train the bundle first, or put the trained model.pt there."
     content = read_checkpoint(path, remedy=remedy)
+    if isinstance(content, dict) and "settings" in content:
+        file = parse_model(Path(path), content)
+        check_fit(unwrap(network), file.settings, made=file.made, path=file.path)
     state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f'{path} must hold {{"model": adapter}}, got other content. {remedy}')

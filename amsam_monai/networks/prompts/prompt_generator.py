@@ -12,6 +12,7 @@ from amsam_monai.networks.convert.autosam import hardnet85_state_dict
 from amsam_monai.networks.prompts.backbones import EfficientNetLite0, HarDNet85
 from amsam_monai.networks.prompts.backbones.efficientnet_lite import DEPTHS, lite0_state_dict
 from amsam_monai.networks.prompts.prompt_decoders import EmbeddingDecoder, SkipDecoder
+from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import EMBED_DIM
 from amsam_monai.networks.weights.store import load_weights
 
@@ -42,6 +43,7 @@ class PromptGenerator(nn.Module):
         FileNotFoundError: the weights are not there.
     """
 
+    @recorded
     def __init__(
         self,
         backbone: str = "hardnet85",

@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from amsam_monai.networks.sam.decoder import DecoderOutput, run_decoder
 from amsam_monai.networks.sam.decoder_attention import Sharing
+from amsam_monai.networks.sam.origin import Origin
 from amsam_monai.networks.sam.position_tables import resize_position_tables
 from amsam_monai.networks.sam.tiny_vit import TinyViT
-from amsam_monai.networks.weights.store import load_weights
+from amsam_monai.networks.weights.catalogue import CATALOGUE
+from amsam_monai.networks.weights.store import catalogued, load_weights
+from amsam_monai.networks.weights.store import path as weights_path
 
 EMBED_DIM = 256
 # SAM's pixel mean and standard deviation, for images in [0, 1].
@@ -86,6 +89,7 @@ class SAM(nn.Module):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
         self.image_size = image_size
+        self.origin: Origin | None = None  # what `build_sam` built it from
         self.grid: int = prompt_encoder.image_embedding_size[0]
         self._corner = (0, 0)  # row and column of the first cell, see `window`
         mean, std = (PIXEL_MEAN, PIXEL_STD) if normalise else ((0.0,) * 3, (1.0,) * 3)
@@ -240,8 +244,9 @@ def build_sam(
             (tiny and untrained, for tests).
         image_size: side of the square input, a multiple of 16; LiteMedSAM takes 256 only.
         weights: a name of the catalogue (`amsam weights list`), a file, or None for random weights.
-        normalise: whether pixels are normalised by SAM's mean and standard deviation; None does as the weights were
-            trained (MedSAM and LiteMedSAM take plain [0, 1]).
+        normalise: whether pixels are normalised by SAM's mean and standard deviation; None does as the catalogue says
+            of the weights (MedSAM and LiteMedSAM take plain [0, 1]), which knows a file by its content; a file that it
+            does not know is taken for one of the backbone's own training.
 
     Raises:
         ValueError: unknown backbone, a size it does not take, or weights that do not fit it.
@@ -255,7 +260,7 @@ def build_sam(
     if image_size < 16 or image_size % 16:
         raise ValueError(f"image_size must be a positive multiple of 16, got {image_size}.")
     if normalise is None:
-        normalise = spec.normalise and "medsam" not in str(weights)
+        normalise = spec.normalise and _trained_normalised(weights)
     grid = image_size // spec.stride
     sam = SAM(
         _image_encoder(spec, image_size),
@@ -269,7 +274,17 @@ def build_sam(
     )
     if weights is not None:
         _load(sam, spec, load_weights(weights), f"{weights}")
+    file = None if weights is None else weights_path(weights)
+    sam.origin = Origin(backbone, None if weights is None else str(weights), image_size, normalise, file)
     return sam.eval()
+
+
+def _trained_normalised(weights: str | Path | None) -> bool:
+    """Whether the weights were trained on normalised pixels, as far as the catalogue knows."""
+    if weights is None:
+        return True
+    item = CATALOGUE.get(str(weights)) or catalogued(weights_path(weights))
+    return item is None or item.normalised
 
 
 def _image_encoder(spec: Backbone, image_size: int) -> nn.Module:

@@ -24,6 +24,7 @@ from amsam_monai.networks.prompts.class_prompts import (
 )
 from amsam_monai.networks.prompts.confine import box_cells, box_keeps, grow_boxes, outside_of_masks
 from amsam_monai.networks.prompts.presence_classifier import PresenceClassifier
+from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import SAM
 from amsam_monai.networks.sam.lora import add_decoder_lora, add_encoder_lora
 from amsam_monai.networks.sam.mask_calibration import MaskCalibration
@@ -104,6 +105,7 @@ class AISAM(System):
         ValueError: a setting outside what is listed.
     """
 
+    @recorded
     def __init__(
         self,
         sam: SAM,

@@ -13,6 +13,7 @@ from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.dark_object import dark_masks
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.prompts.prompt_sets import PromptGroup, group_prompt_sets
+from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import EMBED_DIM, SAM
 from amsam_monai.networks.sam.encoder_adapters import add_encoder_adapters
 from amsam_monai.networks.sam.lora import LoRALinear, add_decoder_lora, add_encoder_lora
@@ -58,6 +59,7 @@ class AMSAM(System):
         ValueError: a setting outside what is listed.
     """
 
+    @recorded
     def __init__(
         self,
         sam: SAM,

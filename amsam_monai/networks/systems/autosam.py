@@ -15,6 +15,7 @@ from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.prompts.prompt_sets import PromptGroup, group_prompt_sets
 from amsam_monai.networks.prompts.surrogate_decoder import SurrogateDecoder
+from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import EMBED_DIM, PIXEL_MEAN, PIXEL_STD, SAM
 from amsam_monai.networks.sam.lora import add_decoder_lora
 from amsam_monai.networks.systems.system import Prediction, System
@@ -47,6 +48,7 @@ class AutoSAM(System):
     pixel_mean: Tensor
     pixel_std: Tensor
 
+    @recorded
     def __init__(
         self,
         sam: SAM,
@@ -178,6 +180,7 @@ class AutoSAM(System):
         return super()._predict(image, embedding, prompts, classes)
 
 
+@recorded
 def build_autosam(
     sam: SAM,
     *,

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
+from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import PIXEL_MEAN, PIXEL_STD, SAM
 from amsam_monai.networks.systems.aisam import AISAM
 
@@ -38,6 +39,7 @@ class DensePrompter(nn.Module):
         return self.generator((small - self.pixel_mean) / self.pixel_std, embedding)
 
 
+@recorded
 def build_unified(
     sam: SAM,
     *,

@@ -21,6 +21,7 @@ class Weights:
         licence: of the weights, SPDX where there is one.
         trained_on: the data behind them, with a warning where a benchmark may overlap.
         provenance: where the digests come from.
+        normalised: whether SAMs of these weights see pixels normalised by SAM's mean and standard deviation.
         reader: "torch" for plain tensors, "ultralytics" for files that only its loader reads.
     """
 
@@ -32,6 +33,7 @@ class Weights:
     digests: dict[str, str] = field(default_factory=dict)
     size: int | None = None
     provenance: str = "measured on the downloaded file"
+    normalised: bool = True
     reader: Literal["torch", "ultralytics"] = "torch"
 
 
@@ -110,6 +112,7 @@ CATALOGUE: dict[str, Weights] = {
             licence="CC-BY-4.0 (weights), Apache-2.0 (code)",
             trained_on="1.5 million public medical image-mask pairs; these may include the benchmarks' images",
             provenance=_RELEASE,
+            normalised=False,
         ),
         Weights(
             name="lite_medsam",
@@ -127,6 +130,7 @@ CATALOGUE: dict[str, Weights] = {
             size=39_370_479,
             licence="Apache-2.0",
             trained_on="public medical sets, distilled from MedSAM; these may include the benchmarks' images",
+            normalised=False,
         ),
         Weights(
             name="yolov8n",

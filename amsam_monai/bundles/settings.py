@@ -1,0 +1,236 @@
+"""A bundle's settings in one place: what network, which classes, how images come in and masks go out."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from amsam_monai.bundles.arguments import DEFAULTS, SAM_ARGUMENTS, is_default, known_arguments
+from amsam_monai.framing import RESIZE_MODES
+
+logger = logging.getLogger(__name__)
+
+LABEL_VALUES = ("index", "own")
+SLICE_ARGUMENTS = ("axis", "orientation", "batch_size", "neighbours", "flips")
+WORDS = {"false": False, "true": True, "null": None}
+FIXED_FIELDS = ("system", "classes", "resize")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What training, inference, evaluation, servers and pages must agree on. Made by `Settings.of`.
+
+    Args:
+        system: amsam, aisam, autosam or unified; another name is of a class that the caller hands over.
+        sam: backbone, weights, image_size and, where the weights do not tell, normalise: arguments of `build_sam`.
+        classes: name -> its value in the user's label files; a class's index is its place here, from 1.
+        resize: how images come into SAM's square, see `SquareFrame`.
+        arguments: further ones of the system's constructor.
+        detector: {file: name beside model.pt, and options of `BoxDetector`}, or None.
+        intensity: arguments of `Intensity`.
+        slices: arguments of `SliceInferer`.
+        largest_component: argument of `Segmenter`.
+        label_values: what result maps hold: "index", or "own", the values of `classes`.
+    """
+
+    system: str
+    sam: dict[str, Any]
+    classes: dict[str, int]
+    resize: str = "pad"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    detector: dict[str, Any] | None = None
+    intensity: dict[str, Any] = field(default_factory=dict)
+    slices: dict[str, Any] = field(default_factory=dict)
+    largest_component: bool | list[str] = False
+    label_values: str = "index"
+
+    def __post_init__(self) -> None:
+        _check_classes(self.classes)
+        _known("sam", self.sam, SAM_ARGUMENTS)
+        if "backbone" not in self.sam or "image_size" not in self.sam:
+            raise ValueError(f"settings.sam must name backbone, weights and image_size, got {self.sam}.")
+        if (known := known_arguments(self.system)) is not None:
+            _known("arguments", self.arguments, known)
+        if self.resize not in RESIZE_MODES:
+            raise ValueError(f"settings.resize must be one of {RESIZE_MODES}, got {self.resize!r}.")
+        if self.detector is not None:
+            _known("detector", self.detector, {"file", *DEFAULTS["detector"]})
+        if self.label_values not in LABEL_VALUES:
+            raise ValueError(f"settings.label_values must be one of {LABEL_VALUES}, got {self.label_values!r}.")
+        _known("slices", self.slices, SLICE_ARGUMENTS)
+        _check_intensity(self.intensity)
+        for name in [] if isinstance(self.largest_component, bool) else self.largest_component:
+            _known("largest_component", [name], self.classes)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any] | Settings) -> Settings:
+        """Check a block of settings, as it stands in a configuration or a model file.
+
+        The words false, true and null, as a command line gives them, become values; a list of classes has the values
+        1, 2, ...; a detector may be given by its file alone.
+
+        Raises:
+            ValueError: an unknown or missing setting, or a value outside what is listed.
+        """
+        if isinstance(settings, Settings):
+            return settings
+        block = _plain_block(settings)
+        _known("settings", block, [one.name for one in fields(cls)])
+        if missing := [name for name in ("system", "sam", "classes") if block.get(name) is None]:
+            raise ValueError(f"settings must name {', '.join(missing)}, got {sorted(block)}.")
+        if isinstance(block["classes"], list):
+            block["classes"] = {str(name): value for value, name in enumerate(block["classes"], 1)}
+        if isinstance(block.get("detector"), str):
+            block["detector"] = {"file": block["detector"]}
+        for name in ("arguments", "intensity", "slices"):
+            block[name] = block.get(name) or {}
+        return cls(**block)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The block as plain values; `Settings.of` takes it back."""
+        return {one.name: _values(getattr(self, one.name)) for one in fields(self)}
+
+    @property
+    def num_classes(self) -> int:
+        """K, foreground classes."""
+        return len(self.classes)
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """Class index -> name."""
+        return dict(enumerate(self.classes, 1))
+
+    @property
+    def image_size(self) -> int:
+        """Side of SAM's square input, in pixels."""
+        return int(self.sam["image_size"])
+
+    @property
+    def label_map(self) -> dict[int, int]:
+        """Value in the user's label files -> class index."""
+        return {value: index for index, value in enumerate(self.classes.values(), 1)}
+
+    def changed(self, overrides: Mapping[str, Any] | None) -> Settings:
+        """The settings with some replaced: `sam`, `arguments`, `slices` and `detector` key by key, the others whole.
+
+        An intensity that names a mode replaces all of it.
+
+        Args:
+            overrides: a part of a block of settings.
+
+        Raises:
+            ValueError: an unknown setting, or one that training fixed, both values named.
+        """
+        overrides = _plain_block(overrides or {})
+        _known("settings", overrides, [one.name for one in fields(self)])
+        wanted = replace(self, **{name: self._merged(name, value) for name, value in overrides.items()})
+        for name, have, want in differences(self, wanted):
+            if not (may_change(self.system, name) or (name == "sam.weights" and _are_files(have, want))):
+                raise ValueError(
+                    f"settings.{name} must be {have!r}, as the model was trained, got {want!r}; leave it out, or "
+                    "train a model with it."
+                )
+            logger.info("settings.%s is %r, where the model has %r", name, want, have)
+        return wanted
+
+    def _merged(self, name: str, value: Any) -> Any:
+        have = getattr(self, name)
+        if name == "classes" and isinstance(value, list):
+            return {str(one): index for index, one in enumerate(value, 1)}
+        if name == "detector" and isinstance(value, str):
+            value = {"file": value}
+        whole = name == "classes" or (name == "intensity" and "mode" in (value or {}))
+        return {**have, **value} if isinstance(have, dict) and isinstance(value, dict) and not whole else value
+
+
+def checked(settings: Mapping[str, Any] | Settings) -> Settings:
+    """`Settings.of`, for configurations: `{_target_: amsam_monai.bundles.settings.checked, settings: "@settings"}`."""
+    return Settings.of(settings)
+
+
+def may_change(system: str, name: str) -> bool:
+    """Whether an override may change a setting, named as `differences` does."""
+    head, _, argument = name.partition(".")
+    if head == "arguments":
+        return is_default(system, argument)
+    return head != "sam" and head not in FIXED_FIELDS
+
+
+def differences(have: Settings, want: Settings) -> list[tuple[str, Any, Any]]:
+    """Settings that are not the same: name, the first's value, the second's.
+
+    Where a constructor has a default for an argument, leaving it out and giving that value are the same.
+    """
+    found = []
+    for name in [one.name for one in fields(have)]:
+        first, second = getattr(have, name), getattr(want, name)
+        if name in ("sam", "arguments"):
+            usual = usual_arguments(have.system) if name == "arguments" else {"weights": None, "normalise": None}
+            for key in sorted({*first, *second}):
+                one, other = first.get(key, usual.get(key)), second.get(key, usual.get(key))
+                if one != other:
+                    found.append((f"{name}.{key}", one, other))
+        elif first != second or (name == "classes" and list(first) != list(second)):
+            found.append((name, first, second))
+    return found
+
+
+def _are_files(*weights: str | None) -> bool:
+    """Whether weights of SAM are told by path, on one side at least: their sha256 tells whether they are the same."""
+    from amsam_monai.networks.weights.catalogue import CATALOGUE
+
+    return None not in weights and any(str(one) not in CATALOGUE for one in weights)
+
+
+def usual_arguments(system: str) -> dict[str, Any]:
+    """Values that a system's constructor takes where it is not told: {} for a system that is not ours."""
+    from amsam_monai.bundles.network import usual_arguments_of
+
+    return usual_arguments_of(system)
+
+
+def _plain_block(block: Any) -> dict[str, Any]:
+    if not isinstance(block, Mapping):
+        raise ValueError(f"settings must be a mapping, got {block!r}.")
+    return {str(name): _values(value) for name, value in block.items()}
+
+
+def _values(value: Any) -> Any:
+    """Plain copies of a block, with the words of a command line as values."""
+    if isinstance(value, Mapping):
+        return {key: _values(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_values(one) for one in value]
+    return WORDS.get(value, value) if isinstance(value, str) else value
+
+
+def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names that are not known."""
+    known = sorted(known)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(f"{what} must be among {', '.join(known)}, got {name!r}{hint}.")
+
+
+def _check_classes(classes: Mapping[str, int]) -> None:
+    if not isinstance(classes, Mapping) or not classes:
+        raise ValueError(f"settings.classes must map names to values in label files, got {classes!r}.")
+    for name, value in classes.items():
+        if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"settings.classes must map names to whole numbers from 1, got {name!r}: {value!r}.")
+    if len(set(classes.values())) < len(classes):
+        raise ValueError(f"settings.classes must have a value of its own for each class, got {dict(classes)}.")
+
+
+def _check_intensity(intensity: Mapping[str, Any]) -> None:
+    from amsam_monai.transforms.intensity import Intensity
+
+    try:
+        Intensity(**intensity)
+    except TypeError as error:
+        raise ValueError(f"settings.intensity must hold arguments of Intensity, got {dict(intensity)}.") from error

@@ -1,0 +1,132 @@
+import inspect
+import logging
+
+import pytest
+
+from amsam_monai.bundles.arguments import DEFAULTS, FIELDS, FIXED
+from amsam_monai.bundles.network import SIGNATURES, build_network
+from amsam_monai.bundles.settings import Settings, checked, differences
+from amsam_monai.networks.detector.detector import BoxDetector
+
+BLOCK = {
+    "system": "amsam",
+    "sam": {"backbone": "vit_nano", "weights": None, "image_size": 64},
+    "classes": {"liver": 6, "spleen": 1},
+    "arguments": {"alpha": 0.7},
+    "intensity": {"mode": "hu_window"},
+    "slices": {"flips": ["horizontal"]},
+}
+
+
+def settings(**changes):
+    return Settings.of({**BLOCK, **changes})
+
+
+@pytest.mark.parametrize("system", sorted(FIXED))
+def test_every_argument_stands_in_one_table(system):
+    functions = (BoxDetector,) if system == "detector" else SIGNATURES[system]
+    names = {
+        name
+        for function in functions
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    if system == "unified":  # what the builder decides itself
+        names -= {"automatic_points", "box_source", "box_tokens", "dense_prompter"}
+    tables = [FIXED[system], DEFAULTS[system], FIELDS[system]]
+    assert names == set.union(*map(set, tables)), "sort a new argument into FIXED, DEFAULTS or FIELDS"
+    assert sum(map(len, tables)) == len(names), "an argument must stand in one table only"
+
+
+def test_a_block_gives_labels_and_what_files_hold():
+    block = settings()
+    assert (block.num_classes, block.labels, block.image_size) == (2, {1: "liver", 2: "spleen"}, 64)
+    assert block.label_map == {6: 1, 1: 2}
+    assert Settings.of(block.to_mapping()) == block == checked(block)
+
+
+def test_words_of_a_command_line_become_values_at_any_depth():
+    block = settings(largest_component="true", detector="null", arguments={"joint": "false", "missing_box": "null"})
+    assert (block.largest_component, block.detector) == (True, None)
+    assert block.arguments == {"joint": False, "missing_box": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sytem": "amsam"}, r"settings must be among .*, got 'sytem' \(did you mean system\?\)"),
+        ({"sam": {"backbone": "vit_t"}}, "sam must name backbone, weights and image_size"),
+        ({"classes": {"liver": 0}}, "whole numbers from 1, got 'liver': 0"),
+        ({"classes": {"liver": 1, "spleen": 1}}, "a value of its own for each class"),
+        ({"arguments": {"num_points": 4}}, "arguments must be among .*, got 'num_points'"),
+        ({"resize": "crop"}, "resize must be one of .*, got 'crop'"),
+        ({"intensity": {"mode": "bright"}}, "intensity mode must be one of"),
+        ({"intensity": {"window": 1}}, "must hold arguments of Intensity"),
+        ({"slices": {"flip": []}}, r"slices must be among .*\(did you mean flips\?\)"),
+        ({"largest_component": ["kidney"]}, "largest_component must be among liver, spleen, got 'kidney'"),
+        ({"label_values": "mine"}, "label_values must be one of"),
+        ({"detector": {"file": "d.pth", "image_size": 64}}, "detector must be among .*, got 'image_size'"),
+    ],
+)
+def test_a_wrong_block_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        settings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"system": "aisam"}, "settings.system must be 'amsam', as the model was trained, got 'aisam'"),
+        ({"sam": {"image_size": 128}}, "settings.sam.image_size must be 64, .* got 128"),
+        ({"sam": {"weights": "mobile_sam"}}, "settings.sam.weights must be None, .* got 'mobile_sam'"),
+        ({"resize": "stretch"}, "settings.resize must be 'pad', .* got 'stretch'"),
+        ({"arguments": {"alpha": 0}}, "settings.arguments.alpha must be 0.7, .* got 0"),
+        ({"arguments": {"lora_rank": 8}}, "settings.arguments.lora_rank must be 4, .* got 8"),
+        ({"classes": ["spleen", "liver"]}, "settings.classes must be .*liver.*, got .*spleen"),
+    ],
+)
+def test_what_training_fixed_is_not_overridden(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        settings().changed(overrides)
+
+
+def test_a_default_is_overridden_and_the_log_says_so(caplog):
+    overrides = {
+        "intensity": {"mode": "none"},
+        "slices": {"batch_size": 2},
+        "arguments": {"dark_object_weight": 0.5, "alpha": 0.7},
+        "largest_component": ["liver"],
+    }
+    with caplog.at_level(logging.INFO):
+        changed = settings().changed(overrides)
+    assert changed.intensity == {"mode": "none"}
+    assert changed.slices == {"flips": ["horizontal"], "batch_size": 2}
+    assert changed.arguments == {"alpha": 0.7, "dark_object_weight": 0.5}
+    assert "settings.arguments.dark_object_weight is 0.5, where the model has 0.0" in caplog.text
+    assert "alpha" not in caplog.text
+
+
+def test_an_argument_left_out_is_its_default():
+    assert differences(settings(), settings(arguments={"alpha": 0.7, "lora_rank": 4})) == []
+
+
+def test_a_network_is_built_from_settings_alone():
+    net = build_network(settings(arguments={"alpha": 0.5, "calibration": "paper"}, resize="stretch"))
+    assert (net.num_classes, net.resize, net.image_size, net.calibration.alpha) == (2, "stretch", 64, 0.5)
+
+
+def test_a_class_of_the_callers_own_is_handed_over_and_never_imported():
+    from amsam_monai.networks.systems.amsam import AMSAM
+
+    class Mine(AMSAM):
+        pass
+
+    own = settings(system="mine")
+    with pytest.raises(ValueError, match=r"settings.system must be one of .*, got 'mine'; hand its class over"):
+        build_network(own)
+    assert type(build_network(own, system=Mine)) is Mine
+
+
+def test_a_detector_that_the_settings_name_must_come():
+    with pytest.raises(ValueError, match=r"settings name a detector \(detector.pth\), got none"):
+        build_network(settings(detector="detector.pth"))
