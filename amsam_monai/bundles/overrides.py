@@ -8,7 +8,7 @@ WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 
 def said(value: Any) -> Any:
-    """The value that is meant: "true", "false", "null" and "none", in any case and at any depth, become True, False, None.
+    """The value that is meant: "true", "false", "null", "none", in any case and at any depth, are True, False, None.
 
     A shell has strings alone, and `monai.bundle run` makes a value of "False" and "None" but not of "false" and
     "null"; what it makes None it drops, so that `--listed null` is the way to say None there, not `--listed None`

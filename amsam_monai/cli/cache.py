@@ -24,8 +24,8 @@ def info(folder: Folder = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from amsam_monai.data.embeddings.cache import cache_folder
     from amsam_monai.data.embeddings.contents import cache_contents
+    from amsam_monai.data.embeddings.folder import cache_folder
 
     contents = cache_contents(folder)
     table = Table("folder", "encoder", "size", "resize", "dtype", "weights", "embeddings", "MiB")
@@ -47,8 +47,8 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove embeddings; they are computed again when they are needed."""
-    from amsam_monai.data.embeddings.cache import cache_folder
     from amsam_monai.data.embeddings.contents import cache_contents, clear_cache
+    from amsam_monai.data.embeddings.folder import cache_folder
 
     size = sum(part.size for part in cache_contents(folder))
     if size and not yes:

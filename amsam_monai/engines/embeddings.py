@@ -22,7 +22,7 @@ def embedding_cache(
 
     Args:
         network: a system, as it is now; its encoder must not train.
-        folder: see `amsam_monai.data.embeddings.cache.cache_folder`.
+        folder: see `amsam_monai.data.embeddings.folder.cache_folder`.
         dtype: "float16" or "float32".
         enabled: False computes every time (and rounds alike).
         fixed: the encoder's parameters are part of the adapter, but left out of the optimiser.

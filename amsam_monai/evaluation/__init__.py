@@ -1,9 +1,15 @@
 """Evaluation: scores, protocols, reports and prompt confusion matrices."""
 
-from amsam_monai.evaluation.case_scores import Score, score_case
-from amsam_monai.evaluation.metrics import StrictDice, StrictDiceHandler, VolumeScores, VolumeScoresHandler
-from amsam_monai.evaluation.protocols import PROTOCOLS, Protocol, get_protocol
-from amsam_monai.evaluation.report_handler import ReportSaver
+from typing import TYPE_CHECKING
+
+from amsam_monai.lazy import lazily
+
+if TYPE_CHECKING:
+    from amsam_monai.evaluation.case_scores import score_case
+    from amsam_monai.evaluation.metrics import StrictDice, StrictDiceHandler, VolumeScores, VolumeScoresHandler
+    from amsam_monai.evaluation.protocols import PROTOCOLS, Protocol, get_protocol
+    from amsam_monai.evaluation.report_handler import ReportSaver
+    from amsam_monai.evaluation.score import Score
 
 __all__ = [
     "PROTOCOLS",
@@ -17,3 +23,14 @@ __all__ = [
     "get_protocol",
     "score_case",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        **dict.fromkeys(("PROTOCOLS", "Protocol", "get_protocol"), "protocols"),
+        **dict.fromkeys(("StrictDice", "StrictDiceHandler", "VolumeScores", "VolumeScoresHandler"), "metrics"),
+        "ReportSaver": "report_handler",
+        "Score": "score",
+        "score_case": "case_scores",
+    },
+)

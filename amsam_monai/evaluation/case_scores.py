@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import find_objects
 
 from amsam_monai.evaluation import overlap, surface
 from amsam_monai.evaluation.protocols import NAN, Protocol, get_protocol
+from amsam_monai.evaluation.score import Score, column_of
 from amsam_monai.evaluation.sod import SOD_METRICS, structure_scores
 from amsam_monai.keys import IGNORE_INDEX
 
@@ -21,41 +22,10 @@ OVERLAP_METRICS = {
     "sensitivity": overlap.sensitivity,
     "precision": overlap.precision,
 }
-SURFACE_METRICS = ("hd95", "assd", "nsd")
 METRICS = ("dice", "hd95", "assd", "nsd", "iou", "sensitivity", "precision")
 HIGHER_IS_BETTER = {**dict.fromkeys((*OVERLAP_METRICS, "nsd", *SOD_METRICS), True), "hd95": False, "assd": False}
 
 Result = tuple[str, dict[str, float]]  # outcome, value per column
-
-
-@dataclass(frozen=True)
-class Score:
-    """What one class of one case scores.
-
-    Args:
-        case: name of the case.
-        label: name of the class.
-        outcome: one of `overlap.OUTCOMES`.
-        values: per column, such as `dice` or `hd95_mm`; NaN where there is none.
-    """
-
-    case: str
-    label: str
-    outcome: str
-    values: dict[str, float] = field(default_factory=dict)
-
-
-def column_of(metric: str, unit: str, tolerance: float) -> str:
-    """Name of a metric's column: distances carry their unit ("hd95_mm"), NSD its tolerance too ("nsd_2mm")."""
-    if metric == "nsd":
-        return f"nsd_{tolerance:g}{unit}"
-    return f"{metric}_{unit}" if metric in SURFACE_METRICS else metric
-
-
-def metric_of(column: str) -> str:
-    """The metric of a column: "hd95_mm" -> "hd95"."""
-    head = column.rsplit("_", 1)[0]
-    return head if head in SURFACE_METRICS else column
 
 
 def score_case(

@@ -96,6 +96,8 @@ def _compare(label: str, column: str, pairs: list[Any]) -> Comparison:
 
 
 def _wilcoxon(difference: np.ndarray) -> float | None:
-    from scipy.stats import wilcoxon
+    if not difference.any():
+        return None
+    from scipy.stats import wilcoxon  # here, since it takes longer than the rest of the comparison
 
-    return float(wilcoxon(difference).pvalue) if difference.any() else None
+    return float(wilcoxon(difference).pvalue)

@@ -8,14 +8,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.evaluation.case_scores import Score
 from amsam_monai.evaluation.overlap import OUTCOMES
-from amsam_monai.evaluation.protocols import Protocol
+from amsam_monai.evaluation.score import Score
+
+if TYPE_CHECKING:
+    from amsam_monai.evaluation.protocols import Protocol
 
 FORMAT = "amsam_monai scores, version 1"
 RESAMPLES, SEED = 2000, 0

@@ -6,12 +6,11 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.splits import split_sections
@@ -19,6 +18,9 @@ from amsam_monai.keys import IMAGE, LABEL
 from amsam_monai.phantoms.abdomen import abdomen
 from amsam_monai.phantoms.heart import chest_scene, heart_image, heart_labels, oblique_affine, random_heart
 from amsam_monai.phantoms.skin import skin_lesion
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FIRST_ISIC_ID = 9_000_001  # a range that the archive's challenge sets do not use
 
@@ -33,6 +35,8 @@ def lesion_phantoms(count: int, *, seed: int = 77, side: int = 224) -> list[tupl
 
     Shape: (3, H, W) float32 and (1, H, W) 0 or 1, each.
     """
+    import torch  # here, so that `amsam demo-data` starts without it
+
     pictures = [skin_lesion(np.random.default_rng([seed, case]), side) for case in range(count)]
     return [
         (torch.from_numpy(image).permute(2, 0, 1) / 255, torch.from_numpy(mask > 0).long()[None])

@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from amsam_monai.cli.cache import app
 from amsam_monai.data.embeddings import cache as embedding_cache
-from amsam_monai.data.embeddings.cache import EmbeddingCache, cache_folder, state_sha256
+from amsam_monai.data.embeddings.cache import EmbeddingCache, state_sha256
 from amsam_monai.data.embeddings.contents import cache_contents, clear_cache
 from amsam_monai.data.embeddings.dataset import CachedEmbeddingDataset, FixedViews
+from amsam_monai.data.embeddings.folder import cache_folder
 
 FINGERPRINT = {"weights_sha256": "abc", "image_size": 8}
 

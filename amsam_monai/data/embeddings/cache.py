@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from amsam_monai import keys
+from amsam_monai.data.embeddings.folder import DESCRIPTION, cache_folder, entries
 from amsam_monai.data.files.atomic import whole_file
 
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
-DESCRIPTION = "fingerprint.json"
 
 Encode = Callable[[Tensor], Tensor]
-
-
-def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of embeddings: `folder`, else $AMSAM_CACHE, else ~/.cache/amsam_monai/embeddings."""
-    return Path(folder or os.environ.get("AMSAM_CACHE") or Path.home() / ".cache" / "amsam_monai" / "embeddings")
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
@@ -209,12 +204,3 @@ class EmbeddingCache:
         if not path.is_file():
             with whole_file(path) as partial:
                 partial.write_text(json.dumps(self.fingerprint, indent=2, sort_keys=True) + "\n")
-
-
-def entries(folder: Path, pattern: str = "*.safetensors") -> Iterator[tuple[Path, os.stat_result]]:
-    """Files of one encoder's folder; those that another process clears meanwhile are left out."""
-    for path in list(folder.glob(f"??/{pattern}")):
-        try:
-            yield path, path.stat()
-        except FileNotFoundError:
-            continue

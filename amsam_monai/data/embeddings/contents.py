@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amsam_monai.data.embeddings.cache import DESCRIPTION, cache_folder, entries
+from amsam_monai.data.embeddings.folder import DESCRIPTION, cache_folder, entries
 
 
 @dataclass(frozen=True)

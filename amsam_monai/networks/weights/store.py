@@ -1,6 +1,6 @@
 """Pretrained weights on this machine: fetch, find, verify, load.
 
-Nothing is downloaded unless `fetch` is called. What there is stands in `weights_catalogue.py`.
+Nothing is downloaded unless `fetch` is called. What there is stands in `catalogue.py`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from filelock import FileLock
-from torch import Tensor
 
 from amsam_monai.networks.weights.catalogue import CATALOGUE, Weights
 from amsam_monai.networks.weights.downloads import SourceError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +139,8 @@ def load_weights(name: str | Path, *, cache_dir: str | Path | None = None) -> di
         FileNotFoundError: the file is not there.
         ValueError: the file is corrupt, holds something else than tensors, or needs another reader.
     """
+    import torch  # here, so that `amsam weights` starts without it
+
     file = path(name, cache_dir=cache_dir)
     item = next((item for item in CATALOGUE.values() if item.file == file.name), None)
     if item is not None and item.reader != "torch":
@@ -149,7 +153,7 @@ def load_weights(name: str | Path, *, cache_dir: str | Path | None = None) -> di
     for key in ("model", "state_dict"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{file} must hold a state dict (names and tensors), got {type(state).__name__}.")
     return dict(state)
 
@@ -236,6 +240,8 @@ def _compare_with_record(file: Path, seen: str) -> str:
 
 
 def _read(file: Path) -> object:
+    import torch
+
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
