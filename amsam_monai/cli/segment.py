@@ -46,6 +46,10 @@ def segment(
         bool, typer.Option("--largest-component", help="Keep the largest connected part of each class.")
     ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Slices per call of the network.")] = None,
+    series: Annotated[str | None, typer.Option(help="DICOM: UID of the series, where a folder holds several.")] = None,
+    phase: Annotated[
+        int | None, typer.Option(min=1, help="DICOM: which of several images at each place, or frame of a film.")
+    ] = None,
     light: Annotated[bool, typer.Option("--light", help="AutoSAM without SAM's decoder: h(g(I)).")] = False,
     frames: Annotated[
         bool, typer.Option("--frames", help="IN holds video frames, a folder a clip; write mask.mp4, overlay.mp4 too.")
@@ -83,7 +87,13 @@ def segment(
     report = (target.parent if jobs[0].output else target) / REPORT
     try:
         with progress_bar(len(jobs)) as (advance, tell):
-            run = BatchSegmenter(segmenter, extras=Extras(labels, probabilities, overlay), resume=resume, progress=tell)
+            run = BatchSegmenter(
+                segmenter,
+                extras=Extras(labels, probabilities, overlay),
+                resume=resume,
+                progress=tell,
+                reading=given({"series": series, "phase": phase}),
+            )
             for job in jobs:
                 records.append(run(job))
                 advance()
@@ -151,6 +161,8 @@ def show(records: Sequence[Record], report: Path) -> None:
     for record in records:
         if record.status == "failed":
             console.print(f"failed: {record.input}: {record.error}", style="red", markup=False, highlight=False)
+        for note in record.notes if len(records) <= SHOWN_CASES else ():
+            console.print(f"note: {record.input}: {note}", markup=False, highlight=False)
         for warning in record.warnings if len(records) <= SHOWN_CASES and record.status == "done" else ():
             if warning.startswith("the mask is empty"):
                 console.print(f"warning: {record.input}: {warning}", style="yellow", markup=False, highlight=False)

@@ -6,13 +6,14 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.images import LoadedImage, format_of, label_suffix, list_inputs, read_image, stem_of
+from amsam_monai.data.files.inputs import list_unread
 from amsam_monai.data.files.writers import DEFAULT_SUFFIXES, LABEL_SUFFIXES
 from amsam_monai.segment.segmenter import SegmentedImage, Segmenter
 
@@ -66,6 +67,7 @@ class Record:
     labels: dict[str, Any] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     error: str | None = None
 
 
@@ -99,7 +101,8 @@ def file_name(label: str) -> str:
 def plan(source: str | Path, target: str | Path) -> list[Job]:
     """Inputs and outputs: a file to a file (or into a folder), a folder to a folder with the same subfolders.
 
-    Two inputs of one name (a.png, a.jpg) get their endings into the names of their outputs.
+    Two inputs of one name (a.png, a.jpg) get their endings into the names of their outputs. Files that may be images
+    and are not read become jobs too, so that the report lists them as failed.
 
     Raises:
         FileNotFoundError: there is no such input, or the folder holds nothing to segment.
@@ -109,7 +112,8 @@ def plan(source: str | Path, target: str | Path) -> list[Job]:
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder.")
     inputs = list_inputs(source) if source.is_dir() else [source]
-    if not inputs:
+    unread = list_unread(source) if source.is_dir() else []
+    if not inputs and not unread:
         raise FileNotFoundError(f"{source}: holds no image, volume or DICOM series; see `amsam segment --help`.")
     if inputs == [source] and format_of(target) is not None:
         if not target.name.lower().endswith(LABEL_SUFFIXES):
@@ -119,15 +123,20 @@ def plan(source: str | Path, target: str | Path) -> list[Job]:
         own = target.resolve()
         if own == source.resolve():
             raise ValueError(f"{target}: the output must not be the input folder; give another one.")
-        folders = {folder: folder.resolve() for path in inputs for folder in (path.parent, path) if folder.is_dir()}
-        results = {folder for folder, real in folders.items() if own in (real, *real.parents)}
-        inputs = [path for path in inputs if not {path, path.parent} & results]  # earlier results are no inputs
+        inputs, unread = outside(inputs, own), outside(unread, own)
     stems = {path: target / relative_stem(path, source) for path in inputs}
     counts = Counter(stems.values())
     return [
         Job(path, stem if counts[stem] == 1 else stem.with_name(path.name.replace(".", "_")))
         for path, stem in stems.items()
-    ]
+    ] + [Job(path, target / path.parent.relative_to(source) / path.name.replace(".", "_")) for path in unread]
+
+
+def outside(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Paths that do not lie in `folder`, an absolute one: earlier results are no inputs."""
+    folders = {one: one.resolve() for path in paths for one in (path.parent, path) if one.is_dir()}
+    results = {one for one, real in folders.items() if folder in (real, *real.parents)}
+    return [path for path in paths if not {path, path.parent} & results]
 
 
 def relative_stem(path: Path, root: Path) -> Path:
@@ -144,6 +153,7 @@ class BatchSegmenter:
         extras: what is written beside the label maps.
         resume: pass over jobs whose files are all there.
         progress: called with (job, slices done, slices in all).
+        reading: options of `read_image`.
     """
 
     def __init__(
@@ -153,8 +163,9 @@ class BatchSegmenter:
         extras: Extras | None = None,
         resume: bool = False,
         progress: Callable[[Job, int, int], None] | None = None,
+        reading: Mapping[str, Any] | None = None,
     ) -> None:
-        self.segmenter, self.resume = segmenter, resume
+        self.segmenter, self.resume, self.reading = segmenter, resume, dict(reading or {})
         self.extras = extras or Extras()
         self.progress = progress
 
@@ -182,7 +193,7 @@ class BatchSegmenter:
         return all(path.is_file() for path in self.extras.paths(job, is_volume, list(self.segmenter.labels.values())))
 
     def _segment(self, job: Job) -> Record:
-        image = read_image(job.source)
+        image = read_image(job.source, **self.reading)
         output = job.label_path(image)
         depth = image.array.shape[2] if image.kind == "volume" else 1
 
@@ -203,6 +214,7 @@ class BatchSegmenter:
             labels=volumes,
             files=[str(path) for path in extras],
             warnings=warnings_of(result, volumes),
+            notes=list(image.notes),
         )
 
     def _write_extras(self, job: Job, result: SegmentedImage) -> list[Path]:

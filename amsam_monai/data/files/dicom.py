@@ -1,25 +1,39 @@
-"""DICOM series in."""
+"""DICOM in: a series of slices, a multi-frame file, a radiograph or photograph."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage
-from amsam_monai.data.files.readers import from_itk
+from amsam_monai.data.files.dicom_headers import Frame, Header, is_dicom_file, read_header
+from amsam_monai.data.files.dicom_stack import Stack, stack
+from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_affine
+from amsam_monai.data.files.readers import LPS_TO_RAS, native
 
 PROBED_FILES = 16  # a folder is judged by its first files, so that one with 100 000 pictures is judged at once
+LISTED_SERIES = 8
 
 
-def is_dicom_file(path: Path) -> bool:
-    """Whether the file has DICOM's mark after its preamble."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+@dataclass
+class DicomFolder:
+    """The files of a folder by what they are.
+
+    Args:
+        slices: by series instance UID.
+        pictures: radiographs, photographs, films: each an image of its own.
+        segmentations: label maps.
+        others: what is no image, such as RTSTRUCT.
+        damaged: what should be DICOM and cannot be read.
+    """
+
+    slices: dict[str, list[Header]] = field(default_factory=dict)
+    pictures: list[Header] = field(default_factory=list)
+    segmentations: list[Header] = field(default_factory=list)
+    others: list[Header] = field(default_factory=list)
+    damaged: list[ImageFileError] = field(default_factory=list)
 
 
 def is_dicom_folder(folder: Path, names: Iterable[str] | None = None) -> bool:
@@ -40,69 +54,188 @@ def looks_like_dicom(name: str) -> bool:
     return name != "DICOMDIR" and (ending in ("", "dcm", "dicom", "ima") or ending.isdigit())
 
 
-def read_dicom_file(path: Path) -> LoadedImage:
-    """A single DICOM file: one slice, a multi-frame volume, or one colour picture."""
-    import SimpleITK as sitk  # noqa: N813
-
-    loaded = from_itk(sitk.ReadImage(str(path)), path, "dicom")
-    loaded.members = [path]
-    return loaded
+def is_meant_as_dicom(path: Path) -> bool:
+    """Whether the name or the bytes say DICOM."""
+    return path.suffix.lower() in (".dcm", ".dicom", ".ima") or is_dicom_file(path)
 
 
-def read_dicom_series(folder: Path, series: str | None = None) -> LoadedImage:
-    """The one series of a folder (or the one named), sorted by position.
+def read_folder(folder: Path, names: Iterable[str] | None = None) -> DicomFolder:
+    """Headers of a folder's DICOM files, in the order of their names; hidden files are passed over.
+
+    Args:
+        folder: holds the files itself, not in subfolders.
+        names: files to look at; all by default.
+    """
+    found = DicomFolder()
+    paths = [folder / name for name in names] if names is not None else list(folder.iterdir())
+    for path in sorted(paths):
+        if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file() or not is_meant_as_dicom(path):
+            continue
+        try:
+            header = read_header(path)
+        except ImageFileError as error:
+            found.damaged.append(error)
+            continue
+        if header.kind == "slices":
+            found.slices.setdefault(header.series, []).append(header)
+        else:
+            groups = {"segmentation": found.segmentations, "other": found.others}
+            groups.get(header.kind, found.pictures).append(header)
+    return found
+
+
+def inputs_of(folder: Path, names: Iterable[str]) -> list[Path]:
+    """What of a folder's DICOM files are inputs: the folder for its slices, each picture, each lonely segmentation."""
+    found = read_folder(folder, names)
+    if found.slices or found.damaged:
+        return [folder, *(header.path for header in found.pictures)]
+    return [header.path for header in found.pictures or found.segmentations]
+
+
+def read_dicom_file(path: Path, phase: int | None = None) -> LoadedImage:
+    """A single DICOM file: one slice, a multi-frame volume, or a picture.
+
+    Args:
+        path: the file.
+        phase: which frame of a film, or which of several images at each place, from 1.
+    """
+    return read_headers(path, [read_header(path)], phase)
+
+
+def read_dicom_series(folder: Path, series: str | None = None, phase: int | None = None) -> LoadedImage:
+    """The one series of a folder (or the one named), sorted by position; other objects beside it are passed over.
 
     Args:
         folder: holds the files of the series, itself, not in subfolders.
         series: series instance UID, where the folder holds several.
+        phase: which of several images at each place, from 1.
 
     Raises:
-        ImageFileError: several series and none named, or slices are missing.
+        ImageFileError: several series and none named, a damaged file, or slices that form no volume.
     """
-    import SimpleITK as sitk  # noqa: N813
+    found = read_folder(folder)
+    if found.damaged:
+        raise found.damaged[0]
+    groups = dict(found.slices)
+    for header in found.pictures if series is not None or not groups else ():
+        groups.setdefault(header.series, []).append(header)
+    if not groups:
+        held = ", ".join(sorted({header.what for header in found.segmentations + found.others})) or "nothing"
+        raise ImageFileError(folder, f"must hold a DICOM series of images, got {held}; give the folder of the images.")
+    if series is not None and series not in groups:
+        raise ImageFileError(folder, f"series must be one of {series_words(groups)}, got {series}.")
+    if series is None and len(groups) > 1 and not found.slices:
+        raise ImageFileError(folder, f"must hold one image, got {len(found.pictures)} pictures; give them one by one.")
+    if series is None and len(groups) > 1:
+        problem = f"must hold one DICOM series, got {len(groups)} ({series_words(groups)})"
+        raise ImageFileError(folder, f"{problem}; choose one with --series, or put each into a folder of its own.")
+    return read_headers(folder, groups[series] if series is not None else next(iter(groups.values())), phase)
 
-    reader = sitk.ImageSeriesReader()
-    found = reader.GetGDCMSeriesIDs(str(folder))
-    check_all_listed(folder, [name for one in found for name in reader.GetGDCMSeriesFileNames(str(folder), one)])
-    if series is None and len(found) != 1:
-        problem = f"must hold one DICOM series, got {len(found)} ({', '.join(found)})"
-        raise ImageFileError(folder, f"{problem}; put each into a folder of its own, or name one.")
-    if series is not None and series not in found:
-        raise ImageFileError(folder, f"series must be one of {', '.join(found)}, got {series}.")
-    files = reader.GetGDCMSeriesFileNames(str(folder), series or found[0])
-    if len(files) == 1:
-        loaded = read_dicom_file(Path(files[0]))
-        loaded.path = folder
-        return loaded
-    check_gaps(folder, files)
-    reader.SetFileNames(files)
-    loaded = from_itk(reader.Execute(), folder, "dicom")
-    loaded.members = [Path(name) for name in files]
+
+def series_words(groups: dict[str, list[Header]]) -> str:
+    """UIDs of series with what they are."""
+    words = []
+    for uid, headers in list(groups.items())[:LISTED_SERIES]:
+        about = f"{headers[0].description}, " if headers[0].description else ""
+        words.append(f"{uid} [{about}{sum(len(header.frames) for header in headers)} slices]")
+    return ", ".join(words) + (" ..." if len(groups) > LISTED_SERIES else "")
+
+
+def read_headers(path: Path, headers: Sequence[Header], phase: int | None) -> LoadedImage:
+    """The image of one or several files of a series.
+
+    Raises:
+        ImageFileError: they are no image, or several.
+    """
+    first = headers[0]
+    if first.kind == "segmentation":
+        raise ImageFileError(path, "is a DICOM segmentation: a label and no image; give the image that it belongs to.")
+    if not first.frames:
+        raise ImageFileError(path, f"must be an image, got {first.what}; give the images that it belongs to.")
+    if first.kind in ("picture", "film"):
+        return read_dicom_picture(path, headers, phase)
+    reader = PixelReader(headers)
+    found = stack(path, [frame for header in headers for frame in header.frames], reader, phase)
+    array = reader.volume(found)
+    affine = None if found.affine is None else check_affine(path, LPS_TO_RAS @ found.affine)
+    loaded = LoadedImage(array, "volume", path, "dicom", affine, found.spacing_mm)
+    loaded.members = [frame.path for frame in found.frames]
+    if len(headers) == 1:
+        loaded.members, loaded.frames = [first.path], [frame.number for frame in found.frames]
+    loaded.bits = first.bits if len({header.bits for header in headers}) == 1 else None
+    loaded.notes = [*found.notes, *first.notes]
     return loaded
 
 
-def check_all_listed(folder: Path, listed: Iterable[str]) -> None:
-    """Refuse a folder with a damaged file, which GDCM leaves out without a word."""
-    known = {Path(name).name for name in listed}
-    for path in sorted(folder.iterdir()):
-        if path.name in known or path.name == "DICOMDIR" or not path.is_file():
-            continue
-        if path.suffix.lower() == ".dcm" or is_dicom_file(path):
-            raise ImageFileError(path, "the file is damaged, truncated or empty; copy the series again.")
+def read_dicom_picture(path: Path, headers: Sequence[Header], phase: int | None) -> LoadedImage:
+    """A radiograph or photograph, or one frame of a film, rows first."""
+    if len(headers) > 1:
+        raise ImageFileError(path, f"must hold one image, got {len(headers)} pictures; give them one by one.")
+    header, count = headers[0], len(headers[0].frames)
+    if count > 1 and phase is None:
+        raise ImageFileError(path, f"is a film of {count} frames: choose one with --phase, 1 to {count}.")
+    if count > 1 and not 1 <= (phase or 0) <= count:
+        raise ImageFileError(path, f"phase must lie in 1 to {count}, got {phase}.")
+    number = (phase or 1) - 1 if count > 1 else 0
+    array = native(PixelReader(headers)(header.frames[number]))
+    if header.colour and array.shape[-1] not in (3, 4):
+        raise ImageFileError(path, f"pixels must be grey or RGB, got an array {array.shape}; split its components.")
+    loaded = LoadedImage(np.ascontiguousarray(array[..., :3] if header.colour else array), "image", path, "dicom")
+    loaded.members, loaded.frames, loaded.bits = [header.path], [number], header.bits
+    loaded.notes = [*header.notes, *([f"a film of {count} frames: number {phase}"] if count > 1 else [])]
+    return loaded
 
 
-def check_gaps(folder: Path, files: Iterable[str]) -> None:
-    """Refuse a series whose slices do not lie at equal distances, since one affine could not describe it."""
+class PixelReader:
+    """Planes of DICOM files with slope and intercept of each applied, whatever the file's compression.
+
+    Args:
+        headers: of the files.
+    """
+
+    def __init__(self, headers: Sequence[Header]) -> None:
+        self.headers = {header.path: header for header in headers}
+        self._open: tuple[Path, np.ndarray] | None = None  # the last file, since its frames come one after another
+
+    def __call__(self, frame: Frame) -> np.ndarray:
+        """One plane. Shape (rows, columns), or (rows, columns, C) in colour."""
+        if self._open is None or self._open[0] != frame.path:
+            self._open = (frame.path, self._read(self.headers[frame.path]))
+        plane: np.ndarray = self._open[1][frame.number]
+        return plane
+
+    def volume(self, found: Stack) -> np.ndarray:
+        """All planes of a stack in a type that holds every slice. Shape (I, J, K): columns, rows, slices."""
+        rows, columns = found.frames[0].size
+        array = np.empty((0,))
+        for place, frame in enumerate(found.frames):
+            plane = native(self(frame))
+            if plane.shape != (rows, columns):
+                raise ImageFileError(frame.path, f"slice must be grey, {rows} x {columns}, got {plane.shape}.")
+            if not place:
+                array = np.empty((len(found.frames), rows, columns), plane.dtype)
+            wider = np.result_type(array.dtype, plane.dtype)
+            array = array.astype(wider, copy=False)
+            array[place] = plane
+        return native(array).transpose(2, 1, 0)
+
+    def _read(self, header: Header) -> np.ndarray:
+        import SimpleITK as sitk  # noqa: N813
+
+        if header.rescales:
+            return rescaled_by_frame(header)
+        try:
+            array = sitk.GetArrayFromImage(sitk.ReadImage(str(header.path)))
+        except RuntimeError as error:
+            raise ImageFileError(header.path, "the file is damaged or truncated; copy it again.") from error
+        tail = array.shape[-3:] if header.colour else array.shape[-2:]
+        return array.reshape(len(header.frames), *tail)
+
+
+def rescaled_by_frame(header: Header) -> np.ndarray:
+    """Frames of a file whose slopes differ from frame to frame, as 32-bit floats."""
     import pydicom
 
-    positions = []
-    for name in files:
-        header = pydicom.dcmread(name, specific_tags=["ImagePositionPatient"], stop_before_pixels=True)
-        if "ImagePositionPatient" in header:
-            positions.append([float(value) for value in header.ImagePositionPatient])
-    if len(positions) < 3:
-        return
-    gaps = np.linalg.norm(np.diff(np.array(positions), axis=0), axis=1)
-    if gaps.max() > 1.5 * gaps.min():
-        problem = f"slices must lie at equal distances, got gaps from {gaps.min():.3g} to {gaps.max():.3g} mm"
-        raise ImageFileError(folder, f"{problem}; slices are missing or doubled: fetch the series again.")
+    raw = pydicom.dcmread(header.path, force=True).pixel_array
+    slopes, intercepts = np.array(header.rescales, dtype=np.float64).T
+    return (raw * slopes[:, None, None] + intercepts[:, None, None]).astype(np.float32)

@@ -20,6 +20,12 @@ MAY_BE_EMPTY = (
 )
 
 
+NEEDED = (
+    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"),
+    *("ImagePositionPatient", "PixelSpacing"),
+)
+
+
 def write_dicom_seg(path: Path, label: np.ndarray, source: LoadedImage, labels: Mapping[int, str]) -> None:
     """Write a label map as one DICOM-SEG file.
 
@@ -40,7 +46,11 @@ def write_dicom_seg(path: Path, label: np.ndarray, source: LoadedImage, labels: 
     import highdicom as hd  # after the check: it takes seconds to import
     from pydicom.uid import ExplicitVRLittleEndian
 
-    frames = label.transpose(2, 1, 0)  # (I, J, K) -> (K, rows, columns)
+    frames = label[None] if source.kind == "image" else label.transpose(2, 1, 0)  # (I, J, K) -> (K, rows, columns)
+    if source.frames and "NumberOfFrames" in series[0]:
+        stored = np.zeros((int(series[0].NumberOfFrames), *frames.shape[1:]), frames.dtype)
+        stored[source.frames] = frames  # one file's frames stay in its order, those of other moments empty
+        frames = stored
     numbers = {index: number for number, index in enumerate(sorted(set(labels) - {0}), start=1)}
     numbered = np.zeros(frames.shape, dtype=np.uint8)
     for index, number in numbers.items():
@@ -71,10 +81,9 @@ def source_datasets(source: LoadedImage) -> Sequence[Any]:
 
     if not source.members:
         raise ImageFileError(source.path, "DICOM-SEG needs a DICOM series as input; choose another ending.")
-    datasets = [pydicom.dcmread(member) for member in source.members]
-    needed = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient")
+    datasets = [pydicom.dcmread(member, force=True) for member in source.members]
     for dataset, member in zip(datasets, source.members, strict=True):
-        if missing := [name for name in needed if name not in dataset and "NumberOfFrames" not in dataset]:
+        if missing := [name for name in NEEDED if not dataset.get(name) and "NumberOfFrames" not in dataset]:
             raise ImageFileError(member, f"DICOM-SEG needs {', '.join(missing)} in the series; write NIfTI instead.")
         for name in MAY_BE_EMPTY:
             if name not in dataset:

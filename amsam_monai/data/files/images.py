@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from amsam_monai.data.files.dicom import is_dicom_file, is_dicom_folder, read_dicom_file, read_dicom_series
+from amsam_monai.data.files.dicom import is_dicom_folder, is_meant_as_dicom, read_dicom_file, read_dicom_series
+from amsam_monai.data.files.dicom_headers import is_dicom_file
+from amsam_monai.data.files.formats import SUFFIXES, format_of, stem_of
+from amsam_monai.data.files.inputs import list_inputs
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_finite, check_same_geometry
 from amsam_monai.data.files.readers import LABEL_KEYS, read_arrays, read_itk, read_nifti, read_picture
 from amsam_monai.data.files.writers import label_suffix, write_label, write_probabilities
@@ -28,48 +30,28 @@ __all__ = [
     "write_probabilities",
 ]
 
-SUFFIXES: dict[str, tuple[str, ...]] = {
-    "nifti": (".nii", ".nii.gz"),
-    "itk": (".nrrd", ".nhdr", ".mha", ".mhd"),
-    "dicom": (".dcm", ".dicom", ".ima"),
-    "picture": (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
-    "array": (".npz", ".h5", ".hdf5"),
-}
 
-STEM_ENDINGS = (
-    ".npy.h5",
-    *sorted((ending for endings in SUFFIXES.values() for ending in endings), key=len, reverse=True),
-)
-
-
-def format_of(path: str | Path) -> str | None:
-    """Family of formats by the name's ending ("nifti", "itk", "dicom", "picture", "array"), or None."""
-    name = os.path.basename(path).lower()
-    return next((family for family, endings in SUFFIXES.items() if name.endswith(endings)), None)
-
-
-def stem_of(path: str | Path) -> str:
-    """Name of a case: the file's name without its ending (.nii.gz and .npy.h5 count as one)."""
-    name = os.path.basename(path)
-    for ending in STEM_ENDINGS:
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            return name[: -len(ending)]
-    return name
-
-
-def read_image(path: str | Path, *, key: str | None = None, series: str | None = None) -> LoadedImage:
+def read_image(
+    path: str | Path, *, key: str | None = None, series: str | None = None, phase: int | None = None
+) -> LoadedImage:
     """An image or volume with its geometry.
 
     Args:
         path: NIfTI, NRRD, MetaImage, PNG, JPG, TIF, npz or h5 file, or the folder of a DICOM series.
         key: name of the array in an npz or h5 file.
         series: series instance UID, where a DICOM folder holds several.
+        phase: which of several DICOM images at each place (of a film: which frame), from 1.
 
     Raises:
         FileNotFoundError: there is no such file.
         ImageFileError: the file is empty, truncated, of another format, 4D, or holds NaN.
     """
-    loaded = _read(Path(path), series, {"array": lambda file: read_arrays(file, key=key)})
+    readers: dict[str, Callable[[Path], LoadedImage]] = {
+        "array": lambda file: read_arrays(file, key=key),
+        "dicom": lambda file: read_dicom_file(file, phase),
+        "series": lambda folder: read_dicom_series(folder, series, phase),
+    }
+    loaded = _read(Path(path), readers)
     check_finite(loaded.path, loaded.array)
     return loaded
 
@@ -89,7 +71,7 @@ def read_label(path: str | Path, *, key: str | None = None) -> LoadedImage:
         "array": lambda file: read_arrays(file, key=key, keys=LABEL_KEYS),
         "picture": lambda file: read_picture(file, indices=True),
     }
-    loaded = _read(Path(path), None, readers)
+    loaded = _read(Path(path), readers)
     check_finite(loaded.path, loaded.array)
     array = loaded.array
     if array.ndim == 3 and loaded.kind == "image":
@@ -106,14 +88,14 @@ def read_label(path: str | Path, *, key: str | None = None) -> LoadedImage:
     return loaded
 
 
-def _read(path: Path, series: str | None, readers: dict[str, Callable[[Path], LoadedImage]]) -> LoadedImage:
+def _read(path: Path, readers: dict[str, Callable[[Path], LoadedImage]]) -> LoadedImage:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder.")
     if path.is_dir():
-        if not is_dicom_folder(path):
+        if not is_dicom_folder(path) and not any(is_meant_as_dicom(one) for one in path.iterdir() if one.is_file()):
             raise ImageFileError(path, "is a folder without DICOM files; give a file, or a DICOM series.")
         with naming_errors(path, "a DICOM series"):
-            return read_dicom_series(path, series)
+            return readers.get("series", read_dicom_series)(path)
     if path.stat().st_size == 0:
         raise ImageFileError(path, "the file is empty (0 bytes); copy it again.")
     with open(path, "rb"):  # a missing permission speaks for itself here, not in a library's words
@@ -141,32 +123,3 @@ def naming_errors(path: Path, family: str) -> Iterator[None]:
         raise ImageFileError(
             path, f"cannot be read as {family} ({reason}); the file is damaged, truncated or of another format."
         ) from error
-
-
-def list_inputs(folder: str | Path) -> list[Path]:
-    """Files and DICOM series below a folder that `read_image` takes, sorted; links are followed, loops are not.
-
-    Args:
-        folder: the root; hidden files and folders are passed over.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder.")
-    found: list[str] = []  # strings: a folder of 100 000 files is nothing unusual
-    seen: set[str] = set()
-    for here, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = [name for name in names if not name.startswith(".")]
-        found += [os.path.join(here, name) for name in names if format_of(name) not in (None, "dicom")]
-        rest = [name for name in names if format_of(name) in (None, "dicom")]
-        if rest and is_dicom_folder(Path(here), rest):
-            found.append(here)
-    return [Path(name) for name in sorted(found)]

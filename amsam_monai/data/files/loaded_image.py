@@ -42,6 +42,9 @@ class LoadedImage:
         stored_shape: shape in the file, where it differs (a 2D NIfTI, a trailing axis of length 1).
         header: nibabel's header of a NIfTI file, SimpleITK's geometry (`ItkGeometry`) of what it read.
         members: files of a DICOM series, in the order of the last axis.
+        frames: of a single DICOM file, which of its frames these are, in the order of the last axis.
+        bits: how many bits the stored values have, where the file says so.
+        notes: what is to be known of how the file was read.
 
     Shape: array (H, W), (H, W, 3) for an image, (I, J, K) for a volume.
     """
@@ -55,6 +58,9 @@ class LoadedImage:
     stored_shape: tuple[int, ...] = ()
     header: Any = None
     members: list[Path] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)
+    bits: int | None = None
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.stored_shape = tuple(self.stored_shape) or self.array.shape
@@ -69,7 +75,11 @@ class LoadedImage:
         """Millilitres of one voxel; None where the spacing is unknown, or for a picture."""
         if self.spacing_mm is None or self.kind == "image":
             return None
-        return float(np.prod(self.spacing_mm)) / 1000.0
+        volume = float(np.prod(self.spacing_mm)) / 1000.0
+        if self.affine is None:
+            return volume
+        axes = self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
+        return volume * abs(float(np.linalg.det(axes)))  # sheared voxels are smaller than their edges say
 
 
 def spacing_of(affine: np.ndarray | None) -> tuple[float, ...] | None:
@@ -80,6 +90,12 @@ def spacing_of(affine: np.ndarray | None) -> tuple[float, ...] | None:
     if any(np.allclose(affine, identity, atol=1e-6) for identity in identities):
         return None
     return tuple(float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def is_sheared(affine: np.ndarray) -> bool:
+    """Whether the axes are not at right angles, as in CT with a tilted gantry."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > 1e-3)
 
 
 def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, che
 IMAGE_KEYS = ("image", "img", "data", "arr_0")  # npz and h5 of TransUNet, SSL4MIS, MT-UNet; numpy's own default
 LABEL_KEYS = ("label", "mask", "gt", "seg", "arr_0")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+SPACING_UNKNOWN = "spacing unknown"  # how a label map says that its image's lengths of 1 mean nothing
 UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 
@@ -37,6 +38,8 @@ def read_nifti(path: Path) -> LoadedImage:
     header = file.header
     if not (header["qform_code"] or header["sform_code"]) and np.allclose(header["pixdim"][1:4], 1):
         spacing = None  # no transform at all, and voxel sizes left at their default
+    if header["descrip"].item() == SPACING_UNKNOWN.encode():
+        spacing = None
     factor = UNIT_MM.get(header.get_xyzt_units()[0], 1.0)
     spacing = None if spacing is None else tuple(length * factor for length in spacing)
     return LoadedImage(array, "volume", path, "nifti", affine, spacing, stored_shape, header.copy())
@@ -69,6 +72,8 @@ def from_itk(image: Any, path: Path, form: str) -> LoadedImage:
     affine = check_affine(path, itk_affine(image))
     loaded = LoadedImage(array.reshape(shape), "volume", path, form, affine, spacing_of(affine), array.shape)
     loaded.header = ItkGeometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    if "Description" in image.GetMetaDataKeys() and image.GetMetaData("Description") == SPACING_UNKNOWN:
+        loaded.spacing_mm = None
     return loaded
 
 

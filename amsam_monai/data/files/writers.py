@@ -10,9 +10,9 @@ import numpy as np
 
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.dicom_seg import write_dicom_seg
-from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage
+from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, is_sheared
 from amsam_monai.data.files.palette import class_colours
-from amsam_monai.data.files.readers import LPS_TO_RAS, ItkGeometry
+from amsam_monai.data.files.readers import LPS_TO_RAS, SPACING_UNKNOWN, ItkGeometry
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".nrrd", ".mha")
@@ -22,10 +22,10 @@ DEFAULT_SUFFIXES = (".png", ".nii.gz", ".dcm")  # what `label_suffix` gives
 
 
 def label_suffix(source: LoadedImage) -> str:
-    """Ending of a label map by default: .png for an image, .dcm for a DICOM series, .nii.gz for other volumes."""
+    """Ending of a label map by default: .png for an image, .dcm for DICOM whose spacing is known, else .nii.gz."""
     if source.kind == "image":
         return ".png"
-    return ".dcm" if source.format == "dicom" else ".nii.gz"
+    return ".dcm" if source.format == "dicom" and source.spacing_mm is not None else ".nii.gz"
 
 
 def write_label(
@@ -58,14 +58,26 @@ def write_label(
             write_nifti(temporary, label.reshape(nifti_shape(source)), source, dtype)
         elif name.endswith(ITK_SUFFIXES) and source.kind == "volume":
             write_itk(temporary, label.astype(dtype, copy=False), source)
-        elif name.endswith(PICTURE_SUFFIXES) and (source.kind == "image" or name.endswith((".tif", ".tiff"))):
-            write_picture(temporary, label)
+        elif name.endswith(PICTURE_SUFFIXES) and (is_flat(source) or name.endswith((".tif", ".tiff"))):
+            write_picture(temporary, as_picture(label, source))
         elif name.endswith(".dcm"):
             write_dicom_seg(temporary, label, source, labels or {int(i): f"label {i}" for i in np.unique(label) if i})
         else:
-            known = PICTURE_SUFFIXES if source.kind == "image" else (*NIFTI_SUFFIXES, *ITK_SUFFIXES, ".tif", ".dcm")
+            known = PICTURE_SUFFIXES if is_flat(source) else (*NIFTI_SUFFIXES, *ITK_SUFFIXES, ".tif", ".dcm")
             raise ValueError(f"{path}: the ending must be one of {' '.join(known)} for this input; choose one.")
     return path
+
+
+def is_flat(source: LoadedImage) -> bool:
+    """Whether this is a picture, or one DICOM slice."""
+    return source.kind == "image" or (source.format == "dicom" and source.array.shape[2] == 1)
+
+
+def as_picture(label: np.ndarray, source: LoadedImage) -> np.ndarray:
+    """Rows first where the volume is DICOM's, whose first axis counts columns; one slice without its axis."""
+    if source.kind == "volume" and source.format == "dicom":
+        label = label.swapaxes(0, 1)
+    return label[..., 0] if label.ndim == 3 and label.shape[2] == 1 else label
 
 
 def write_probabilities(path: str | Path, probabilities: np.ndarray, source: LoadedImage) -> Path:
@@ -122,8 +134,10 @@ def write_nifti(path: Path, array: np.ndarray, source: LoadedImage, dtype: np.dt
         image.set_data_dtype(dtype)
         image.header.set_xyzt_units("mm")
         if source.affine is not None:
-            image.set_qform(source.affine, code=1, strip_shears=True)
+            image.set_qform(source.affine, code=0 if is_sheared(source.affine) else 1, strip_shears=True)
             image.set_sform(source.affine, code=1)
+    if source.affine is not None and source.spacing_mm is None:
+        image.header["descrip"] = SPACING_UNKNOWN.encode()
     nib.save(image, path)
 
 
@@ -149,6 +163,8 @@ def write_itk(path: Path, label: np.ndarray, source: LoadedImage) -> None:
         image.SetSpacing(geometry.spacing[: array.ndim])
         image.SetOrigin(geometry.origin[: array.ndim])
         image.SetDirection(geometry.direction)
+    if source.affine is not None and source.spacing_mm is None:
+        image.SetMetaData("Description", SPACING_UNKNOWN)
     sitk.WriteImage(image, str(path), useCompression=True)
 
 
@@ -159,7 +175,7 @@ def itk_geometry(source: LoadedImage) -> ItkGeometry | None:
     lps = LPS_TO_RAS @ source.affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     direction = lps[:3, :3] / spacing
-    if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-3:
+    if is_sheared(source.affine):
         raise ImageFileError(source.path, "axes are sheared, which NRRD and MetaImage cannot hold; write NIfTI.")
     return ItkGeometry(tuple(spacing.tolist()), tuple(lps[:3, 3].tolist()), tuple(direction.ravel().tolist()))
 

@@ -1,0 +1,284 @@
+"""What the headers of DICOM files say: which are slices of a volume, which pictures, films, or no images at all."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amsam_monai.data.files.loaded_image import ImageFileError
+
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+TOMOGRAPHY = ("CT", "MR", "PT", "NM")  # modalities whose single frames are slices, even where no position is given
+# What tells the images at one place apart, in the order of how much it says, and a word for them.
+MOMENTS = (
+    ("TemporalPositionIdentifier", "a time series of {} phases"),
+    ("TriggerTime", "a time series of {} phases"),
+    ("EchoTime", "{} echoes"),
+    ("DiffusionBValue", "{} diffusion weightings"),
+    ("AcquisitionNumber", "{} acquisitions"),
+    ("AcquisitionTime", "a time series of {} phases"),
+    ("ContentTime", "a time series of {} phases"),
+    ("InstanceNumber", "{} images at each place"),
+)
+WANTED = [
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality", "ImageType"),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsStored", "RescaleSlope", "RescaleIntercept"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness"),
+    *("SpacingBetweenSlices", "GridFrameOffsetVector", "DetectorInformationSequence", "FrameTime", "CineRate"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *(name for name, _ in MOMENTS),
+]
+VALUE_KINDS = b"AE AS AT CS DA DS DT IS LO LT OB PN SH SL SQ SS ST TM UI UL UN US UT".split()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image plane.
+
+    Args:
+        path: its file.
+        number: its place in the file, from 0.
+        size: (rows, columns).
+        position: of the first pixel's centre, LPS millimetres; None where the file does not say.
+        orientation: direction of a row, then of a column.
+        spacing: millimetres between rows, then between columns.
+        thickness: of the slice, millimetres.
+        moment: what may tell it from other images at its place, by attribute.
+        uid: of the file's instance.
+    """
+
+    path: Path
+    number: int
+    size: tuple[int, int]
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    thickness: float | None
+    moment: Mapping[str, float | str]
+    uid: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """A DICOM file.
+
+    Args:
+        path: the file.
+        kind: "slices" (of a volume), "picture" (a projection or photograph), "film" (frames without places),
+            "segmentation", or "other" (no image).
+        what: its storage class in words.
+        series: series instance UID.
+        description: of the series.
+        frames: image planes, in the order of the file.
+        bits: bits of a stored value; None where values are rescaled.
+        colour: whether a pixel is several numbers.
+        rescales: (slope, intercept) of every frame, where they differ within the file.
+        notes: what is to be known of the geometry.
+    """
+
+    path: Path
+    kind: str
+    what: str
+    series: str
+    description: str = ""
+    frames: tuple[Frame, ...] = ()
+    bits: int | None = None
+    colour: bool = False
+    rescales: tuple[tuple[float, float], ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether the file has DICOM's mark after its preamble, or begins with a data set, as old archives wrote them."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(132)
+    except OSError:
+        return False
+    return start[128:] == b"DICM" or begins_with_data_set(start)
+
+
+def begins_with_data_set(start: bytes) -> bool:
+    """Whether bytes can be the first element of a DICOM file without preamble: group 2 or 8, a short value."""
+    if len(start) < 12:
+        return False
+    group, element, length = struct.unpack("<HHI", start[:8])
+    if group not in (2, 8) or element > 0x0100:
+        return False
+    return start[4:6] in VALUE_KINDS or length < 256
+
+
+def read_header(path: Path) -> Header:
+    """The header of a DICOM file, with or without DICOM's mark.
+
+    Raises:
+        ImageFileError: it cannot be read, its image is not there, or its numbers are none.
+    """
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(path, specific_tags=WANTED, stop_before_pixels=True, force=is_dicom_file(path))
+        storage = dataset.get("SOPClassUID", "")
+    except Exception as error:  # pydicom raises all kinds on damaged bytes
+        raise ImageFileError(path, "the file is damaged, truncated, empty or no DICOM; copy it again.") from error
+    what, modality = getattr(storage, "name", str(storage)), str(dataset.get("Modality", ""))
+    series, about = str(dataset.get("SeriesInstanceUID", "")), str(dataset.get("SeriesDescription", ""))
+    if storage in SEGMENTATIONS:
+        return Header(path, "segmentation", what, series, about)
+    if "Rows" not in dataset or "Columns" not in dataset:
+        if storage and "Image Storage" not in what:
+            return Header(path, "other", what, series, about)
+        raise ImageFileError(path, "the file is damaged or truncated, it holds no image; copy it again.")
+    refuse_mosaic(path, dataset)
+    frames, rescales = frames_of(path, dataset)
+    rescaled = len(rescales) > 1 or any(rescale != (1.0, 0.0) for rescale in rescales)
+    return Header(
+        path,
+        kind_of(storage, modality, dataset, frames),
+        f"{modality} ({what})" if what else modality,
+        series,
+        about,
+        frames,
+        None if rescaled else int(dataset.get("BitsStored", 0) or 0) or None,
+        int(dataset.get("SamplesPerPixel", 1) or 1) > 1,
+        rescales if len(set(rescales)) > 1 else (),
+        notes_of(dataset, frames),
+    )
+
+
+def kind_of(storage: str, modality: str, dataset: Any, frames: tuple[Frame, ...]) -> str:
+    """See `Header`; doses lie beside the images that they were planned on, and count as none."""
+    if modality == "RTDOSE":
+        return "other"
+    if int(dataset.get("SamplesPerPixel", 1) or 1) > 1:
+        return "picture" if len(frames) == 1 else "film"
+    if frames[0].position is not None:
+        return "slices"
+    if len(frames) == 1:
+        return "slices" if modality in TOMOGRAPHY else "picture"
+    stacked = "GridFrameOffsetVector" in dataset or "SpacingBetweenSlices" in dataset
+    return "slices" if stacked and "FrameTime" not in dataset and "CineRate" not in dataset else "film"
+
+
+def refuse_mosaic(path: Path, dataset: Any) -> None:
+    """Refuse Siemens' mosaics, whose slices lie side by side in one frame."""
+    kinds = dataset.get("ImageType") or []
+    if "MOSAIC" in [str(kind).upper() for kind in ([kinds] if isinstance(kinds, str) else kinds)]:
+        problem = "is a mosaic, whose slices lie as tiles in one frame"
+        raise ImageFileError(path, f"{problem}; convert it to NIfTI (dcm2niix), or export it as enhanced DICOM.")
+
+
+def notes_of(dataset: Any, frames: tuple[Frame, ...]) -> tuple[str, ...]:
+    """What must be known of the spacing."""
+    pitch = dataset.get("ImagerPixelSpacing")
+    if frames[0].spacing is not None or not pitch:
+        return ()
+    size = " x ".join(f"{float(length):.4g}" for length in pitch)
+    return (f"ImagerPixelSpacing, {size} mm, is the detector's and not the patient's: the spacing is unknown",)
+
+
+def frames_of(path: Path, dataset: Any) -> tuple[tuple[Frame, ...], tuple[tuple[float, float], ...]]:
+    """The image planes of a file, and slope and intercept of each."""
+    count = int(dataset.get("NumberOfFrames", 1) or 1)
+    shared = groups_of(dataset, "SharedFunctionalGroupsSequence")
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if per_frame and len(per_frame) != count:
+        raise ImageFileError(path, f"must describe its {count} frames, got {len(per_frame)}; export it again.")
+    frames, rescales = [], []
+    for number in range(count):
+        sources = [per_frame[number], shared] if per_frame else []
+        frame, rescale = frame_of(path, number, dataset, [source for source in sources if source is not None])
+        frames.append(frame)
+        rescales.append(rescale)
+    if not per_frame and count > 1:
+        frames = lay_out(path, dataset, frames)
+    return tuple(frames), tuple(rescales)
+
+
+def groups_of(dataset: Any, name: str) -> Any:
+    """The only item of a sequence, or None."""
+    items = dataset.get(name) or []
+    return items[0] if len(items) else None
+
+
+def frame_of(path: Path, number: int, dataset: Any, groups: list[Any]) -> tuple[Frame, tuple[float, float]]:
+    """One plane, from its functional groups where the file has them, else from the file itself."""
+
+    def numbers(name: str, sequence: str, count: int) -> tuple[float, ...] | None:
+        holders = [groups_of(group, sequence) for group in groups] + [dataset]
+        return next((found for one in holders if (found := values_of(path, one, name, count)) is not None), None)
+
+    detector = groups_of(dataset, "DetectorInformationSequence")  # where nuclear medicine has its first plane
+    position = numbers("ImagePositionPatient", "PlanePositionSequence", 3)
+    orientation = numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6)
+    if detector is not None and position is None:
+        position = values_of(path, detector, "ImagePositionPatient", 3)
+        orientation = orientation or values_of(path, detector, "ImageOrientationPatient", 6)
+    thickness = numbers("SliceThickness", "PixelMeasuresSequence", 1)
+    thickness = thickness or numbers("SpacingBetweenSlices", "PixelMeasuresSequence", 1)
+    slope = numbers("RescaleSlope", "PixelValueTransformationSequence", 1) or (1.0,)
+    intercept = numbers("RescaleIntercept", "PixelValueTransformationSequence", 1) or (0.0,)
+    spacing = numbers("PixelSpacing", "PixelMeasuresSequence", 2)
+    frame = Frame(
+        path,
+        number,
+        (int(dataset.Rows), int(dataset.Columns)),
+        position,
+        orientation,
+        None if spacing is None or min(spacing) <= 0 else spacing,
+        abs(thickness[0]) or None if thickness else None,
+        moment_of([*groups, dataset]),
+        str(dataset.get("SOPInstanceUID", "")),
+    )
+    return frame, (slope[0], intercept[0])
+
+
+def values_of(path: Path, holder: Any, name: str, count: int) -> tuple[float, ...] | None:
+    """`count` finite numbers of an attribute; None where it is missing or empty."""
+    value = None if holder is None else holder.get(name)
+    if value is None or value == "" or (not isinstance(value, (int, float)) and len(value) == 0):
+        return None
+    try:
+        found = tuple(float(one) for one in np.atleast_1d(value))
+    except (TypeError, ValueError):
+        found = ()
+    if len(found) != count or not np.isfinite(found).all():
+        raise ImageFileError(path, f"{name} must be {count} finite numbers, got {value}; repair or export it again.")
+    return found
+
+
+def moment_of(holders: list[Any]) -> dict[str, float | str]:
+    """Attributes of MOMENTS, wherever in the functional groups they stand."""
+    found: dict[str, float | str] = {}
+    for holder in holders:
+        inner = [item for element in holder if element.VR == "SQ" for item in element.value[:1]]
+        for place in [holder, *(inner if holder is not holders[-1] else [])]:
+            for name, _ in MOMENTS:
+                value = place.get(name)
+                if value in (None, "") or name in found:
+                    continue
+                try:
+                    found[name] = float(value)
+                except (TypeError, ValueError):
+                    found[name] = str(value)
+    return found
+
+
+def lay_out(path: Path, dataset: Any, frames: list[Frame]) -> list[Frame]:
+    """Places for the frames of a file that has one position and says how far they lie apart."""
+    first = frames[0]
+    if first.position is None or first.orientation is None:
+        return frames
+    offsets = values_of(path, dataset, "GridFrameOffsetVector", len(frames))
+    step = values_of(path, dataset, "SpacingBetweenSlices", 1) or ((first.thickness,) if first.thickness else None)
+    if offsets is None and step is None:
+        return [replace(frame, position=None) for frame in frames]
+    along = offsets if offsets is not None else [number * step[0] for number in range(len(frames))]  # type: ignore[index]
+    across = np.cross(first.orientation[:3], first.orientation[3:])
+    places = [tuple((np.array(first.position) + (offset - along[0]) * across).tolist()) for offset in along]
+    return [replace(frame, position=place) for frame, place in zip(frames, places, strict=True)]
