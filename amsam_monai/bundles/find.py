@@ -36,14 +36,26 @@ def find_bundle(name: str | os.PathLike[str]) -> Path:
     Raises:
         FileNotFoundError: there is none; the message lists the bundles that are there.
     """
-    shelves = [Path("."), Path("bundles"), Path(__file__).resolve().parents[2] / "bundles"]
-    if os.environ.get("AMSAM_BUNDLES"):
-        shelves.insert(1, Path(os.environ["AMSAM_BUNDLES"]))
-    for shelf in shelves:
+    for shelf in (Path("."), *_shelves()):
         if (shelf / name / METADATA).is_file():
             return (shelf / name).resolve()
-    there = sorted({path.parents[1].name for shelf in shelves[1:] for path in shelf.glob(f"*/{METADATA}")})
+    there = sorted(root.name for root in bundles_here())
     raise FileNotFoundError(
         f"there is no bundle {name} (a folder with configs/metadata.json). "
         f"Give its path, or one of: {', '.join(there) or 'none found; set AMSAM_BUNDLES to the folder of bundles'}."
     )
+
+
+def bundles_here() -> list[Path]:
+    """Folders of the bundles that `find_bundle` finds by name, the first of each name, sorted."""
+    found: dict[str, Path] = {}
+    for shelf in _shelves():
+        for file in shelf.glob(f"*/{METADATA}"):
+            found.setdefault(file.parents[1].name, file.parents[1].resolve())
+    return [found[name] for name in sorted(found)]
+
+
+def _shelves() -> list[Path]:
+    """Folders of bundles: $AMSAM_BUNDLES, ./bundles, and the one beside the installed package's source."""
+    told = os.environ.get("AMSAM_BUNDLES")
+    return [*([Path(told)] if told else []), Path("bundles"), Path(__file__).resolve().parents[2] / "bundles"]

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 # name of the command -> (module below amsam_monai.cli, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "bundle": ("bundle", "Build bundles from recipes, list them, and find them."),
     "weights": ("weights", "List, fetch and verify pretrained weights."),
     "demo-data": ("demo_data", "Write a phantom data set in a real data set's layout."),
     "prepare": ("prepare", "Check a data set, list it, and draw its contact sheet."),

@@ -10,7 +10,7 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from amsam_monai.keys import IMAGE, LABEL
@@ -76,6 +76,19 @@ def load_or_fit_detector(
         save_detector(detector, path)
         logger.info("saved the detector as %s", path)
         return detector
+
+
+def with_detector(network: nn.Module, detector: nn.Module | None, device: str | torch.device = "cpu") -> nn.Module:
+    """The network on its device, with a detector in place of the one it has; None leaves that.
+
+    Args:
+        network: with a `detector`.
+        detector: fitted; it stays frozen.
+        device: where both go.
+    """
+    if detector is not None:
+        network.detector = detector.requires_grad_(False)
+    return network.to(device)
 
 
 def _as_wished(detector: BoxDetector, settings: Mapping[str, Any], path: Path) -> BoxDetector:

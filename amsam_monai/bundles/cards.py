@@ -1,0 +1,155 @@
+"""What a bundle says of itself: metadata, model card, list of large files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from amsam_monai import __version__
+from amsam_monai.bundles.prose import plain
+from amsam_monai.bundles.recipes import Recipe
+from amsam_monai.bundles.settings import Settings
+from amsam_monai.networks.weights.catalogue import CATALOGUE
+from amsam_monai.networks.weights.downloads import Url
+
+ORDER = (
+    "schema",
+    "version",
+    "changelog",
+    "monai_version",
+    "pytorch_version",
+    "numpy_version",
+    "required_packages_version",
+    "name",
+    "task",
+    "description",
+    "authors",
+    "copyright",
+    "data_source",
+    "data_type",
+    "image_classes",
+    "label_classes",
+    "pred_classes",
+    "intended_use",
+    "references",
+    "supported_apps",
+    "network_data_format",
+)
+
+
+def metadata(recipe: Recipe) -> dict[str, Any]:
+    """configs/metadata.json: what the recipe says, and classes and channels as the settings have them."""
+    settings = Settings.of(recipe.settings)
+    said: dict[str, Any] = plain(recipe.files["metadata.json"])
+    names = ["background", *settings.classes]
+    values = ["0 is background", *(f"{value} is {name}" for name, value in settings.classes.items())]
+    channels = said.pop("channels")
+    said["required_packages_version"] = {"amsam-monai": __version__, **said["required_packages_version"]}
+    said |= {
+        "name": f"{recipe.words['title']} with {recipe.words['method']}",
+        "label_classes": ", ".join(values),
+        "pred_classes": f"{len(names)} channels of logits: {', '.join(names)}",
+        "supported_apps": {},
+        "network_data_format": _data_format(recipe.words["modality"], channels, names),
+    }
+    return {key: said[key] for key in (*ORDER, *(key for key in said if key not in ORDER))}
+
+
+def _data_format(modality: str, channels: list[str], names: list[str]) -> dict[str, Any]:
+    common = {"spatial_shape": ["*", "*"], "dtype": "float32"}
+    return {
+        "inputs": {
+            "image": {
+                "type": "image",
+                "format": "magnitude",
+                "modality": modality,
+                "num_channels": len(channels),
+                **common,
+                "value_range": [0, 1],
+                "is_patch_data": False,
+                "channel_def": {str(index): name for index, name in enumerate(channels)},
+            }
+        },
+        "outputs": {
+            "pred": {
+                "type": "image",
+                "format": "segmentation",
+                "num_channels": len(names),
+                **common,
+                "value_range": [],
+                "is_patch_data": False,
+                "channel_def": {str(index): name for index, name in enumerate(names)},
+            }
+        },
+    }
+
+
+def large_files(recipe: Recipe) -> str:
+    """large_files.yml: where SAM's weights come from."""
+    name = recipe.settings["sam"]["weights"]
+    item = CATALOGUE[name]
+    url = next(source.address for source in item.sources if isinstance(source, Url))
+    return (
+        f"# Pretrained weights are fetched and verified by `amsam weights fetch {recipe.words['wanted']}`.\n"
+        "# This file names the original for MONAI's own download_large_files.\n"
+        "large_files:\n"
+        f'  - path: "models/{Path(item.file).stem}.pth"\n'
+        f'    url: "{url}"\n'
+        f'    hash_val: "{item.digests["sha256"]}"\n'
+        '    hash_type: "sha256"\n'
+    )
+
+
+def model_card(recipe: Recipe) -> str:
+    """docs/README.md: the prose beside the recipe, with what the settings and the configs say."""
+    name = recipe.name
+    words, title = recipe.words, f"# {recipe.words['title']} with {recipe.words['method']}"
+    notes = recipe.notes.strip() or _bare_notes(recipe)
+    outputs = f"{len(Settings.of(recipe.settings).classes) + 1} channels of logits at the size of image or slice"
+    return f"""{title}
+
+{notes}
+
+## Output
+{outputs}: {words["legend"]}. Result maps have the geometry of their images.
+
+## Commands
+```
+amsam weights fetch {words["wanted"]}
+{_run(["train"])} --dataset_dir DIR
+{_overlay_commands(recipe)}{_run(["train", "evaluate"])} --dataset_dir DIR
+{_run(["inference"])} --dataset_dir IMAGES --output_dir OUT
+amsam segment IMAGES OUT --bundle {name}
+amsam annotate IMAGES --bundle {name}
+```
+The values of `configs/train.yaml` can be overridden on the command line, its `settings` too. `models/model.pt` keeps those
+it was trained with: what differs from them is refused or, where it is only a default, logged. An interrupted training
+continues when the same command is given again.
+
+## Limitations
+{plain(recipe.files["metadata.json"])["intended_use"]}.
+"""
+
+
+def _bare_notes(recipe: Recipe) -> str:
+    said = plain(recipe.files["metadata.json"])
+    return (
+        f"## Model overview\n{said['description']}.\n\n## Data\n{said['data_source']}\n\n## Performance\nNot measured."
+    )
+
+
+def _overlay_commands(recipe: Recipe) -> str:
+    lines = []
+    for name in recipe.overlays:
+        below = ["train", "bilevel_train"] if name == "paper" else ["train"]
+        command = _run([*below, name])
+        if name.startswith("multi_gpu"):
+            command = command.replace("python", "torchrun --standalone --nproc_per_node=2", 1)
+        lines.append(f"{command} --dataset_dir DIR\n")
+    return "".join(lines)
+
+
+def _run(names: list[str]) -> str:
+    files = [f"configs/{name}.yaml" for name in names]
+    shown = files[0] if len(files) == 1 else '"[' + ",".join(f"'{file}'" for file in files) + ']"'
+    return f"python -m monai.bundle run --config_file {shown}"

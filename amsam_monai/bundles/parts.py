@@ -1,0 +1,121 @@
+"""What a bundle's configs make of its settings: the network, its scale of intensities, its inferer, its results."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from monai.transforms import Transform
+from torch import nn
+
+from amsam_monai.bundles.model_file import read_model
+from amsam_monai.bundles.network import build_network
+from amsam_monai.bundles.settings import Settings
+from amsam_monai.data.files.save import SaveLabeld
+from amsam_monai.handlers import load_adapter
+from amsam_monai.keys import PRED
+from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.detector.no_detector import NoDetector
+from amsam_monai.networks.systems.system import System
+from amsam_monai.segment.components import keep_largest_components
+from amsam_monai.segment.slice_inferer import SliceInferer
+from amsam_monai.transforms.intensity import Intensityd
+
+
+def bundle_settings(root: str | Path, settings: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of a bundle: those of models/model.pt; of one that is not trained yet, those of configs/train.yaml.
+
+    Args:
+        root: the bundle.
+        settings: replace the bundle's; what training fixed is refused, see `Settings.changed`.
+    """
+    model = Path(root) / "models" / "model.pt"
+    if model.is_file():
+        return read_model(model).settings.changed(settings)
+    block = yaml.safe_load((Path(root) / "configs" / "train.yaml").read_text(encoding="utf-8"))["settings"]
+    return Settings.of(_merged(block, settings or {}))
+
+
+def _merged(block: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    made = dict(block)
+    for name, value in changes.items():
+        have = made.get(name)
+        both = isinstance(have, Mapping) and isinstance(value, Mapping) and name not in ("classes", "intensity")
+        made[name] = _merged(have, value) if both else value  # type: ignore[arg-type]
+    return made
+
+
+def network_of(root: str | Path, settings: Settings | Mapping[str, Any], models: str | Path | None = None) -> System:
+    """The network that the settings describe, untrained, with its detector where that is fitted already.
+
+    Random numbers that follow do not depend on whether the detector was there.
+
+    Args:
+        root: the bundle.
+        settings: the bundle's.
+        models: folder of the detector; the bundle's models/ by default.
+    """
+    settings = Settings.of(settings)
+    detector: nn.Module | None = None
+    if settings.detector is not None:
+        file = Path(models or Path(root) / "models") / settings.detector["file"]
+        with torch.random.fork_rng():
+            detector = load_detector(file) if file.is_file() else NoDetector(settings.num_classes)
+    return build_network(settings, detector=detector)
+
+
+def trained(network: nn.Module, root: str | Path) -> nn.Module:
+    """The network with the bundle's adapter.
+
+    Raises:
+        FileNotFoundError: the bundle is not trained yet.
+        ValueError: the file is damaged, or of another network.
+    """
+    model = Path(root) / "models" / "model.pt"
+    if not model.is_file():
+        raise FileNotFoundError(
+            f"{model}: the bundle is not trained yet; train it with "
+            f"`python -m monai.bundle run --config_file configs/train.yaml` in {root}, or fetch its weights."
+        )
+    return load_adapter(network, model)
+
+
+def scale(settings: Settings | Mapping[str, Any]) -> Intensityd:
+    """The transform that brings stored values to [0, 1]."""
+    return Intensityd(**Settings.of(settings).intensity)
+
+
+def slice_inferer(settings: Settings | Mapping[str, Any]) -> SliceInferer:
+    """The inferer of images and volumes, mirror images included."""
+    return SliceInferer(**Settings.of(settings).slices)
+
+
+class SaveResultd(Transform):
+    """Write a prediction under its image's name, as `amsam segment` does.
+
+    Args:
+        folder: where to write.
+        settings: the bundle's; largest_component and label_values are read.
+
+    Shape: pred (1, H, W) or (1, I, J, K), class indices.
+    """
+
+    def __init__(self, folder: str | Path, settings: Settings | Mapping[str, Any]) -> None:
+        self.settings = Settings.of(settings)
+        self.save = SaveLabeld(folder, postfix="")
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The sample, with the file written."""
+        self.save({**data, PRED: self._result(torch.as_tensor(data[PRED])[0])[None]})
+        return dict(data)
+
+    def _result(self, label: torch.Tensor) -> torch.Tensor:
+        settings, result = self.settings, label.cpu().to(torch.uint8).numpy().copy()
+        largest = settings.largest_component
+        names = settings.classes if largest is True else largest or ()
+        keep_largest_components(result, [index for index, name in settings.labels.items() if name in names])
+        values = torch.tensor([0, *settings.classes.values()])
+        return values[torch.from_numpy(result).long()] if settings.label_values == "own" else torch.from_numpy(result)

@@ -1,0 +1,1 @@
+"""Recipes of bundles, in YAML; read by `amsam_monai.bundles.recipes`."""

@@ -1,0 +1,126 @@
+"""Bundles from recipes: layers, comments, names of handlers, and the committed bundles."""
+
+import pytest
+import yaml
+from monai.bundle import ConfigParser
+
+from amsam_monai.bundles.build import build_bundle, bundle_files
+from amsam_monai.bundles.layers import merge, positions, resolved, with_lists
+from amsam_monai.bundles.prose import plain, read, write
+from amsam_monai.bundles.recipes import FOLDER, find_recipe, read_recipe, recipe_names
+
+PROSE = """\
+# What this is
+
+# The knobs
+shots: 8            # labelled images
+flips: [horizontal] # or none
+network:
+  _target_: a.Network
+  # told above, since it is long
+  size: 512
+steps:
+  - {_target_: One, keys: image}
+  - _target_: Two           # behind
+    name: "a # b"
+"""
+
+
+def test_comments_and_the_writing_of_values_survive():
+    assert write(read(PROSE)) == PROSE
+
+
+def merged(base, layer):
+    return write(merge(read(base), read(layer)))
+
+
+def test_a_layer_replaces_values_and_keeps_their_comments():
+    assert merged("a: 1               # one\nb: 2\n", "a: 3\n") == "a: 3                # one\nb: 2\n"
+
+
+def test_a_new_key_stands_behind_its_neighbour():
+    assert merged("a: 1\nb: 2\n", "a: !here\nc: 3\n") == "a: 1\nc: 3\nb: 2\n"
+
+
+def test_paths_reach_into_mappings():
+    assert plain(merge(read("a: {b: {c: 1}}\n"), read("a#b#d: 2\n"))) == {"a": {"b": {"c": 1, "d": 2}}}
+
+
+def test_another_component_replaces_and_the_same_is_merged():
+    base = "x: {_target_: A, size: 1}\n"
+    assert plain(merge(read(base), read("x: {_target_: B, side: 2}\n"))) == {"x": {"_target_": "B", "side": 2}}
+    assert plain(merge(read(base), read("x: {side: 2}\n"))) == {"x": {"_target_": "A", "size": 1, "side": 2}}
+
+
+def test_entries_are_dropped_and_renamed_where_they_stand():
+    assert merged("a: 1\nb: 2\nc: 3\n", "a: !drop\nd: !moved b\n") == "d: 2\nc: 3\n"
+
+
+def test_a_rename_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="there must be something to be moved, got nothing called b"):
+        merged("a: 1\n", "d: !moved b\n")
+
+
+def test_names_of_handlers_become_positions():
+    tree = read("train:\n  handlers:\n    decay: {_target_: Decay}\n    stats: {_target_: Stats}\n")
+    places = positions(tree)
+    overlay = resolved(read("train#handlers#stats#_disabled_: true\n"), places)
+    assert write(overlay) == "train#handlers#1#_disabled_: true\n"
+    assert plain(with_lists(tree)) == {"train": {"handlers": [{"_target_": "Decay"}, {"_target_": "Stats"}]}}
+    with pytest.raises(ValueError, match=r"train#handlers#bar: bar must be one of decay, stats"):
+        resolved(read("train#handlers#bar: null\n"), places)
+
+
+def test_an_unknown_recipe_is_refused_with_those_that_are_there():
+    with pytest.raises(FileNotFoundError, match=r"there is no recipe lung.* one of: acdc_aisam, .*synapse_autosam"):
+        find_recipe("lung")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\nmethod: amsam\n", "a recipe must have images, words"),
+        ("name: a\nmethod: amsam\nimages: pictures\nwords: {}\nsetings: {}\n", "got 'setings'"),
+    ],
+)
+def test_a_recipe_with_a_slip_is_refused(text, message, tmp_path):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_recipe(tmp_path / "own.yaml")
+
+
+def test_another_folder_is_not_written_over(tmp_path):
+    (tmp_path / "thesis.txt").write_text("ten years of work")
+    with pytest.raises(FileExistsError, match="must be a bundle or an empty folder"):
+        build_bundle("isic_amsam", tmp_path)
+
+
+def test_models_stay_and_configs_that_the_recipe_no_longer_gives_go(tmp_path):
+    build_bundle("isic_amsam", tmp_path)
+    (tmp_path / "models" / "model.pt").write_text("weights")
+    (tmp_path / "configs" / "older.yaml").write_text("a: 1")
+    build_bundle("isic_amsam", tmp_path)
+    assert (tmp_path / "models" / "model.pt").read_text() == "weights"
+    assert not (tmp_path / "configs" / "older.yaml").exists()
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_no_word_is_left_open_and_twins_say_the_same(recipe, tmp_path):
+    texts = bundle_files(read_recipe(recipe))
+    assert not [name for name, text in texts.items() if name.endswith(("yaml", "md", "json")) and "<" in text]
+    build_bundle(recipe, tmp_path)
+    twins = [ConfigParser.load_config_file(str(tmp_path / "configs" / f"train.{end}")) for end in ("yaml", "json")]
+    assert twins[0] == twins[1]
+
+
+def test_switches_of_the_command_line_are_read():
+    train = yaml.safe_load(bundle_files(read_recipe("glas_autosam"))["configs/train.yaml"])
+    assert train["turns"] is True
+    assert train["train"]["trainer"]["prepare_batch"]["turns"] == "$said(@turns)"
+
+
+def test_what_is_written_by_hand_stays_short():
+    layers = [*FOLDER.glob("*.yaml"), *FOLDER.glob("overlays/*.yaml")]
+    lines = {file: len(file.read_text().splitlines()) for file in [*layers, *FOLDER.glob("datasets/*.yaml")]}
+    assert sum(lines.values()) <= 1700
+    assert all(8 <= count <= 25 for file, count in lines.items() if file.parent.name == "datasets")
