@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from monai.bundle import ConfigParser
 from torch import nn
 
 from amsam_monai.bundles.find import find_bundle
+from amsam_monai.bundles.model_file import read_plain
+from amsam_monai.bundles.network import load_model
+from amsam_monai.bundles.settings import Settings
+from amsam_monai.networks.systems.system import System
 from amsam_monai.segment.segmenter import Segmenter
 
 
@@ -28,6 +34,8 @@ class LoadedBundle:
         slices: arguments of `SliceInferer`.
         largest_component: argument of `Segmenter`.
         metadata: configs/metadata.json.
+        settings: all of these in one; None of a bundle whose model file has none.
+        made: what made the model file, see `ModelFile`.
     """
 
     name: str
@@ -38,6 +46,8 @@ class LoadedBundle:
     slices: dict[str, Any] = field(default_factory=dict)
     largest_component: bool | list[str] = False
     metadata: dict[str, Any] = field(default_factory=dict)
+    settings: Settings | None = None
+    made: dict[str, Any] = field(default_factory=dict)
 
     def segmenter(self, **changes: Any) -> Segmenter:
         """A segmenter with the bundle's settings; `changes` are arguments of `Segmenter` that replace them."""
@@ -50,29 +60,119 @@ class LoadedBundle:
         return Segmenter(self.network, self.labels, **settings)
 
 
-def load_bundle(name: str | Path, *, device: torch.device | str | None = None, **overrides: Any) -> LoadedBundle:
-    """Build a bundle's network with its adapter, from configs/inference.yaml (or .json) and metadata.json.
+def load_bundle(
+    name: str | Path,
+    *,
+    device: torch.device | str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    system: Callable[..., System] | None = None,
+    **overrides: Any,
+) -> LoadedBundle:
+    """A bundle's network with its adapter, built as models/model.pt says.
 
-    The config's ids `network`, and where present `intensity`, `slices` and `largest_component` are read. A config can
-    run code: load bundles from people you trust.
+    The plain block `settings` of configs/inference.yaml (or .json) replaces what the file says, as it does in
+    `monai.bundle run`; nothing else of the config is read, and no code in it is run.
 
     Args:
         name: path or name, see `find_bundle`.
-        device: replaces the config's `device`.
-        overrides: further ids to replace, as on the command line of `monai.bundle run`.
+        device: where the network goes; the processor, or the first GPU where there is one, if None.
+        settings: a part of a block of settings, which replaces the bundle's where training did not fix them.
+        system: class of a system that is not the package's, see `build_network`.
+        overrides: ids of the config to replace, for a bundle whose model file has no settings.
 
     Raises:
         FileNotFoundError: no such bundle, or it has no inference config, no trained models/model.pt or no weights.
-        ValueError: the metadata names no classes, the config lacks an id of `overrides`, or the adapter does not fit.
+        ValueError: a damaged model file, an override of what training fixed, or metadata of other classes.
     """
     root = find_bundle(name)
     metadata = read_metadata(root)
     labels = class_names(root, metadata)
-    if not (root / "models" / "model.pt").is_file():
+    path = root / "models" / "model.pt"
+    if not path.is_file():
         raise FileNotFoundError(
-            f"{root / 'models' / 'model.pt'}: the bundle is not trained yet; train it with "
+            f"{path}: the bundle is not trained yet; train it with "
             f"`python -m monai.bundle run --config_file configs/train.yaml` in {root}, or fetch its weights."
         )
+    if "light" in overrides and has_settings(path):
+        settings = merged(settings or {}, {"arguments": {"light": overrides.pop("light")}})
+    if overrides or not has_settings(path):
+        return _from_config(root, metadata, labels, device, overrides)
+    model = load_model(
+        path,
+        settings=merged(config_settings(root), settings or {}),
+        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        system=system,
+    )
+    if labels != model.settings.labels:
+        raise ValueError(
+            f"{root / 'configs' / 'metadata.json'}: channel_def must name the model's classes {model.settings.labels}, "
+            f"got {labels}."
+        )
+    return LoadedBundle(
+        name=root.name,
+        root=root,
+        network=model.network,
+        labels=labels,
+        intensity=model.settings.intensity,
+        slices=model.settings.slices,
+        largest_component=model.settings.largest_component,
+        metadata=metadata,
+        settings=model.settings,
+        made=model.made,
+    )
+
+
+def has_settings(path: Path) -> bool:
+    """Whether a model file describes itself; those of before do not."""
+    content = read_plain(path, remedy="Fetch the bundle's weights again, or train it anew.")
+    return isinstance(content, dict) and "settings" in content
+
+
+def config_settings(root: Path) -> dict[str, Any]:
+    """The block `settings` of a bundle's inference config: what replaces the model file's, plain values.
+
+    Raises:
+        ValueError: a value that only running the config would give.
+    """
+    path = inference_config(root)
+    block: dict[str, Any] = read_config(path).get("settings") or {}
+    if found := _first_expression(block):
+        raise ValueError(f"{path}: settings must be plain values, got {found!r}.")
+    return block
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A YAML or JSON file of a bundle, as it stands there."""
+    text = path.read_text(encoding="utf-8")
+    return dict(json.loads(text) if path.suffix == ".json" else yaml.safe_load(text))
+
+
+def merged(block: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A block of settings with some replaced, part by part."""
+    both: dict[str, Any] = dict(block)
+    for name, value in changes.items():
+        part = both.get(name)
+        deeper = isinstance(value, Mapping) and "mode" not in value
+        both[name] = merged(part, value) if deeper and isinstance(part, dict) else value
+    return both
+
+
+def _first_expression(value: Any) -> str | None:
+    """The first string that MONAI would evaluate or look up."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, str):
+        return value if value.startswith(("$", "@", "%")) else None
+    return next((found for part in parts if (found := _first_expression(part))), None)
+
+
+def _from_config(
+    root: Path,
+    metadata: dict[str, Any],
+    labels: dict[int, str],
+    device: torch.device | str | None,
+    overrides: Mapping[str, Any],
+) -> LoadedBundle:
+    """A bundle whose model file has no settings: the config says how its network is built."""
     parser = ConfigParser()
     parser.read_config(str(inference_config(root)))
     parser.read_meta(str(root / "configs" / "metadata.json"))
@@ -116,11 +216,28 @@ def _first_cause(error: BaseException) -> BaseException:
 
 
 def inference_config(root: Path) -> Path:
-    """configs/inference.yaml or .json of a bundle."""
-    for ending in ("yaml", "yml", "json"):
-        if (path := root / "configs" / f"inference.{ending}").is_file():
-            return path
-    raise FileNotFoundError(f"{root / 'configs'}: must hold inference.yaml or inference.json; it is no bundle to run.")
+    """configs/inference.yaml or .json of a bundle, see `config_file`."""
+    return config_file(root, "inference")
+
+
+def config_file(root: Path, name: str) -> Path:
+    """A configuration of a bundle, whichever ending it has.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: there are two that differ, of which MONAI and MONAI Label might read different ones.
+    """
+    there = [path for ending in ("yaml", "yml", "json") if (path := root / "configs" / f"{name}.{ending}").is_file()]
+    if not there:
+        raise FileNotFoundError(f"{root / 'configs'}: must hold {name}.yaml or {name}.json; it is no bundle to run.")
+    for twin in there[1:]:
+        if (first := read_config(there[0])) != (second := read_config(twin)):
+            names = sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
+            raise ValueError(
+                f"{there[0]} and {twin.name} must say the same, they differ in {', '.join(names[:5])}; remove one, or "
+                "build the bundle again."
+            )
+    return there[0]
 
 
 def read_metadata(root: Path) -> dict[str, Any]:

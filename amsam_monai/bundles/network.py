@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from amsam_monai.bundles.fit import check_fit
+from amsam_monai.bundles.model_file import read_model
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.networks.detector.detector import load_detector
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
@@ -83,6 +87,53 @@ def build_network(
         return build(build_sam(**settings.sam), **arguments)
     except TypeError as error:
         raise ValueError(f"settings.arguments must be those of {settings.system}: {error}.") from error
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network as its model file describes it.
+
+    Args:
+        network: with its adapter, in evaluation mode.
+        settings: of the file, with the overrides.
+        made: what made the file, see `ModelFile`.
+    """
+
+    network: System
+    settings: Settings
+    made: dict[str, Any]
+
+
+def load_model(
+    path: str | Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    device: torch.device | str | None = None,
+    system: Callable[..., System] | None = None,
+) -> LoadedModel:
+    """The network of a model file, built from the file alone; its detector lies beside it.
+
+    Args:
+        path: say models/model.pt.
+        settings: a part of a block of settings, which replaces the file's where training did not fix them.
+        device: where the network goes.
+        system: see `build_network`.
+
+    Raises:
+        FileNotFoundError: the file, its detector or SAM's weights are not there.
+        ValueError: a damaged file, one without settings, an override of what training fixed, or other weights of SAM
+            than the model was trained on.
+    """
+    file = read_model(path)
+    wanted = file.settings.changed(settings)
+    detector = None if wanted.detector is None else file.path.parent / str(wanted.detector["file"])
+    network = build_network(wanted, detector=detector, system=system)
+    check_fit(network, wanted, made=file.made, path=file.path)
+    try:
+        network.load_adapter_state_dict(file.adapter)
+    except ValueError as error:
+        raise ValueError(f"{file.path}: {error}") from error
+    return LoadedModel((network if device is None else network.to(device)).eval(), wanted, file.made)
 
 
 def usual_arguments_of(system: str) -> dict[str, Any]:

@@ -116,7 +116,8 @@ def build(
     """The bundle's segmenter; what is not None replaces the bundle's own settings."""
     from amsam_monai.bundles.load import load_bundle
 
-    loaded = load_bundle(bundle, device=device, **({"light": True} if light else {}))
+    light_form: dict[str, Any] = {"light": True} if light else {}
+    loaded = load_bundle(bundle, device=device, **light_form)
     own = loaded.intensity if intensity["mode"] in (None, loaded.intensity.get("mode")) else {}
     return loaded.segmenter(
         intensity={**own, **given(intensity)},

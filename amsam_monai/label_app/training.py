@@ -103,7 +103,8 @@ def train_bundle(
         ValueError: no case can be used.
     """
     start, options = time.perf_counter(), options or TrainOptions()
-    bundle = load_bundle(root, **({} if options.pretrained else {"network": "$@network_def"}))
+    untrained: dict[str, Any] = {} if options.pretrained else {"network": "$@network_def"}
+    bundle = load_bundle(root, **untrained)
     network: System = bundle.network  # type: ignore[assignment]
     torch.manual_seed(options.seed)
     training, validation = split_cases(cases, options.val_split, options.seed)

@@ -35,7 +35,7 @@ def recorded(function: Function) -> Function:
     Goes over `__init__`, or over a function that returns a module; the outermost of several that are nested counts.
     """
     signature = inspect.signature(function)
-    name = function.__qualname__.removesuffix(".__init__")
+    name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

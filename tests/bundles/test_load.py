@@ -2,47 +2,92 @@ import json
 
 import pytest
 import torch
+import yaml
 
-from amsam_monai.bundles.load import load_bundle
+from amsam_monai.bundles.load import config_file, load_bundle
+from amsam_monai.bundles.settings import Settings
 from amsam_monai.handlers import save_atomically
+from amsam_monai.handlers.checkpoints import save_adapter
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.amsam import AMSAM
 
-CONFIG = """
-backbone_weights: null
+OLD_CONFIG = """
 network_def:
   _target_: amsam_monai.networks.systems.amsam.AMSAM
-  sam:
-    _target_: amsam_monai.networks.sam.build_sam
-    backbone: vit_nano
-    image_size: 64
-    weights: "@backbone_weights"
+  sam: {_target_: amsam_monai.networks.sam.build_sam, backbone: vit_nano, image_size: 64}
 network:
   _target_: amsam_monai.handlers.load_adapter
   network: "@network_def"
   path: "$@bundle_root + '/models/model.pt'"
 intensity: {mode: bit_depth}
 """
+SETTINGS = Settings.of(
+    {
+        "system": "amsam",
+        "sam": {"backbone": "vit_nano", "weights": None, "image_size": 64},
+        "classes": {"lesion": 6},
+        "intensity": {"mode": "bit_depth"},
+        "slices": {"flips": ["horizontal"]},
+    }
+)
+
+
+def write_bundle(root, config):
+    for folder in ("configs", "models"):
+        (root / folder).mkdir(parents=True)
+    (root / "configs" / "inference.yaml").write_text(config)
+    channels = {"outputs": {"pred": {"channel_def": {"0": "background", "1": "lesion"}}}}
+    (root / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": channels}))
 
 
 @pytest.fixture
 def bundle(tmp_path):
-    root = tmp_path / "toy"
-    for folder in ("configs", "models"):
-        (root / folder).mkdir(parents=True)
-    (root / "configs" / "inference.yaml").write_text(CONFIG)
-    channels = {"outputs": {"pred": {"channel_def": {"0": "background", "1": "lesion"}}}}
-    (root / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": channels}))
+    """A bundle whose config would fail if it ran."""
+    write_bundle(tmp_path / "toy", 'settings: {}\nnetwork: "$1/0"\n')
     net = AMSAM(build_sam("vit_nano", image_size=64))
-    save_atomically({"model": net.adapter_state_dict()}, root / "models" / "model.pt")
-    return root
+    save_adapter(net, tmp_path / "toy" / "models" / "model.pt", settings=SETTINGS)
+    return tmp_path / "toy"
 
 
-def test_a_bundle_gives_its_network_labels_and_intensity(bundle):
-    loaded = load_bundle(bundle)
+def test_a_bundle_is_what_its_model_file_says(bundle):
+    loaded = load_bundle(bundle, device="cpu")
     assert loaded.labels == {1: "lesion"}
-    assert loaded.intensity == {"mode": "bit_depth"}
+    assert (loaded.intensity, loaded.slices) == ({"mode": "bit_depth"}, {"flips": ["horizontal"]})
     assert loaded.network(torch.rand(1, 3, 40, 60)).shape == (1, 2, 40, 60)
+
+
+@pytest.mark.parametrize("ending", ["yaml", "json"])
+def test_settings_of_the_config_and_of_the_caller_replace_the_files(bundle, ending):
+    block = {"settings": {"intensity": {"mode": "none"}, "slices": {"batch_size": 2}}}
+    (bundle / "configs" / "inference.yaml").unlink()
+    (bundle / "configs" / f"inference.{ending}").write_text(json.dumps(block) if ending == "json" else yaml.dump(block))
+    loaded = load_bundle(bundle, device="cpu", settings={"slices": {"flips": []}})
+    assert (loaded.intensity, loaded.slices) == ({"mode": "none"}, {"flips": [], "batch_size": 2})
+    with pytest.raises(ValueError, match=r"settings.sam.image_size must be 64, .* got 128"):
+        load_bundle(bundle, device="cpu", settings={"sam": {"image_size": 128}})
+
+
+def test_no_code_in_settings_is_run(bundle):
+    (bundle / "configs" / "inference.yaml").write_text("settings: {slices: {batch_size: '$1/0'}}\n")
+    with pytest.raises(ValueError, match=r"inference.yaml: settings must be plain values, got '\$1/0'"):
+        load_bundle(bundle)
+
+
+def test_twins_that_differ_are_refused(bundle):
+    (bundle / "configs" / "inference.json").write_text('{"settings": {}, "network": "$1/0"}')
+    assert config_file(bundle, "inference").name == "inference.yaml"
+    (bundle / "configs" / "inference.json").write_text('{"settings": {"resize": "pad"}, "network": "$1/0"}')
+    with pytest.raises(
+        ValueError, match=r"inference.yaml and inference.json must say the same, they differ in settings"
+    ):
+        load_bundle(bundle)
+
+
+def test_metadata_of_other_classes_is_refused(bundle):
+    path = bundle / "configs" / "metadata.json"
+    path.write_text(path.read_text().replace("lesion", "polyp"))
+    with pytest.raises(ValueError, match=r"must name the model's classes \{1: 'lesion'\}, got \{1: 'polyp'\}"):
+        load_bundle(bundle)
 
 
 def test_an_untrained_bundle_says_how_to_train_it(bundle):
@@ -51,12 +96,11 @@ def test_an_untrained_bundle_says_how_to_train_it(bundle):
         load_bundle(bundle)
 
 
-def test_missing_weights_are_named_not_wrapped(bundle, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"weights must be an existing file, got .*none.pth"):
-        load_bundle(bundle, backbone_weights=str(tmp_path / "none.pth"))
-
-
-def test_an_adapter_of_another_network_is_refused(bundle):
-    save_atomically({"model": {"other": torch.zeros(1)}}, bundle / "models" / "model.pt")
+def test_a_bundle_of_before_is_built_by_its_config(tmp_path):
+    write_bundle(tmp_path / "old", OLD_CONFIG)
+    path = tmp_path / "old" / "models" / "model.pt"
+    save_atomically({"model": AMSAM(build_sam("vit_nano", image_size=64)).adapter_state_dict()}, path)
+    assert load_bundle(tmp_path / "old").intensity == {"mode": "bit_depth"}
+    save_atomically({"model": {"other": torch.zeros(1)}}, path)
     with pytest.raises(ValueError, match="the adapter does not fit this network"):
-        load_bundle(bundle)
+        load_bundle(tmp_path / "old")

@@ -2,9 +2,11 @@ import pytest
 import torch
 
 from amsam_monai.bundles.model_file import read_model, write_model
+from amsam_monai.bundles.network import load_model
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.handlers import load_adapter, save_atomically
 from amsam_monai.handlers.checkpoints import save_adapter
+from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.aisam import AISAM
 from amsam_monai.networks.systems.amsam import AMSAM
@@ -133,6 +135,42 @@ def test_the_file_says_every_argument_so_that_a_later_default_changes_nothing(tm
 def test_settings_of_another_network_are_not_stamped(tmp_path):
     with pytest.raises(ValueError, match=r"the settings: .*arguments.alpha must be 0.7, got 0.5"):
         save_adapter(amsam(alpha=0.5), tmp_path / "model.pt", settings=SETTINGS)
+
+
+def test_a_network_comes_from_the_file_alone(tmp_path):
+    trained = amsam(resize="stretch", missing_box="absent")
+    with torch.no_grad():
+        trained.prompt_embedding.fill_(0.5)
+    classes = {
+        "system": "amsam",
+        "resize": "stretch",
+        "arguments": {"missing_box": "absent"},
+        "slices": {"batch_size": 2},
+    }
+    save_adapter(trained, tmp_path / "model.pt", settings={**SETTINGS.to_mapping(), **classes})
+    torch.manual_seed(0)  # the frozen SAM of tests is random, and no file holds it
+    found = load_model(tmp_path / "model.pt", settings={"arguments": {"dark_object_weight": 0.5}})
+    image = torch.rand(1, 3, 40, 60)
+    trained.dark_object_weight = 0.5
+    assert found.network(image).equal(trained.eval()(image))
+    assert (found.settings.labels, found.settings.slices) == ({1: "liver"}, {"batch_size": 2})
+    with pytest.raises(ValueError, match=r"settings.resize must be 'stretch', .* got 'pad'"):
+        load_model(tmp_path / "model.pt", settings={"resize": "pad"})
+
+
+def test_a_model_of_the_callers_own_class_is_loaded_with_that_class(tmp_path):
+    class Mine(AMSAM):
+        @recorded
+        def __init__(self, sam, *, depth=1, **settings):
+            super().__init__(sam, **settings)
+            self.depth = depth
+
+    save_adapter(Mine(build_sam("vit_nano", image_size=64), depth=3), tmp_path / "model.pt")
+    assert load_model(tmp_path / "model.pt", system=Mine).network.depth == 3
+    with pytest.raises(ValueError, match=r"got 'Mine'; hand its class over"):
+        load_model(tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"arguments.depth must be 3, got 1"):
+        load_adapter(Mine(build_sam("vit_nano", image_size=64)), tmp_path / "model.pt")
 
 
 def test_another_pretrained_sam_is_refused_by_its_digest(tmp_path):
