@@ -122,9 +122,9 @@ amsam weights fetch {words["wanted"]}
 amsam segment IMAGES OUT --bundle {name}
 amsam annotate IMAGES --bundle {name}
 ```
-The values of `configs/train.yaml` can be overridden on the command line, its `settings` too. `models/model.pt` keeps those
-it was trained with: what differs from them is refused or, where it is only a default, logged. An interrupted training
-continues when the same command is given again.
+The values of `configs/train.yaml` can be overridden on the command line, its `settings` too. `models/model.pt` keeps
+the settings it was trained with: what differs from them is refused or, where it is only a default, logged. Interrupted
+training continues when the same command is given again.
 
 ## Limitations
 {plain(recipe.files["metadata.json"])["intended_use"]}.
@@ -133,9 +133,12 @@ continues when the same command is given again.
 
 def _bare_notes(recipe: Recipe) -> str:
     said = plain(recipe.files["metadata.json"])
-    return (
-        f"## Model overview\n{said['description']}.\n\n## Data\n{said['data_source']}\n\n## Performance\nNot measured."
-    )
+    sections = {
+        "Model overview": said["description"] + ".",
+        "Data": said["data_source"],
+        "Performance": "Not measured.",
+    }
+    return "\n\n".join(f"## {head}\n{text}" for head, text in sections.items())
 
 
 def _overlay_commands(recipe: Recipe) -> str:

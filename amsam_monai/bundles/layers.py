@@ -13,9 +13,9 @@ def merge(base: Map, layer: Map, *, flat: bool = False) -> Map:
     """Lay a layer over a base, in place.
 
     Mappings are merged, but a component of another `_target_` replaces the one that was there, as a list or a plain
-    value does. `!drop` takes an entry out, `!moved NAME` gives the neighbour NAME another name. A key a#b#c goes down into
-    mappings. A new key goes behind the one that stands before it in its layer, which may be `!here`, to say no more than
-    that. Comments of the layer replace those of the base, where it has some.
+    value does. `!drop` takes an entry out, `!moved NAME` gives the neighbour NAME another name. A key a#b#c goes down
+    into mappings. A new key goes behind the one that stands before it in its layer, which may be `!here`, to say no
+    more than that. Comments of the layer replace those of the base, where it has some.
 
     Args:
         base: what is changed.

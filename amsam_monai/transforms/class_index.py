@@ -34,7 +34,7 @@ class ClassIndexd(MapTransform):
     Args:
         keys: label maps; `label` by default.
         allow_missing_keys: pass over keys that a sample lacks.
-        values: value -> class index, such as `Settings.label_map`; where each is its own index, labels stay as they are.
+        values: value -> class index, such as `Settings.label_map`; labels stay where each value is its own index.
     """
 
     def __init__(
