@@ -1,8 +1,12 @@
 """Segment Anything adapted to medical images from a few labels: AM-SAM, AI-SAM and AutoSAM for MONAI."""
 
-from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
-try:
-    __version__ = version("amsam-monai")
-except PackageNotFoundError:  # used from a source tree that is not installed
-    __version__ = "0.0.0"
+from amsam_monai.lazy import lazily
+
+if TYPE_CHECKING:
+    from amsam_monai.version import __version__
+
+__all__ = ["__version__"]
+
+__getattr__ = lazily(__name__, {"__version__": "version"})

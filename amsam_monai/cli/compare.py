@@ -9,7 +9,7 @@ import typer
 
 from amsam_monai.cli.errors import plain_errors
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

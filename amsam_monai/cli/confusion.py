@@ -12,7 +12,7 @@ from amsam_monai.cli.errors import plain_errors
 if TYPE_CHECKING:
     from amsam_monai.networks.sam import SAM
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 BACKBONES = {"mobile_sam": "vit_t", "lite_medsam": "lite_medsam", "medsam_vit_b": "vit_b"}
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import typer
-from rich.console import Console
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -23,6 +22,8 @@ def plain_errors(function: Function) -> Function:
         try:
             return function(*args, **kwargs)
         except USER_ERRORS as error:
+            from rich.console import Console
+
             Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from error

@@ -12,7 +12,7 @@ from amsam_monai.cli.errors import plain_errors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

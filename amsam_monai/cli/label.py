@@ -11,7 +11,7 @@ import typer
 
 from amsam_monai.cli.errors import plain_errors
 
-app = typer.Typer(no_args_is_help=True, help="Serve bundles through MONAI Label.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Serve bundles through MONAI Label.")
 
 
 @app.callback()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from amsam_monai.segment.batch import Job, Record
     from amsam_monai.segment.segmenter import Segmenter
 
-app = typer.Typer(rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False)
 
 SHOWN_CASES = 20
 

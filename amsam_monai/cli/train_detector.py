@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from amsam_monai.networks.detector.detector import BoxDetector
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 LABEL_ENDINGS = ("_segmentation", "_mask", "_label", "_seg", "_gt")
 

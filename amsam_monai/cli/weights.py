@@ -9,7 +9,7 @@ import typer
 
 from amsam_monai.cli.errors import plain_errors
 
-app = typer.Typer(no_args_is_help=True, help="List, fetch and verify pretrained weights.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, fetch and verify pretrained weights.")
 
 CacheDir = Annotated[
     Path | None, typer.Option(help="Folder of weights [default: $AMSAM_WEIGHTS or ~/.cache/amsam_monai/weights].")
