@@ -81,7 +81,7 @@ class Workbench(Hand):
             self.session.net,
             self.session.labels,
             intensity=self.session.intensity,
-            slices=self.session.slices,
+            slices={**self.session.slices, "flips": ()},  # how sure it is shows in the image as it is, at less cost
             cache=self.session.cache,
             lock=self.session.lock,
         )

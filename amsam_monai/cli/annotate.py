@@ -24,6 +24,10 @@ def annotate(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port.")] = 7860,
     device: Annotated[str, typer.Option(help="cpu, cuda, ... [default: the bundle's].")] = "",
+    flips: Annotated[
+        bool,
+        typer.Option(help="Average over mirror images where the bundle does; without, clicks are 2-4 times faster."),
+    ] = True,
 ) -> None:
     """Open the web page for interactive segmentation, on this machine alone by default."""
     if find_spec("gradio") is None:
@@ -35,6 +39,8 @@ def annotate(
 
     files = find_files(path) if path else []
     loaded = load_bundle(bundle, device=device or None)
+    if not flips:
+        loaded.slices = {**loaded.slices, "flips": ()}
     out = out.resolve()
     page = build_page(loaded, [file.resolve() for file in files], out)
     typer.echo(f"{len(files)} case(s); the page is at http://{host}:{port} (Ctrl+C ends it); label maps go to {out}")

@@ -34,6 +34,10 @@ def start(
     port: Annotated[int, typer.Option(help="Port.")] = 8000,
     device: Annotated[str, typer.Option(help="cpu, cuda, ... [default: the bundle's].")] = "",
     cache_mb: Annotated[int, typer.Option(help="Memory for embeddings.", min=1)] = 512,
+    flips: Annotated[
+        bool,
+        typer.Option(help="Average over mirror images where the bundle does; without, clicks are 2-4 times faster."),
+    ] = True,
     fresh: Annotated[bool, typer.Option("--fresh", help="Copy the bundles anew; what they learned is lost.")] = False,
 ) -> None:
     """Start the server; 3D Slicer and OHIF connect to its address. Nothing is downloaded."""
@@ -49,6 +53,8 @@ def start(
     conf = {"cache_mb": str(cache_mb)}
     if device:
         conf["device"] = device
+    if not flips:
+        conf["flips"] = "false"
     if bundle:
         from amsam_monai.bundles.find import find_bundle
 

@@ -41,7 +41,10 @@ def segment(
         str | None, typer.Option(help="Instead of the bundle's: hu_window, percentile, bit_depth, min_max or none.")
     ] = None,
     per_slice: Annotated[bool, typer.Option("--per-slice", help="Scale each slice by its own statistics.")] = False,
-    flips: Annotated[bool, typer.Option("--flips", help="Average over both flips (four times the work).")] = False,
+    flips: Annotated[
+        bool | None,
+        typer.Option("--flips/--no-flips", help="Average over both flips (four times the work), or none. [bundle's]"),
+    ] = None,
     largest_component: Annotated[
         bool, typer.Option("--largest-component", help="Keep the largest connected part of each class.")
     ] = False,
@@ -73,7 +76,7 @@ def segment(
         intensity={"mode": intensity, "per": "slice" if per_slice else None},
         slices={
             "axis": int(axis) if axis is not None and axis.isdigit() else axis,
-            "flips": ("horizontal", "vertical") if flips else None,
+            "flips": {None: None, True: ("horizontal", "vertical"), False: ()}[flips],
             "batch_size": batch_size,
         },
         largest_component=largest_component,

@@ -16,6 +16,7 @@ from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
 from amsam_monai.bundles.load import class_names, read_metadata
+from amsam_monai.bundles.overrides import said
 from amsam_monai.label_app.datastore import StudiesDatastore
 from amsam_monai.label_app.infer import AutomaticInfer, InteractiveInfer
 from amsam_monai.label_app.service import BundleService
@@ -32,7 +33,7 @@ class AmsamApp(MONAILabelApp):
         app_dir: as `prepare_app` made it.
         studies: folder of images.
         conf: `models`: names of bundles, comma-separated (all by default); `cache_mb`: memory for embeddings (512);
-            `sessions`: images open at once (8); `device`.
+            `sessions`: images open at once (8); `device`; `flips`: "false" leaves mirror images out.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
@@ -104,6 +105,8 @@ def services_of(folder: Path, conf: dict[str, str]) -> dict[str, BundleService]:
     options: dict[str, Any] = {"device": conf.get("device") or None}
     if conf.get("cache_mb"):
         options["max_bytes"] = int(conf["cache_mb"]) * 2**20
+    if said(conf.get("flips")) is False:
+        options["flips"] = False
     if conf.get("sessions"):
         options["max_sessions"] = int(conf["sessions"])
     return {name: BundleService(folder / name, **options) for name in wanted}

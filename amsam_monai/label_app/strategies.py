@@ -49,7 +49,7 @@ class _Ranked(Strategy):
             key = (service.root, service.version, path)
             if key not in self._known:
                 try:
-                    session = service.new_session()
+                    session = service.new_session(flips=False)  # how sure it is shows in images as they are
                     session.open(path)
                     self._known[key] = look(session)
                 except (ValueError, OSError) as error:

@@ -14,6 +14,7 @@ from typing import Any
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.images import LoadedImage, format_of, label_suffix, list_inputs, read_image, stem_of
 from amsam_monai.data.files.inputs import list_unread
+from amsam_monai.data.files.names import result_stems
 from amsam_monai.data.files.writers import DEFAULT_SUFFIXES, LABEL_SUFFIXES
 from amsam_monai.segment.segmenter import SegmentedImage, Segmenter
 
@@ -124,12 +125,9 @@ def plan(source: str | Path, target: str | Path) -> list[Job]:
         if own == source.resolve():
             raise ValueError(f"{target}: the output must not be the input folder; give another one.")
         inputs, unread = outside(inputs, own), outside(unread, own)
-    stems = {path: target / relative_stem(path, source) for path in inputs}
-    counts = Counter(stems.values())
-    return [
-        Job(path, stem if counts[stem] == 1 else stem.with_name(path.name.replace(".", "_")))
-        for path, stem in stems.items()
-    ] + [Job(path, target / path.parent.relative_to(source) / path.name.replace(".", "_")) for path in unread]
+    return [Job(path, target / stem) for path, stem in result_stems(inputs, source).items()] + [
+        Job(path, target / path.parent.relative_to(source) / path.name.replace(".", "_")) for path in unread
+    ]
 
 
 def outside(paths: Sequence[Path], folder: Path) -> list[Path]:
@@ -137,12 +135,6 @@ def outside(paths: Sequence[Path], folder: Path) -> list[Path]:
     folders = {one: one.resolve() for path in paths for one in (path.parent, path) if one.is_dir()}
     results = {one for one, real in folders.items() if folder in (real, *real.parents)}
     return [path for path in paths if not {path, path.parent} & results]
-
-
-def relative_stem(path: Path, root: Path) -> Path:
-    """Subfolder and name of an input without its ending; a DICOM folder's whole name."""
-    name = path.name if path.is_dir() else stem_of(path)
-    return Path(name) if path == root else path.parent.relative_to(root) / name
 
 
 class BatchSegmenter:

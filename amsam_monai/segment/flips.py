@@ -102,6 +102,17 @@ def segment_flipped(
         embedding = None if embeddings is None else embeddings[number]
         answers.append(network.segment(image.flip(dims), turned, embedding))
         answers[-1].logits = answers[-1].logits.flip(dims)
+    return mean_answer(answers)
+
+
+def mean_answer(answers: Sequence[Segmentation]) -> Segmentation:
+    """Answers for an image and its flips, turned back, as one: means, and the first one's prompts.
+
+    Probabilities, presence and quality are averaged; the logits are logarithms of mean probabilities. Of one answer,
+    that answer as it is.
+    """
+    if len(answers) == 1:
+        return answers[0]
     presence, quality = (
         None if getattr(answers[0], name) is None else torch.stack([getattr(one, name) for one in answers]).mean(0)
         for name in ("presence", "quality")

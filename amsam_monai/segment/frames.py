@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from amsam_monai.data.files.images import LoadedImage, format_of, read_image, stem_of, write_label
+from amsam_monai.data.files.load import picture_tensor
 from amsam_monai.data.files.names import natural_key
 from amsam_monai.data.files.palette import class_colours
 from amsam_monai.handlers.overlays import draw_overlay
 from amsam_monai.segment.components import keep_largest_components
 from amsam_monai.segment.films import FilmWriter
 from amsam_monai.segment.segmenter import Segmenter
+from amsam_monai.segment.slice_inferer import SliceInferer
 from amsam_monai.transforms.sam_input import three_channels
 
 FILMS = ("mask.mp4", "overlay.mp4")
@@ -134,10 +136,11 @@ class FrameSegmenter:
         paths = [folder / f"{stem_of(frame)}.png" for frame in clip.frames]
         if len(set(paths)) < len(paths):
             raise ValueError(f"{clip.frames[0].parent}: frames must differ in more than their endings.")
+        classes = self.segmenter.classes
         with ExitStack() as films:
             writers = [films.enter_context(FilmWriter(folder / name, self.rate)) for name in FILMS if self.films]
             for number, (path, (frame, label)) in enumerate(zip(paths, self.labels(clip.frames), strict=True), start=1):
-                write_label(path, label, frame, self.segmenter.labels)
+                write_label(path, classes.written(label), frame, classes.written_names)
                 for writer, picture in zip(writers, self._pictures(frame, label), strict=False):
                     writer.add(picture)
                 if progress is not None:
@@ -150,8 +153,7 @@ class FrameSegmenter:
         for batch in self._batches(frames):
             for frame, logits in zip(batch, self._logits(batch), strict=True):
                 label = smooth(logits).argmax(0).to(torch.uint8).cpu().numpy()
-                if self.segmenter.largest:
-                    keep_largest_components(label, self.segmenter.largest)
+                keep_largest_components(label, self.segmenter.classes.largest)
                 yield frame, label
 
     def _batches(self, frames: Sequence[Path]) -> Iterator[list[LoadedImage]]:
@@ -169,14 +171,13 @@ class FrameSegmenter:
     def _logits(self, batch: list[LoadedImage]) -> Tensor:
         device = next((parameter.device for parameter in self.segmenter.network.parameters()), torch.device("cpu"))
         pixels = torch.stack([self._pixels(frame) for frame in batch])
-        return self.segmenter.network(pixels.to(device)).float()
+        inferer = SliceInferer(flips=self.segmenter.slices.get("flips") or ())
+        return inferer(pixels.to(device), self.segmenter.network).float()
 
     def _pixels(self, frame: LoadedImage) -> Tensor:
         """A frame as the network takes it. Shape (3, H, W), in [0, 1]."""
-        colours = np.ascontiguousarray(frame.array.reshape(*frame.spatial_shape, -1))
-        intensity = self.segmenter.intensity
-        scaled = intensity.apply(torch.from_numpy(colours).permute(2, 0, 1), intensity.limits(frame.array))
-        return three_channels(scaled)
+        picture, intensity = picture_tensor(frame), self.segmenter.intensity
+        return three_channels(intensity.apply(picture, intensity.limits(picture)))
 
     def _pictures(self, frame: LoadedImage, label: np.ndarray) -> Iterator[np.ndarray]:
         """A frame of each film, in the order of FILMS."""

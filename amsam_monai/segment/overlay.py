@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.files.load import picture_tensor
 from amsam_monai.handlers.overlays import draw_overlay
 from amsam_monai.segment.segmenter import SegmentedImage
 from amsam_monai.transforms.intensity import Intensity
@@ -34,8 +35,7 @@ def save_overlay(result: SegmentedImage, path: str | Path, *, side: int = 512) -
 def overlay(result: SegmentedImage, *, side: int = 512) -> Image.Image:
     """The picture of `save_overlay`."""
     if result.view is None:
-        colours = np.ascontiguousarray(result.source.array.reshape(*result.source.spatial_shape, -1))
-        return tile(torch.from_numpy(colours).permute(2, 0, 1), result.label, result.limits, side)
+        return tile(picture_tensor(result.source), result.label, result.limits, side)
     image, label = result.view.see(result.source.array), result.view.see(result.label)
     numbers = chosen_slices(label)
     columns = min(3, len(numbers))

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from amsam_monai.data.classes import Classes
 from amsam_monai.data.files.images import ImageFileError, LoadedImage, read_image, write_label, write_probabilities
+from amsam_monai.data.files.load import picture_tensor
 from amsam_monai.data.slices import SliceView
 from amsam_monai.segment.components import keep_largest_components
 from amsam_monai.segment.slice_inferer import SliceInferer
@@ -32,6 +34,7 @@ class SegmentedImage:
         probabilities: of background and classes, where asked for.
         limits: stored values that became 0 and 1 for the network; None where each slice has its own.
         view: how the volume was cut; None for an image.
+        values: what a saved label map holds, by class index; None holds the indices.
 
     Shape: label (H, W) or (I, J, K), probabilities (K+1, ...).
     """
@@ -42,10 +45,19 @@ class SegmentedImage:
     probabilities: np.ndarray | None = None
     limits: tuple[float, float] | None = None
     view: SliceView | None = None
+    values: Mapping[int, int] | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write the label map; the ending chooses the format, see `write_label`."""
-        return write_label(path, self.label, self.source, self.labels)
+        return write_label(path, self.written(), self.source, self._classes.written_names)
+
+    def written(self) -> np.ndarray:
+        """The label map as `save` writes it: class indices, or the values that stand for them. Shape as `label`."""
+        return self._classes.written(self.label)
+
+    @property
+    def _classes(self) -> Classes:
+        return Classes.of(self.labels, values=self.values)
 
     def save_probabilities(self, path: str | Path) -> Path:
         """Write the probabilities, see `write_probabilities`."""
@@ -78,10 +90,12 @@ class Segmenter:
         intensity: `Intensity`, or its arguments.
         slices: arguments of `SliceInferer` (axis, orientation, batch_size, neighbours, flips).
         largest_component: keep the largest connected component of each class; True for all, or names of classes.
+        label_values: what label maps that are saved hold, by class index; class indices by default.
         device: where the network runs; by default where it is.
 
     Raises:
-        ValueError: labels without a class, a name in `largest_component` that is none of them, or unknown slices.
+        ValueError: labels without a class, names in `largest_component` or values that do not fit them, or unknown
+            slices.
     """
 
     def __init__(
@@ -92,15 +106,11 @@ class Segmenter:
         intensity: Intensity | Mapping[str, Any] | None = None,
         slices: Mapping[str, Any] | None = None,
         largest_component: bool | Sequence[str] = False,
+        label_values: Mapping[int, int] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        self.labels = {int(index): str(name) for index, name in labels.items() if int(index) > 0}
-        if not self.labels:
-            raise ValueError("labels must name at least one class above 0, got none.")
-        wanted = list(self.labels.values()) if largest_component is True else list(largest_component or ())
-        if unknown := [name for name in wanted if name not in self.labels.values()]:
-            raise ValueError(f"largest_component must name classes among {list(self.labels.values())}, got {unknown}.")
-        self.largest = [index for index, name in self.labels.items() if name in wanted]
+        self.classes = Classes.of(labels, largest_component=largest_component, values=label_values)
+        self.labels = dict(self.classes.names)
         self.network = network.eval() if device is None else network.to(device).eval()
         self.intensity = intensity if isinstance(intensity, Intensity) else Intensity(**(intensity or {}))
         self.slices = dict(slices or {})
@@ -132,23 +142,21 @@ class Segmenter:
         inferer = SliceInferer(**self.slices, output="logits" if probabilities else "labels", progress=progress)
         if image.kind == "image":
             view = None
-            tensor = torch.from_numpy(np.ascontiguousarray(image.array.reshape(*image.spatial_shape, -1)))
-            output = inferer(tensor.permute(2, 0, 1)[None], self.network, prepare=prepare)[0]
+            output = inferer(picture_tensor(image)[None], self.network, prepare=prepare)[0]
         else:
             view = inferer.view(image.array.shape, image.affine)
             tensor = torch.from_numpy(image.array)[None, None]
             output = inferer(tensor, self.network, prepare=prepare, affine=image.affine)[0]
         label, shares = finish(output, probabilities)
-        if self.largest:
-            keep_largest_components(label, self.largest)
+        keep_largest_components(label, self.classes.largest)
         self._check_classes(int(label.max(initial=0)))
-        return SegmentedImage(image, label, dict(self.labels), shares, limits, view)
+        return SegmentedImage(image, label, dict(self.labels), shares, limits, view, self.classes.values)
 
     def _prepare(self, image: LoadedImage) -> tuple[Callable[[Tensor], Tensor], tuple[float, float] | None]:
         """What scales raw slices to [0, 1], and its limits where they are the same for all slices."""
         if self.intensity.by_slice and image.kind == "volume":
             return self._scale_each, None
-        limits = self.intensity.limits(image.array)
+        limits = self.intensity.limits(image.array if image.kind == "volume" else picture_tensor(image))
         return (lambda slices: self.intensity.apply(slices, limits)), limits
 
     def _scale_each(self, slices: Tensor) -> Tensor:

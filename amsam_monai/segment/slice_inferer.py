@@ -157,7 +157,7 @@ class SliceInferer(Inferer):
         return slices[torch.tensor(wanted, device=device)].flatten(1, 2)
 
     def _channels(self, images: Tensor) -> Tensor:
-        return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]  # a fourth is transparency
 
     def _predict(self, images: Tensor, network: Callable[..., Tensor], args: Sequence[Any], kwargs: Any) -> Tensor:
         logits = network(images, *args, **kwargs)

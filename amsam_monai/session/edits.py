@@ -1,17 +1,12 @@
-"""What a person changed in a session: points and boxes per slice and class, and the steps to undo them."""
+"""What a person changed in a session: points and boxes per slice and class."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from amsam_monai.session.image import SessionImage, Voxel
-
-MAX_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -79,28 +74,6 @@ class ClassEdits:
 SliceEdits = dict[int, ClassEdits]
 
 
-@dataclass(frozen=True)
-class SliceState:
-    """A slice as a step remembers it: its edits, and its mask, compressed."""
-
-    edits: SliceEdits
-    mask: bytes
-    done: bool
-
-
-Step = dict[int, SliceState]
-
-
-def pack(mask: np.ndarray) -> bytes:
-    """A mask (H, W) uint8, compressed."""
-    return zlib.compress(np.ascontiguousarray(mask).tobytes(), 1)
-
-
-def unpack(packed: bytes, shape: tuple[int, int]) -> np.ndarray:
-    """The mask of `pack`."""
-    return np.frombuffer(zlib.decompress(packed), dtype=np.uint8).reshape(shape)
-
-
 def box_edges(image: SessionImage, corners: tuple[Voxel, Voxel]) -> tuple[float, float, float, float]:
     """Corner voxels -> edges x1, y1, x2, y2 in pixels of the slice, the corners' pixels included."""
     (ax, ay), (bx, by) = (image.pixel(corner) for corner in corners)
@@ -111,26 +84,6 @@ def box_corners(image: SessionImage, number: int, edges: tuple[float, ...]) -> t
     """Edges x1, y1, x2, y2 in pixels of slice `number` -> voxels of the corners inside."""
     x1, y1, x2, y2 = edges
     return image.voxel(number, x1, y1), image.voxel(number, x2 - 1, y2 - 1)
-
-
-class History:
-    """Steps to undo and redo; a step holds the slices that it changed as they were before."""
-
-    def __init__(self, limit: int = MAX_STEPS) -> None:
-        self.limit = limit
-        self.done: list[Step] = []
-        self.undone: list[Step] = []
-
-    def record(self, before: Step) -> None:
-        """A step was taken: it can be undone, and what was undone is gone."""
-        self.done.append(before)
-        del self.done[: -self.limit]
-        self.undone.clear()
-
-    def widen(self, before: Step) -> None:
-        """Add slices to the last step, where they are not in it."""
-        if self.done:
-            self.done[-1] = {**before, **self.done[-1]}
 
 
 def without(edits: SliceEdits, index: int) -> SliceEdits:

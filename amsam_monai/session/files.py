@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amsam_monai.data.classes import Classes
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.images import read_label, stem_of, write_label
 from amsam_monai.session.edits import ClassEdits
@@ -24,7 +25,8 @@ def sidecar_of(path: Path) -> Path:
 
 def save_session(session: InteractiveSession, path: Path) -> Path:
     """Write label map and sidecar, each whole or not at all; gives the label map's path."""
-    write_label(path, session.label, session.image.source, session.labels)
+    classes = session.classes
+    write_label(path, classes.written(session.label), session.image.source, classes.written_names)
     with whole_file(sidecar_of(path)) as temporary:
         temporary.write_text(json.dumps(state_of(session, path.name), indent=1), encoding="utf-8")
     return path
@@ -37,6 +39,7 @@ def state_of(session: InteractiveSession, label_file: str) -> dict[str, Any]:
         "image": session.image.source.path.name,
         "shape": list(session.image.source.spatial_shape),
         "labels": {str(index): name for index, name in session.labels.items()},
+        "label_values": {name: session.classes.values[index] for index, name in session.labels.items()},
         "label_file": label_file,
         "slice_axis": session.slice_axis,
         "segmented": sorted(session.results),
@@ -59,7 +62,8 @@ def restore_session(session: InteractiveSession, path: str | Path) -> None:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         shape, labels, axis = tuple(state["shape"]), state["labels"], state["slice_axis"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        values = {int(index): state.get("label_values", {}).get(name, int(index)) for index, name in labels.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: is no saved session ({error}); choose a file that ends in {SUFFIX}.") from error
     own = {str(index): name for index, name in session.labels.items()}
     if shape != session.image.source.spatial_shape or axis != session.slice_axis or labels != own:
@@ -69,7 +73,8 @@ def restore_session(session: InteractiveSession, path: str | Path) -> None:
         )
     saved = path.with_name(state["label_file"])
     if not saved.name.endswith(".dcm"):
-        session.label[...] = read_label(saved).array.reshape(session.label.shape)
+        classes = Classes.of(session.labels, values=values)
+        session.label[...] = classes.read(read_label(saved).array.reshape(session.label.shape))
     for number, classes in state["slices"].items():
         session.edits[session.image.check_slice(int(number))] = {
             session.label_index(name): ClassEdits.from_json(facts, session.image) for name, facts in classes.items()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from amsam_monai.data.files.images import LoadedImage, read_image
+from amsam_monai.data.files.load import picture_tensor
 from amsam_monai.data.slices import SliceView
 from amsam_monai.segment.slice_inferer import SliceInferer
 from amsam_monai.transforms.intensity import Intensity
@@ -42,11 +43,12 @@ class SessionImage:
             self.view = inferer.view(source.array.shape, source.affine)
             self._raw = torch.from_numpy(np.ascontiguousarray(source.array))[None]
         else:
-            picture = np.ascontiguousarray(source.array.reshape(*source.spatial_shape, -1))
-            self._raw = torch.from_numpy(picture).permute(2, 0, 1)
-        by_slice = intensity.by_slice and source.kind == "volume"
-        self.limits = None if by_slice else intensity.limits(source.array)
+            self._raw = picture_tensor(source)
+        by_slice = intensity.by_slice and self.view is not None
+        self.limits = None if by_slice else intensity.limits(source.array if self.view else self._raw)
         self.key = key_of(source)
+        scaling = (intensity.mode, intensity.low, intensity.high, intensity.per)
+        self.settings = (self.view, self.neighbours, scaling)  # what makes slices of the stored values, to compare
 
     @property
     def axis(self) -> int:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from amsam_monai.data.classes import Classes
 from amsam_monai.data.files.images import LoadedImage
+from amsam_monai.networks.systems.system import System
 from amsam_monai.segment.components import keep_largest_components
-from amsam_monai.session.edits import SessionPoint
+from amsam_monai.segment.embeddings_lru import EmbeddingLRU
+from amsam_monai.session.answers import SliceAnswers
+from amsam_monai.session.edits import SessionPoint, SliceEdits
 from amsam_monai.session.files import restore_session, save_session
-from amsam_monai.session.image import SessionImage, load_source
-from amsam_monai.session.propagation import SessionPropagation
-from amsam_monai.session.slices import SliceResult
+from amsam_monai.session.image import SessionImage, Voxel, load_source
+from amsam_monai.session.open_image import OpenImage, SliceResult
+from amsam_monai.session.prompt_edits import PromptEdits
+from amsam_monai.session.propagation import Propagation
+from amsam_monai.transforms.intensity import Intensity
 
 
-class InteractiveSession(SessionPropagation):
+class InteractiveSession:
     """Segment an image or volume with a person in the loop.
 
     Coordinates at the door are voxels (i, j, k) of the stored image as it is loaded, whatever its orientation; of a
@@ -28,15 +35,42 @@ class InteractiveSession(SessionPropagation):
         net: a system; it is put into evaluation mode.
         labels: name of every class index above 0; "class 1", ... by default.
         intensity: `Intensity`, or its arguments.
-        slices: arguments of `SliceInferer`: axis, orientation, neighbours.
-        largest_component: keep the largest component of these classes (True: all) where `segment("all")` found
-            them and nobody has edited them.
+        slices: arguments of `SliceInferer`: axis, orientation, neighbours, flips. With flips a click costs two or
+            four decodings instead of one, and a new slice as many embeddings.
+        largest_component: keep the largest component of these classes (True: all) where the whole image was segmented
+            and nobody has edited them.
+        label_values: what saved label maps hold, by class index; class indices by default.
         cache: embeddings, shared between sessions; 512 MiB of its own by default.
         lock: taken while the network runs, where sessions in several threads share it.
 
     Raises:
-        ValueError: labels that are not the network's classes.
+        ValueError: labels that are not the network's classes, or values that do not fit them.
     """
+
+    def __init__(
+        self,
+        net: System,
+        labels: Mapping[int, str] | None = None,
+        *,
+        intensity: Intensity | Mapping[str, Any] | None = None,
+        slices: Mapping[str, Any] | None = None,
+        largest_component: bool | Sequence[str] = False,
+        label_values: Mapping[int, int] | None = None,
+        cache: EmbeddingLRU | None = None,
+        lock: threading.Lock | None = None,
+    ) -> None:
+        count = net.num_classes
+        names = labels or {index: f"class {index}" for index in range(1, count + 1)}
+        self.classes = Classes.of(names, largest_component=largest_component, values=label_values)
+        self.labels = dict(self.classes.names)
+        if list(self.labels) != list(range(1, count + 1)):
+            raise ValueError(f"labels must name the classes 1 to {count}, got {self.labels}.")
+        self.net = net.eval()
+        self.intensity = intensity if isinstance(intensity, Intensity) else Intensity(**(intensity or {}))
+        self.slices = dict(slices or {})
+        self.cache = EmbeddingLRU() if cache is None else cache  # an empty cache is false
+        self.lock = lock or threading.Lock()
+        self._opened: OpenImage | None = None
 
     @classmethod
     def of_bundle(cls, bundle: Any, **options: Any) -> InteractiveSession:
@@ -67,10 +101,76 @@ class InteractiveSession(SessionPropagation):
             ValueError: the intensity refuses the values, or the saved session is of another image.
         """
         image = SessionImage(load_source(source, affine), self.intensity, self.slices)
-        self._begin(image)
+        answers = SliceAnswers(self.net, image, self.cache, self.lock, self.slices.get("flips") or ())
+        self._opened = OpenImage(image, answers, self.labels)
         if state is not None:
             restore_session(self, state)
         return image
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an image is open."""
+        return self._opened is not None
+
+    @property
+    def opened(self) -> OpenImage:
+        """The open image with its masks and prompts.
+
+        Raises:
+            ValueError: no image is open.
+        """
+        if self._opened is None:
+            raise ValueError("no image is open; call open(path) first.")
+        return self._opened
+
+    @property
+    def image(self) -> SessionImage:
+        """The open image."""
+        return self.opened.image
+
+    @property
+    def label(self) -> np.ndarray:
+        """Class indices of the open image, to read and to write. Shape (H, W) or (I, J, K), uint8."""
+        return self.opened.label
+
+    @property
+    def edits(self) -> dict[int, SliceEdits]:
+        """A person's prompts by slice and class."""
+        return self.opened.edits
+
+    @property
+    def results(self) -> dict[int, SliceResult]:
+        """What the network says of the slices segmented so far."""
+        return self.opened.results
+
+    @property
+    def answers(self) -> SliceAnswers:
+        """The network on the open image's slices."""
+        return self.opened.answers
+
+    @property
+    def slice_axis(self) -> int:
+        """The stored axis that slices follow."""
+        return self.image.axis
+
+    @property
+    def depth(self) -> int:
+        """Number of slices."""
+        return self.image.depth
+
+    def label_index(self, label: str | int) -> int:
+        """Class index of a name, or the index itself.
+
+        Raises:
+            ValueError: the network has no such class.
+        """
+        for index, name in self.labels.items():
+            if label == name or (isinstance(label, int) and label == index):
+                return index
+        folded = {name.casefold(): index for index, name in self.labels.items()}
+        if isinstance(label, str) and label.casefold() in folded:
+            return folded[label.casefold()]
+        raise ValueError(f"label must be one of {', '.join(self.labels.values())}, got {label!r}.")
 
     def segment(
         self, slice: int | str | Iterable[int] = "all", *, progress: Callable[[int, int], None] | None = None
@@ -81,20 +181,122 @@ class InteractiveSession(SessionPropagation):
             slice: a slice's number gives its result; several numbers or "all" give a list.
             progress: called with the number of slices done and of all.
         """
-        if isinstance(slice, int):
-            return self._segment_slice(self.image.check_slice(slice))
         if isinstance(slice, str) and slice != "all":
             raise ValueError(f"slice must be a number, several, or 'all', got {slice!r}.")
-        numbers = range(self.depth) if isinstance(slice, str) else [self.image.check_slice(at) for at in slice]
+        one = isinstance(slice, int)
+        wanted = range(self.depth) if isinstance(slice, str) else [slice] if isinstance(slice, int) else list(slice)
+        numbers = [self.image.check_slice(number) for number in wanted]
         results = []
         for done, number in enumerate(numbers, start=1):
-            results.append(self._segment_slice(number))
+            results.append(self.opened.segment(number))
             if progress is not None:
                 progress(done, len(numbers))
-        if isinstance(slice, str):
+        if isinstance(slice, str) or (numbers and self.depth == 1):
             edited = {index for edits in self.edits.values() for index in edits}
-            keep_largest_components(self.label, [index for index in self.largest if index not in edited])
-        return results
+            keep_largest_components(self.label, [index for index in self.classes.largest if index not in edited])
+        return results[0] if one else results
+
+    def points(self, label: str | int, slice: int | None = None) -> list[SessionPoint]:
+        """Points of a class, those that the network chose included, in the order that `index` counts.
+
+        Args:
+            label: name or index of the class.
+            slice: the slice; None gives those of all slices that were segmented or edited.
+        """
+        return self._prompts.points(self.label_index(label), slice)
+
+    def box(self, label: str | int, slice: int) -> tuple[Voxel, Voxel] | None:
+        """Two corner voxels of a class's box in a slice, a person's or the network's, or None."""
+        return self.opened.box(self.label_index(label), self.image.check_slice(slice))
+
+    def add_point(self, label: str | int, voxel: Sequence[float], positive: bool = True) -> SessionPoint:
+        """Add a point of a class, positive inside it or negative outside.
+
+        Raises:
+            ValueError: unknown label, or a voxel outside the image.
+        """
+        return self._prompts.add_point(self.label_index(label), voxel, positive)
+
+    def move_point(self, label: str | int, slice: int, index: int, voxel: Sequence[float]) -> SessionPoint:
+        """Move point `index` of a class (also one of the network's) within its slice; it is then the person's."""
+        return self._prompts.move_point(self.label_index(label), slice, index, voxel)
+
+    def remove_point(self, label: str | int, slice: int, index: int) -> None:
+        """Remove point `index` of a class, also one of the network's."""
+        self._prompts.remove_point(self.label_index(label), slice, index)
+
+    def set_points(
+        self, label: str | int, points: Iterable[SessionPoint], slice: int | None = None, *, keep_automatic: bool = True
+    ) -> list[int]:
+        """Replace a person's points of a class in every slice (or in one) by these, as one step.
+
+        Args:
+            label: name or index of the class.
+            points: any number, in any slices.
+            slice: leave other slices as they are, and points in them out.
+            keep_automatic: add them to the network's own points; otherwise they are all there are.
+
+        Returns:
+            The slices whose points changed.
+        """
+        return self._prompts.set_points(self.label_index(label), points, slice, keep_automatic)
+
+    def set_box(self, label: str | int, corner: Sequence[float], opposite: Sequence[float]) -> list[int]:
+        """Give a class a box by two opposite corner voxels, in any order, both inside it.
+
+        Corners in different slices give the box to each slice between. Gives the slices that had another box.
+        """
+        return self._prompts.set_box(self.label_index(label), corner, opposite)
+
+    def drop_boxes(self, label: str | int) -> list[int]:
+        """Forget a person's boxes of a class in all slices, as one step; gives the slices."""
+        return self._prompts.drop_boxes(self.label_index(label))
+
+    def remove_box(self, label: str | int, slice: int) -> None:
+        """Take a class's box away, also the network's own."""
+        self._prompts.remove_box(self.label_index(label), slice)
+
+    def clear(self, label: str | int | None = None, slice: int | None = None) -> list[int]:
+        """Drop a person's prompts (and the masks they led to) of a class, or all; in a slice, or all. As one step."""
+        return self._prompts.clear(None if label is None else self.label_index(label), slice)
+
+    def propagate(
+        self,
+        from_slice: int,
+        *,
+        labels: Sequence[str | int] | None = None,
+        min_quality: float = 0.6,
+        min_overlap: float = 0.5,
+        max_slices: int | None = None,
+    ) -> dict[str, list[int]]:
+        """Carry a corrected slice's masks to its neighbours, both ways, as one step.
+
+        Each mask gives its neighbour a box and a point; the answer goes on if its predicted quality and its overlap
+        with the mask it came from hold. Slices that somebody has edited stop it.
+
+        Args:
+            from_slice: the corrected slice.
+            labels: classes to carry; by default those in the slice's mask.
+            min_quality: least predicted IoU, where the system tells it.
+            min_overlap: least Dice between a slice's mask and its neighbour's.
+            max_slices: how far to go each way.
+
+        Returns:
+            Per class name, the slices that were reached.
+        """
+        start = self.image.check_slice(from_slice)
+        indices = None if labels is None else [self.label_index(label) for label in labels]
+        carrier = Propagation(self.opened, min_quality=min_quality, min_overlap=min_overlap)
+        reached = carrier.carry_all(start, indices, max_slices)
+        return {self.labels[index]: numbers for index, numbers in reached.items()}
+
+    def undo(self) -> list[int]:
+        """Take the last step back; the slices that changed, none where there is no step."""
+        return self.opened.undo()
+
+    def redo(self) -> list[int]:
+        """Take the last undone step again; the slices that changed."""
+        return self.opened.redo()
 
     def save(self, path: str | Path) -> Path:
         """Write the label map, and beside it the session as <name>.session.json; the ending chooses the format.
@@ -103,6 +305,10 @@ class InteractiveSession(SessionPropagation):
             ValueError: the ending does not fit the image.
         """
         return save_session(self, Path(path))
+
+    @property
+    def _prompts(self) -> PromptEdits:
+        return PromptEdits(self.opened)
 
 
 __all__ = ["InteractiveSession", "SessionPoint", "SliceResult"]

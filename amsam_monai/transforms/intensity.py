@@ -148,7 +148,8 @@ def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
     axis = int(np.argmax(array.strides)) if array.ndim else 0  # the slowest axis, whose pieces lie together
     step = max(1, CHUNK_VALUES * array.shape[axis] // max(array.size, 1)) if array.ndim else 1
     for start in range(0, array.shape[axis] if array.ndim else 1, step):
-        yield array[(slice(None),) * axis + (slice(start, start + step),)] if array.ndim else array
+        chunk = array[(slice(None),) * axis + (slice(start, start + step),)] if array.ndim else array
+        yield chunk.astype(np.float32) if chunk.dtype == np.float64 else chunk  # as the network sees them
 
 
 def value_range(array: np.ndarray) -> tuple[float, float]:
@@ -157,16 +158,21 @@ def value_range(array: np.ndarray) -> tuple[float, float]:
     return float(np.min([least for least, _ in ranges])), float(np.max([greatest for _, greatest in ranges]))
 
 
+def holds_whole_numbers(array: np.ndarray) -> bool:
+    """Whether all values are whole numbers, however they are stored."""
+    return array.dtype.kind in "iu" or all(bool((chunk == np.rint(chunk)).all()) for chunk in chunks(array))
+
+
 def percentiles(array: np.ndarray, wanted: Sequence[float], least: float, greatest: float) -> tuple[float, ...]:
     """Percentiles by histogram, the same in whatever order the values lie, in flat memory.
 
-    Whole numbers that span fewer than 65536 values are counted one by one, as numpy's linear percentiles; others are
-    the value at the rank below, found to the range / 2**32.
+    Whole numbers, also those stored as floats, that span fewer than 65536 values are counted one by one, as numpy's
+    linear percentiles; others are the value at the rank below, found to the range / 2**32.
     """
     if not least < greatest:
         return (least,) * len(wanted)
     ranks = [share / 100.0 * (array.size - 1) for share in wanted]
-    if array.dtype.kind in "iu" and greatest - least < BINS:
+    if greatest - least < BINS and holds_whole_numbers(array):
         sums = np.cumsum(histogram(array, least, greatest + 1, int(greatest - least) + 1))
         return tuple(
             float(np.interp(rank % 1, (0, 1), [least + _bin(sums, step) for step in _steps(rank)])) for rank in ranks

@@ -11,6 +11,15 @@ from amsam_monai.segment.frames import Clip, FrameSegmenter, FrameSmoother, find
 from amsam_monai.segment.segmenter import Segmenter
 
 
+class LeftBright(nn.Module):
+    """Foreground where the left half is bright: an image and its mirror image disagree."""
+
+    def forward(self, image, **_):
+        z = 8 * (image[:, :1] - 0.5)
+        z[..., z.shape[-1] // 2 :] = -1.0
+        return torch.cat([torch.zeros_like(z), z], dim=1)
+
+
 class Bright(nn.Module):
     """Foreground where the first channel exceeds one half, with logit 8 (p - 0.5)."""
 
@@ -137,3 +146,12 @@ def test_frames_of_one_name_are_refused(tmp_path):
     clip = Clip("c", (tmp_path / "c" / "a.png", tmp_path / "c" / "a.jpg"))
     with pytest.raises(ValueError, match="must differ in more than their endings"):
         segmenter()(clip, tmp_path / "out")
+
+
+def test_frames_are_averaged_over_mirror_images_like_pictures(sun_seg, tmp_path):
+    slices = {"flips": ["horizontal"]}
+    whole = Segmenter(LeftBright(), {1: "polyp"}, intensity={"mode": "bit_depth"}, slices=slices)
+    clip = find_clips(sun_seg)[0]
+    masks = [label for _, label in FrameSegmenter(whole).labels(clip.frames)]
+    np.testing.assert_array_equal(masks[0], whole(clip.frames[0]).label)
+    assert masks[0][:, -1].all()  # the mirror image sees the right half

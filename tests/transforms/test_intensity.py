@@ -33,6 +33,14 @@ def test_the_order_of_voxels_does_not_matter():
     assert Intensity("min_max").limits(image) == Intensity("min_max").limits(turned)
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.uint16, np.float32, np.float64])
+def test_limits_do_not_depend_on_how_values_are_stored(kind):
+    values = np.random.default_rng(0).integers(0, 900, (9, 10, 11))
+    assert Intensity().limits(values.astype(kind)) == tuple(np.percentile(values, (0.5, 99.5)))
+    fractions = values / 7
+    assert Intensity().limits(fractions) == Intensity().limits(fractions.astype(np.float32))
+
+
 def test_volumes_are_scaled_as_a_whole_and_slices_on_request():
     volume = torch.zeros(1, 2, 2, 2)
     volume[..., 0], volume[0, 0, 0, 0] = 10, 0

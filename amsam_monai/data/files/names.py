@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from amsam_monai.data.files.images import stem_of
 
 
 def natural_key(text: str) -> tuple[Any, ...]:
@@ -16,3 +21,25 @@ def natural_key(text: str) -> tuple[Any, ...]:
 def same_name(text: str) -> str:
     """The text in one Unicode form, so that names written on different systems meet."""
     return unicodedata.normalize("NFC", text)
+
+
+def result_stems(inputs: Sequence[Path], root: Path) -> dict[Path, Path]:
+    """Where the results of images below a folder go, relative to the folder of results and without an ending.
+
+    Subfolders are kept. Two images of one name (a.png, a.jpg) get their endings into the names of their results.
+
+    Args:
+        inputs: files and DICOM folders at or below `root`.
+        root: the folder, or the one input itself.
+    """
+    stems = {path: relative_stem(path, root) for path in inputs}
+    counts = Counter(stems.values())
+    return {
+        path: stem if counts[stem] == 1 else stem.with_name(path.name.replace(".", "_")) for path, stem in stems.items()
+    }
+
+
+def relative_stem(path: Path, root: Path) -> Path:
+    """Subfolder and name of an input without its ending; a DICOM folder's whole name."""
+    name = path.name if path.is_dir() else stem_of(path)
+    return Path(name) if path == root else path.parent.relative_to(root) / name

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from amsam_monai.data.classes import HIGHEST_VALUE
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.dicom_seg import write_dicom_seg
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, is_sheared
@@ -34,14 +35,14 @@ def write_label(
     """Write a label map in its image's geometry; the ending chooses the format.
 
     NIfTI keeps affine, spacing, direction, qform and sform codes, units, byte order and version of a NIfTI input, and
-    the voxel type where that is an integer that holds the labels (uint8 otherwise). A picture gets a palette, its
-    pixels are class indices.
+    the voxel type where that is an integer that holds the labels (8 bits otherwise, 16 for values above 255). A picture
+    gets a palette, its pixels are label values.
 
     Args:
         path: .nii, .nii.gz, .nrrd, .mha, .png, .tif, or .dcm for DICOM-SEG.
-        label: class indices, 0 background.
+        label: class indices, or values that stand for them; 0 background.
         source: the image, as `read_image` gave it.
-        labels: names of classes, needed for DICOM-SEG.
+        labels: names by value, needed for DICOM-SEG.
 
     Shape: label is source.spatial_shape.
 
@@ -97,16 +98,16 @@ def write_probabilities(path: str | Path, probabilities: np.ndarray, source: Loa
 
 
 def label_dtype(label: np.ndarray, source: LoadedImage) -> np.dtype:
-    """The stored voxel type of the image where it is an integer that holds every label, else uint8."""
+    """The stored voxel type of the image where it is an integer that holds every label, else 8 bits, or 16."""
     highest = int(label.max(initial=0))
-    if highest > 255 or int(label.min(initial=0)) < 0:
-        raise ValueError(f"labels must lie in 0..255, got {int(label.min())}..{highest}.")
+    if highest > HIGHEST_VALUE or int(label.min(initial=0)) < 0:
+        raise ValueError(f"labels must lie in 0..{HIGHEST_VALUE}, got {int(label.min())}..{highest}.")
     stored = source.header.get_data_dtype() if source.format == "nifti" else source.array.dtype
     if source.kind == "volume" and source.format in ("nifti", "itk") and stored.kind in "iu" and stored.itemsize <= 4:
         rescaled = source.array.dtype.kind == "f"
         if not rescaled and highest <= np.iinfo(stored).max:
             return stored.newbyteorder("=")
-    return np.dtype(np.uint8)
+    return np.dtype(np.uint8 if highest <= 255 else np.uint16)
 
 
 def nifti_shape(source: LoadedImage) -> tuple[int, ...]:
@@ -181,15 +182,19 @@ def itk_geometry(source: LoadedImage) -> ItkGeometry | None:
 
 
 def write_picture(path: Path, label: np.ndarray) -> None:
-    """Write class indices with a palette: viewers show colours, arrays hold indices; a volume becomes pages."""
+    """Write label values with a palette: viewers show colours, arrays hold the values; a volume becomes pages.
+
+    Values above 255 make a grey picture of 16 bits.
+    """
     from PIL import Image
 
-    colours = class_colours().ravel().tolist()
+    deep = int(label.max(initial=0)) > 255
     pages = [label] if label.ndim == 2 else [label[..., index] for index in range(label.shape[-1])]
     pictures = []
     for page in pages:
-        picture = Image.fromarray(np.ascontiguousarray(page, dtype=np.uint8), mode="P")
-        picture.putpalette(colours)
+        picture = Image.fromarray(np.ascontiguousarray(page, dtype=np.uint16 if deep else np.uint8))
+        if not deep:
+            picture.putpalette(class_colours().ravel().tolist())
         pictures.append(picture)
     if len(pictures) > 1:
         pictures[0].save(path, save_all=True, append_images=pictures[1:])

@@ -1,0 +1,156 @@
+"""An open image slice by slice: masks, a person's prompts, what the network says, and the steps to undo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amsam_monai.session.answers import SliceAnswers
+from amsam_monai.session.edits import SessionPoint, SliceEdits, box_corners
+from amsam_monai.session.history import History, SliceState, Step, pack, unpack
+from amsam_monai.session.image import SessionImage, Voxel
+from amsam_monai.session.network_prompts import points_in
+
+
+@dataclass
+class SliceResult:
+    """What the network says of a slice.
+
+    Args:
+        slice: number of the slice, as the stored array counts.
+        mask: class indices as the session's label map holds them, in the view's orientation.
+        points: per class name, the points that were used.
+        boxes: per class name, two corner voxels, or None.
+        quality: per class name, predicted IoU in [0, 1]; empty where the system does not tell.
+        presence: per class name, probability that the class is there; empty where the system does not tell.
+
+    Shape: mask (H, W).
+    """
+
+    slice: int
+    mask: np.ndarray
+    points: dict[str, list[SessionPoint]] = field(default_factory=dict)
+    boxes: dict[str, tuple[Voxel, Voxel] | None] = field(default_factory=dict)
+    quality: dict[str, float] = field(default_factory=dict)
+    presence: dict[str, float] = field(default_factory=dict)
+
+
+class OpenImage:
+    """An image with its label map, the prompts of each slice, and the steps that led there. Classes are indices.
+
+    Args:
+        image: the image.
+        answers: the network on its slices.
+        labels: name of every class index above 0.
+    """
+
+    def __init__(self, image: SessionImage, answers: SliceAnswers, labels: Mapping[int, str]) -> None:
+        self.image, self.answers, self.labels = image, answers, labels
+        self.label = np.zeros(image.source.spatial_shape, dtype=np.uint8)
+        self.edits: dict[int, SliceEdits] = {}
+        self.results: dict[int, SliceResult] = {}
+        self.history = History()
+        self._fresh: set[int] = set()  # slices whose mask is the answer to their prompts
+
+    def edits_of(self, number: int) -> SliceEdits:
+        """A person's prompts in a slice, by class."""
+        return self.edits.get(number, {})
+
+    def plane(self, number: int) -> np.ndarray:
+        """Slice `number` of the label map, to read and to write. Shape (H, W)."""
+        return self.image.plane(self.label, number)
+
+    def points(self, index: int, number: int) -> list[SessionPoint]:
+        """Points of a class in a slice: a person's, or else the network's own as far as they are known."""
+        edit = self.edits_of(number).get(index)
+        if edit is not None and edit.points is not None:
+            return list(edit.points)
+        return self.own_points(index, number)
+
+    def own_points(self, index: int, number: int) -> list[SessionPoint]:
+        """The network's own points of a class in a slice, as far as they are known."""
+        known = self.answers.known(number, self.edits_of(number))
+        return points_in(self.image, known, number, index) if known else []
+
+    def box(self, index: int, number: int) -> tuple[Voxel, Voxel] | None:
+        """Two corner voxels of a class's box in a slice, a person's or the network's, or None."""
+        edit = self.edits_of(number).get(index)
+        if edit is not None and edit.box_given:
+            return edit.box
+        known = self.answers.known(number, self.edits_of(number))
+        if known is None or known.box_xyxy is None:
+            return None
+        edges = known.box_xyxy[0, index - 1]
+        return None if edges.isnan().any() else box_corners(self.image, number, tuple(edges.tolist()))
+
+    def segment(self, number: int) -> SliceResult:
+        """Bring a slice's mask up to date with its prompts."""
+        if number in self._fresh:
+            return self.results[number]
+        answer = self.answers.answer(number, self.edits_of(number))
+        mask = answer.logits[0].max(0).indices.to(torch.uint8).cpu().numpy()
+        plane = self.plane(number)
+        if self.history.done and number not in self.history.done[-1] and plane.any():
+            self.history.widen(self.capture([number]))
+        plane[...] = mask
+        result = SliceResult(
+            number,
+            plane,
+            {name: self.points(index, number) for index, name in self.labels.items()},
+            {name: self.box(index, number) for index, name in self.labels.items()},
+            self._by_name(answer.quality),
+            self._by_name(answer.presence),
+        )
+        self.results[number] = result
+        self._fresh.add(number)
+        return result
+
+    def change(self, changes: Mapping[int, SliceEdits]) -> None:
+        """Give slices other prompts, as one step; their masks wait for `segment`."""
+        if changes:
+            self.history.record(self.capture(changes))
+        for number, edits in changes.items():
+            self.store(number, edits)
+
+    def store(self, number: int, edits: SliceEdits) -> None:
+        """Give a slice other prompts, without a step of its own."""
+        self.edits.pop(number, None)
+        if edits:
+            self.edits[number] = edits
+        self._fresh.discard(number)
+
+    def capture(self, numbers: Iterable[int]) -> Step:
+        """Slices as they are now."""
+        return {number: SliceState(self.edits_of(number), pack(self.plane(number))) for number in numbers}
+
+    def restore(self, step: Step) -> None:
+        """Slices as they were."""
+        for number, state in step.items():
+            self.store(number, state.edits)
+            self.plane(number)[...] = unpack(state.mask, self.image.slice_hw)
+            self.results.pop(number, None)
+
+    def undo(self) -> list[int]:
+        """Take the last step back; the slices that changed, none where there is no step."""
+        return self._swap(self.history.done, self.history.undone)
+
+    def redo(self) -> list[int]:
+        """Take the last undone step again; the slices that changed."""
+        return self._swap(self.history.undone, self.history.done)
+
+    def _swap(self, source: list[Step], target: list[Step]) -> list[int]:
+        if not source:
+            return []
+        step = source.pop()
+        target.append(self.capture(step))
+        self.restore(step)
+        return sorted(step)
+
+    def _by_name(self, values: Tensor | None) -> dict[str, float]:
+        if values is None:
+            return {}
+        return {name: round(float(values[0, index - 1]), 4) for index, name in self.labels.items()}

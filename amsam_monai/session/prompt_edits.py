@@ -1,0 +1,144 @@
+"""Adding, moving and removing a person's points and boxes, beside the network's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from amsam_monai.session.edits import ClassEdits, SessionPoint, changed, without
+from amsam_monai.session.image import Voxel
+from amsam_monai.session.open_image import OpenImage
+
+
+class PromptEdits:
+    """What a person does to the prompts of an open image; each call is one step. Classes are indices.
+
+    Args:
+        opened: the open image.
+    """
+
+    def __init__(self, opened: OpenImage) -> None:
+        self.opened, self.image = opened, opened.image
+
+    def points(self, index: int, number: int | None = None) -> list[SessionPoint]:
+        """Points of a class, in a slice or in all that were segmented or edited."""
+        if number is None:
+            shown = sorted({*self.opened.edits, *self.opened.results})
+            return [point for at in shown for point in self.opened.points(index, at)]
+        return self.opened.points(index, self.image.check_slice(number))
+
+    def add_point(self, index: int, voxel: Sequence[float], positive: bool) -> SessionPoint:
+        """Add a point to those of its slice."""
+        place = self.image.check_voxel(voxel)
+        point, number = SessionPoint(place, bool(positive)), self.image.slice_of(place)
+        self._give_points(number, index, [*self._editable(index, number), point])
+        return point
+
+    def move_point(self, index: int, number: int, at: int, voxel: Sequence[float]) -> SessionPoint:
+        """Move point `at` of a class within its slice; it is then the person's."""
+        place = self.image.check_voxel(voxel)
+        if self.image.slice_of(place) != self.image.check_slice(number):
+            raise ValueError(f"a point must stay in its slice {number}, got voxel {place}; remove it and add another.")
+        points = self._editable(index, number)
+        moved = SessionPoint(place, pick(points, at).positive)
+        self._give_points(number, index, [*points[:at], moved, *points[at + 1 :]])
+        return moved
+
+    def remove_point(self, index: int, number: int, at: int) -> None:
+        """Remove point `at` of a class in a slice."""
+        points = self._editable(index, self.image.check_slice(number))
+        pick(points, at)
+        self._give_points(number, index, [*points[:at], *points[at + 1 :]])
+
+    def set_points(
+        self, index: int, points: Iterable[SessionPoint], number: int | None, keep_automatic: bool
+    ) -> list[int]:
+        """Replace a person's points of a class in every slice, or in one; gives the slices that changed."""
+        new: dict[int, list[SessionPoint]] = {}
+        for point in points:
+            place = self.image.check_voxel(point.voxel)
+            new.setdefault(self.image.slice_of(place), []).append(replace(point, voxel=place))
+        edits = self.opened.edits
+        old = {at for at, classes in edits.items() if index in classes and classes[index].points is not None}
+        wanted = {}
+        for at in sorted(old | set(new)):
+            if number is not None and at != number:
+                continue
+            own = self._automatic(index, at) if keep_automatic and at in new else []
+            listed = (*own, *new[at]) if at in new else None
+            if listed != self.opened.edits_of(at).get(index, ClassEdits()).points:
+                wanted[at] = changed(self.opened.edits_of(at), index, points=listed)
+        self.opened.change(wanted)
+        return list(wanted)
+
+    def set_box(self, index: int, corner: Sequence[float], opposite: Sequence[float]) -> list[int]:
+        """Give a class a box in each slice from one corner's to the other's; gives those that had another."""
+        one, other = self.image.check_voxel(corner), self.image.check_voxel(opposite)
+        first, last = sorted((self.image.slice_of(one), self.image.slice_of(other)))
+        corners = {at: (self._in_slice(one, at), self._in_slice(other, at)) for at in range(first, last + 1)}
+        edits = {at: self._boxed(index, at, box) for at, box in corners.items()}
+        wanted = {at: edit for at, edit in edits.items() if edit != self.opened.edits_of(at)}
+        self.opened.change(wanted)
+        return list(wanted)
+
+    def drop_boxes(self, index: int) -> list[int]:
+        """Forget a person's boxes of a class in all slices; gives the slices."""
+        edits = self.opened.edits
+        touched = [at for at in sorted(edits) if index in edits[at] and edits[at][index].box_given]
+        self.opened.change({at: changed(edits[at], index, box=None, box_given=False) for at in touched})
+        return touched
+
+    def remove_box(self, index: int, number: int) -> None:
+        """Take a class's box away, also the network's own."""
+        number = self.image.check_slice(number)
+        self.opened.change({number: self._boxed(index, number, None)})
+
+    def clear(self, index: int | None, number: int | None) -> list[int]:
+        """Drop a person's prompts and the masks they led to; gives the slices."""
+        edits = self.opened.edits
+        wanted = [at for at in sorted(edits) if number is None or at == self.image.check_slice(number)]
+        touched = [at for at in wanted if index is None or index in edits[at]]
+        gone = {at: list(edits[at]) if index is None else [index] for at in touched}
+        self.opened.change({at: {} if index is None else without(edits[at], index) for at in touched})
+        for at, classes in gone.items():
+            plane = self.opened.plane(at)
+            plane[np.isin(plane, classes)] = 0
+        return touched
+
+    def _editable(self, index: int, number: int) -> list[SessionPoint]:
+        """The points of a class that a person can change, the network's own included."""
+        if index not in self.opened.edits_of(number):
+            self._know(number)
+        return self.opened.points(index, number)
+
+    def _automatic(self, index: int, number: int) -> list[SessionPoint]:
+        """The network's own points of a class, whatever a person made of them."""
+        self._know(number)
+        return self.opened.own_points(index, number)
+
+    def _know(self, number: int) -> None:
+        """Have the network find its own prompts of a slice."""
+        if self.opened.answers.known(number, self.opened.edits_of(number)) is None:
+            self.opened.segment(number)
+
+    def _give_points(self, number: int, index: int, points: list[SessionPoint]) -> None:
+        self.opened.change({number: changed(self.opened.edits_of(number), index, points=tuple(points))})
+
+    def _boxed(self, index: int, number: int, box: tuple[Voxel, Voxel] | None) -> dict[int, ClassEdits]:
+        return changed(self.opened.edits_of(number), index, box=box, box_given=True)
+
+    def _in_slice(self, voxel: Voxel, number: int) -> Voxel:
+        return tuple(float(number) if axis == self.image.axis else v for axis, v in enumerate(voxel))  # type: ignore[return-value]
+
+
+def pick(points: Sequence[SessionPoint], at: int) -> SessionPoint:
+    """One of a slice's points.
+
+    Raises:
+        ValueError: there is none of that number.
+    """
+    if not 0 <= at < len(points):
+        raise ValueError(f"index must count one of {len(points)} points, got {at}.")
+    return points[at]
