@@ -319,7 +319,7 @@ def test_sheared_axes_stay_in_nifti_and_are_refused_elsewhere(tmp_path):
         ("b.jpg", np.zeros((4, 5, 3), np.uint8), "the ending must be one of"),
         ("b.png", np.zeros((4, 5, 3), np.uint8), "the ending must be one of"),
         ("b.dcm", np.zeros((4, 5, 3), np.uint8), "needs a DICOM series as input"),
-        ("b.nii", np.full((4, 5, 3), 300), "labels must lie in 0..255"),
+        ("b.nii", np.full((4, 5, 3), 70000), "labels must lie in 0..65535"),
     ],
 )
 def test_a_label_that_does_not_fit_is_refused_and_nothing_is_left(path, label, message, tmp_path):
