@@ -17,8 +17,9 @@ import torch
 from amsam_monai.data.datasets import LoadCased
 from amsam_monai.data.prepare.prepare import find_dataset
 from amsam_monai.data.sections import sections as cut
+from amsam_monai.engines.detector_training import DetectorSettings, train_detector
 from amsam_monai.networks.detector.detector import pretrained_detector
-from amsam_monai.networks.detector.training import DetectorSettings, score_detector, train_detector
+from amsam_monai.networks.detector.scores import score_detector
 from amsam_monai.networks.weights import store as weights
 from amsam_monai.transforms.sam_input import three_channels
 

@@ -65,8 +65,8 @@ def train_detector(
 
     Volumes are taken slice by slice. The file goes beside a bundle's model.pt and loads without running any code.
     """
+    from amsam_monai.engines.detector_training import DetectorSettings, train_detector
     from amsam_monai.networks.detector.detector import save_detector
-    from amsam_monai.networks.detector.training import DetectorSettings, train_detector
     from amsam_monai.networks.weights import store as weights
 
     names = [name.strip() for name in classes.split(",") if name.strip()]
@@ -156,7 +156,7 @@ def read_samples(
 
 def report(detector: BoxDetector, pairs: list[tuple[Path, Path]], intensity: str | None) -> None:
     """Print how well the boxes of held-out images fit."""
-    from amsam_monai.networks.detector.training import score_detector
+    from amsam_monai.networks.detector.scores import score_detector
 
     samples = list(read_samples(pairs, detector.num_classes, intensity))
     score = score_detector(detector, [image for image, _ in samples], [label for _, label in samples])

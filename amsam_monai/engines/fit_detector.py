@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from amsam_monai.engines.detector_training import DetectorSettings, train_detector
 from amsam_monai.keys import IMAGE, LABEL
 from amsam_monai.networks.detector.detector import BoxDetector, load_detector, pretrained_detector, save_detector
-from amsam_monai.networks.detector.training import DetectorSettings, train_detector
 from amsam_monai.networks.weights import store as weights
 
 logger = logging.getLogger(__name__)

@@ -67,8 +67,9 @@ def test_it_trains_as_monai_bundle_run_does_however_often(folder, data):
 
 def process_state():
     loggers = [logging.root, *(each for each in logging.root.manager.loggerDict.values() if hasattr(each, "level"))]
+    named = {each.name: (each.level, list(each.handlers), each.propagate, each.disabled) for each in loggers}
     return {
-        "logging": {each.name: (each.level, list(each.handlers), each.propagate, each.disabled) for each in loggers},
+        "logging": {name: settings for name, settings in named.items() if settings != (0, [], True, False)},
         "path": list(sys.path),
         "argv": list(sys.argv),
         "folder": os.getcwd(),

@@ -1,26 +1,29 @@
-"""Fits the box detector on the boxes of a few training masks, and measures it on others."""
+"""Fits the box detector on the boxes of a few training masks."""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedTrainer
+from monai.handlers import LrScheduleHandler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from amsam_monai.framing import SquareFrame
-from amsam_monai.networks.detector.detector import GREY, BoxDetector, load_detector
-from amsam_monai.networks.detector.views import Augmentation, Scene, random_view
+from amsam_monai.handlers import ClipGradients
+from amsam_monai.networks.detector.detector import BoxDetector, load_detector
+from amsam_monai.networks.detector.scenes import ViewBatches, scene_of
+from amsam_monai.networks.detector.views import Augmentation
 from amsam_monai.networks.detector.yolo import build_model, detection_loss, read_checkpoint
-from amsam_monai.networks.prompts.boxes import box_iou, class_boxes, instances_of
 
-logger = logging.getLogger(__name__)
+MAX_NORM = 10.0  # of a step's gradients, as Ultralytics has it
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,30 @@ def train_detector(
     names = list(class_names or [f"class {k}" for k in range(1, num_classes + 1)])
     if len(names) != num_classes:
         raise ValueError(f"class_names must be {num_classes} names, got {len(names)}.")
-    scenes = [_scene(image, label, num_classes, settings) for image, label in zip(images, labels, strict=True)]
+    how: Any = {"size": settings.image_size, "per": settings.per}
+    scenes = [scene_of(image, label, num_classes, **how) for image, label in zip(images, labels, strict=True)]
     if not any(len(scene.classes) for scene in scenes):
         raise ValueError(f"labels must hold an object of classes 1..{num_classes}, got none in {len(scenes)}.")
-    others = [_scene(image, label, num_classes, settings) for image, label in extra]
+    others = [scene_of(image, label, num_classes, **how) for image, label in extra]
+    batches = ViewBatches(
+        scenes,
+        others,
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        extra_share=settings.extra_share,
+        size=settings.image_size,
+        augmentation=settings.augmentation,
+        seed=settings.seed,
+    )
     model = starting_model(start, num_classes).to(device)
-    model = _fit(model, scenes, others, settings, device, progress)
+    averaged = AveragedModel(model, avg_fn=_running_mean(settings.average), use_buffers=settings.fit_statistics)
+    trainer = detector_trainer(model, batches, settings, device)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: averaged.update_parameters(model))
+    if progress is not None:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, _report, progress)
+    trainer.run()
     return BoxDetector(
-        model,
+        averaged.module.eval(),
         class_names=names,
         image_size=settings.image_size,
         more_sizes=settings.more_sizes,
@@ -114,44 +133,67 @@ def train_detector(
     )
 
 
-def _fit(
-    model: nn.Module,
-    scenes: Sequence[Scene],
-    others: Sequence[Scene],
-    settings: DetectorSettings,
-    device: str | torch.device,
-    progress: Callable[[int, int, float], None] | None,
-) -> nn.Module:
-    """Train `model` in place; returns the running mean of its weights."""
-    averaged = AveragedModel(model, avg_fn=_running_mean(settings.average), use_buffers=settings.fit_statistics)
-    trained = _prepare(model, settings)
-    generator = torch.Generator().manual_seed(settings.seed)
-    loss_of = detection_loss(model, settings.steps)
-    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    for step in range(settings.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
-        batch = _draw_batch(scenes, others, settings, generator)
-        loss = loss_of({name: value.to(device) for name, value in batch.items()}) / settings.batch_size
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 10.0)
-        optimizer.step()
-        averaged.update_parameters(model)
-        if progress is not None:
-            progress(step + 1, settings.steps, float(loss.detach()))
-    return averaged.module.eval()
+class _LossOfBatch(nn.Module):
+    """The detector with Ultralytics' loss behind it: what a trainer trains.
+
+    Args:
+        model: of Ultralytics.
+        settings: how it is fitted.
+
+    Shape: a batch of `ViewBatches` -> ().
+    """
+
+    def __init__(self, model: nn.Module, settings: DetectorSettings) -> None:
+        super().__init__()
+        self.model, self.settings = model, settings
+        for index, layer in enumerate(cast(nn.Sequential, model.model)):
+            layer.requires_grad_(index >= settings.frozen_layers)
+        self.loss = detection_loss(model, settings.steps)
+
+    def train(self, mode: bool = True) -> _LossOfBatch:
+        """Batch statistics stay as they are unless they are to be fitted."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train(mode and self.settings.fit_statistics)
+        return self
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        return cast(Tensor, self.loss(batch)) / self.settings.batch_size
 
 
-def _prepare(model: nn.Module, settings: DetectorSettings) -> list[nn.Parameter]:
-    """Put `model` in training mode and give what trains."""
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train(settings.fit_statistics)
-    for index, layer in enumerate(cast(nn.Sequential, model.model)):
-        layer.requires_grad_(index >= settings.frozen_layers)
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+def detector_trainer(
+    model: nn.Module, batches: ViewBatches, settings: DetectorSettings, device: str | torch.device = "cpu"
+) -> SupervisedTrainer:
+    """A trainer of one epoch through `batches`, ready to run; `model` trains in place."""
+    network = _LossOfBatch(model, settings).train()
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+    )
+    schedule: Any = LambdaLR(optimizer, partial(_schedule, steps=settings.steps))
+    return SupervisedTrainer(
+        device=torch.device(device),
+        max_epochs=1,
+        train_data_loader=batches,
+        epoch_length=len(batches),
+        network=network,
+        optimizer=optimizer,
+        loss_function=lambda loss, _: loss,
+        prepare_batch=lambda batch, at, *_, **__: ({name: value.to(at) for name, value in batch.items()}, None),
+        decollate=False,
+        optim_set_to_none=True,
+        train_handlers=[
+            ClipGradients(network, MAX_NORM),
+            LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
+        ],
+    )
+
+
+def _report(engine: Engine, progress: Callable[[int, int, float], None]) -> None:
+    output = cast("dict[str, Any]", engine.state.output)
+    progress(engine.state.iteration, engine.state.epoch_length or 0, float(output["loss"].detach()))
 
 
 def _running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
@@ -169,45 +211,6 @@ def _schedule(step: int, steps: int) -> float:
     """A short linear warm-up, then a cosine down to a twentieth."""
     warm = min(1.0, (step + 1) / max(1.0, 0.1 * steps))
     return warm * (0.05 + 0.475 * (1 + math.cos(math.pi * step / steps)))
-
-
-def _draw_batch(
-    scenes: Sequence[Scene], others: Sequence[Scene], settings: DetectorSettings, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Random views in the form of Ultralytics' losses."""
-    size = settings.image_size
-    share = round(settings.batch_size * settings.extra_share) if others else 0
-    chosen = _pick(scenes, settings.batch_size - share, generator) + _pick(others, share, generator)
-    drawn = [random_view(scene, size, settings.augmentation, generator, GREY[0]) for scene in chosen]
-    boxes = torch.from_numpy(np.concatenate([boxes for _, boxes, _ in drawn])) / size
-    classes = torch.from_numpy(np.concatenate([classes for _, _, classes in drawn]))
-    counts = torch.tensor([len(classes) for _, _, classes in drawn])
-    return {
-        "img": torch.stack([view for view, _, _ in drawn]),
-        "batch_idx": torch.arange(len(drawn)).repeat_interleave(counts).float(),
-        "cls": classes.float()[:, None] - 1,
-        "bboxes": torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1),  # centre, size
-    }
-
-
-def _pick(scenes: Sequence[Scene], count: int, generator: torch.Generator) -> list[Scene]:
-    """`count` random scenes, each once before any comes twice."""
-    rounds = -(-count // max(1, len(scenes)))
-    order = [torch.randperm(len(scenes), generator=generator) for _ in range(rounds)]
-    return [scenes[index] for index in torch.cat(order)[:count].tolist()] if order else []
-
-
-def _scene(image: Tensor, label: Tensor, num_classes: int, settings: DetectorSettings) -> Scene:
-    if image.ndim != 3 or image.shape[0] != 3 or tuple(image.shape[1:]) != tuple(label.shape[-2:]):
-        raise ValueError(
-            f"image must have shape (3, H, W) and its label (H, W), got {tuple(image.shape)} and {tuple(label.shape)}."
-        )
-    numbered, classes = instances_of(np.asarray(label).reshape(label.shape[-2:]), num_classes, per=settings.per)
-    frame = SquareFrame(numbered.shape[0], numbered.shape[1], settings.image_size)
-    rows, columns = frame.scaled_hw
-    pixels = frame.image(torch.as_tensor(image)[None].float())[0, :, :rows, :columns]
-    objects = frame.label(torch.from_numpy(numbered)[None, None].int(), 0)[0, 0, :rows, :columns]
-    return Scene((pixels * 255).round().clamp(0, 255).to(torch.uint8), objects.to(torch.int16), classes)
 
 
 def starting_model(start: str | Path, num_classes: int) -> nn.Module:
@@ -232,43 +235,6 @@ def starting_model(start: str | Path, num_classes: int) -> nn.Module:
             own[name] = value.mean(dim=0, keepdim=True).expand_as(own[name])
     model.load_state_dict(own)
     return model
-
-
-@dataclass(frozen=True)
-class DetectorScore:
-    """How well a detector finds the boxes of held-out masks; one entry per image and class that is present.
-
-    Args:
-        iou: overlap of the top box with the true one, 0 where there was none.
-        false_boxes: boxes given for classes that are absent.
-        absent: class-image pairs where the class is absent.
-    """
-
-    iou: np.ndarray
-    false_boxes: int
-    absent: int
-
-    @property
-    def mean_iou(self) -> float:
-        """Mean overlap."""
-        return float(self.iou.mean()) if len(self.iou) else math.nan
-
-    def recall(self, at: float = 0.5) -> float:
-        """Share of objects whose box overlaps by at least `at`."""
-        return float((self.iou >= at).mean()) if len(self.iou) else math.nan
-
-
-def score_detector(detector: BoxDetector, images: Iterable[Tensor], labels: Iterable[Tensor]) -> DetectorScore:
-    """Compare the detector's boxes with those of masks; see `train_detector` for the shapes."""
-    overlaps, false_boxes, absent = [], 0, 0
-    for image, label in zip(images, labels, strict=True):
-        boxes = detector(torch.as_tensor(image)[None].float())[0]
-        true = class_boxes(torch.as_tensor(label).reshape(1, 1, *label.shape[-2:]), detector.num_classes)
-        present = ~true.isnan().any(dim=-1)
-        overlaps.append(box_iou(boxes, true)[present])
-        false_boxes += int((~boxes.isnan().any(dim=-1) & ~present).sum())
-        absent += int((~present).sum())
-    return DetectorScore(torch.cat(overlaps).numpy() if overlaps else np.zeros(0), false_boxes, absent)
 
 
 def cross_fitted_boxes(
