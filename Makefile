@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?=
 DEMO_DIR ?= demo
-UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+UV := $(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 
 .PHONY: demo test lint docs clean
 

@@ -16,7 +16,8 @@ app = typer.Typer(add_completion=False)
 @plain_errors
 def prepare(
     dataset: Annotated[
-        str, typer.Argument(help="acdc, synapse, isic, glas, monuseg, kvasir, polyp, sunseg, tiktok, human or plain.")
+        str,
+        typer.Argument(help="own, acdc, synapse, isic, glas, monuseg, kvasir, polyp, sunseg, tiktok, human or plain."),
     ],
     src: Annotated[Path, typer.Argument(help="Folder of the data set, as its owner or a common copy lays it out.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; made if missing.")],

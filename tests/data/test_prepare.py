@@ -228,11 +228,11 @@ def test_the_command_ends_without_a_traceback_on_broken_data(tmp_path):
     ("dataset", "cases", "patients"),
     [
         ("acdc", 160, 80),
-        ("synapse", 6, 6),
+        ("synapse", 18, 18),
         ("isic", 51, 51),
-        ("kvasir", 200, 200),
+        ("kvasir", 900, 900),
         ("glas", 85, 85),
-        ("human", 190, 190),
+        ("human", 230, 230),
     ],
 )
 def test_real_sets_are_prepared_with_the_counts_of_their_table(real_data, tmp_path, dataset, cases, patients):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from monai.transforms import Transform
 
@@ -21,18 +22,33 @@ class LoadCased(Transform):
 
     Args:
         rule: for items that do not say.
+        classes: name -> its value in the label files, in the order of the classes; the label then holds class
+            indices, 1 for the first, and all other values are background. None leaves the files' values.
 
     Shape: image (C, H, W), label (1, H, W), or (1, I, J, K) both.
     """
 
-    def __init__(self, rule: str = "table") -> None:
+    def __init__(self, rule: str = "table", classes: Mapping[str, int] | None = None) -> None:
         if rule not in RULES:
             raise ValueError(f"label rule must be one of {RULES}, got {rule!r}.")
         self.rule = rule
+        self.names = None if classes is None else {value: name for name, value in classes.items()}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The item with tensors in place of its two paths."""
-        case = read_case(data[IMAGE], data[LABEL], data.get("label_rule", self.rule))
+        rule = data.get("label_rule", self.rule)
+        if self.names is not None and rule == "table":
+            rule = "named"
+        case = read_case(data[IMAGE], data[LABEL], rule, self.names)
+        if self.names is not None and rule == "named":
+            case.label.array = _as_indices(case.label.array, list(self.names))
         read: dict[Hashable, Any] = {IMAGE: as_tensor(case.image, torch.float32)}
         read[LABEL] = as_tensor(case.label, torch.int64)
         return {**data, **read}
+
+
+def _as_indices(label: np.ndarray, values: list[int]) -> np.ndarray:
+    """Class indices, by the place of a value in `values`, from 1."""
+    lookup = np.zeros(max([*values, int(label.max(initial=0))]) + 1, np.uint8)
+    lookup[values] = np.arange(1, len(values) + 1)
+    return lookup[label]

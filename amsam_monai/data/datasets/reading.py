@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from amsam_monai.data.datasets.annotations import read_annotations
 from amsam_monai.data.datasets.polygons import POLYGON_SUFFIX, read_polygons
 from amsam_monai.data.files.images import read_image, read_label
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_same_geometry
 
-RULES = ("table", "binary", "instances")
+RULES = ("table", "named", "binary", "instances")
 LOSSY = (".jpg", ".jpeg")
 COMPRESSION_NOISE = 32  # how far JPEG moves a mask's 0 and 255
 
@@ -48,8 +49,8 @@ def read_case(
     """
     picture = read_image(image)
     mended: list[str] = []
-    if str(label).lower().endswith(POLYGON_SUFFIX):
-        mask = LoadedImage(read_polygons(Path(label), picture.spatial_shape), "image", Path(label), "polygons")
+    if str(label).lower().endswith((POLYGON_SUFFIX, ".json")):
+        mask = LoadedImage(_drawn(Path(label), picture, labels or {}), "image", Path(label), "polygons")
         mended.append("drawn from polygons")
     else:
         mask = read_label(label)
@@ -63,11 +64,19 @@ def read_case(
     return ReadCase(picture, mask, tuple(mended))
 
 
+def _drawn(label: Path, picture: LoadedImage, labels: Mapping[int, str]) -> np.ndarray:
+    """The mask of a file of outlines."""
+    if str(label).lower().endswith(POLYGON_SUFFIX):
+        return read_polygons(label, picture.spatial_shape)
+    return read_annotations(label, picture.path, picture.spatial_shape, labels)
+
+
 def to_classes(mask: LoadedImage, rule: str, labels: Mapping[int, str] | None = None) -> tuple[np.ndarray, str | None]:
     """Class indices, uint8, and what it took beyond the plain rule.
 
-    "table": values are the table's ids. "binary": 0 is background, and 1 or 255 foreground; values that compression
-    moved are cut at half. "instances": every object has a value of its own, anything above 0 is foreground.
+    "table": values are the table's ids. "named": the same, and all other values are background.
+    "binary": 0 is background, and 1 or 255 foreground; values that compression moved are cut at half.
+    "instances": every object has a value of its own, anything above 0 is foreground.
 
     Raises:
         ValueError: unknown rule.
@@ -77,6 +86,9 @@ def to_classes(mask: LoadedImage, rule: str, labels: Mapping[int, str] | None = 
         raise ValueError(f"label rule must be one of {RULES}, got {rule!r}.")
     array = mask.array
     values = present_values(array)
+    if rule == "named":
+        kept = np.isin(array, list(labels)) if labels else array > 0
+        return np.where(kept, array, 0).astype(np.uint8 if max(values, default=0) < 256 else np.int32), None
     if rule == "table":
         allowed = {0, *labels} if labels else set(range(256))
         if unknown := [value for value in values if value not in allowed]:

@@ -18,6 +18,7 @@ from amsam_monai.data.datasets.cases import SECTIONS, Case, DatasetError, Listin
 from amsam_monai.data.datasets.checks import Facts, survey
 from amsam_monai.data.datasets.image_folder import find_images
 from amsam_monai.data.datasets.isic import find_isic
+from amsam_monai.data.datasets.own import OWN, find_own
 from amsam_monai.data.datasets.presets import PRESETS
 from amsam_monai.data.datasets.reading import ReadCase
 from amsam_monai.data.datasets.synapse import find_synapse
@@ -26,7 +27,8 @@ from amsam_monai.data.files.writers import write_label
 from amsam_monai.data.prepare.contact_sheet import Tile, make_tile, write_contact_sheet
 from amsam_monai.data.prepare.report import make_report, to_markdown
 
-DATASETS = ("acdc", "synapse", "isic", *PRESETS)
+DATASETS = (OWN, "acdc", "synapse", "isic", *PRESETS)
+AS_STORED = ("table", "named")  # rules whose labels stay where they are
 DESCRIPTION = "listed by amsam prepare"
 MODALITY = {"acdc": "MRI", "synapse": "CT"}
 
@@ -58,10 +60,17 @@ def find_dataset(dataset: str, src: str | Path, **options: Any) -> Listing:
     if dataset not in DATASETS:
         raise ValueError(f"data set must be one of {', '.join(DATASETS)}, got {dataset!r}.")
     given = {name: value for name, value in options.items() if value is not None}
-    taken = {"acdc": {"split", "form"}, "synapse": {"split", "labels"}, "isic": {"split", "edition"}}
+    taken = {
+        OWN: {"labels", "channel", "patients"},
+        "acdc": {"split", "form"},
+        "synapse": {"split", "labels"},
+        "isic": {"split", "edition"},
+    }
     if strange := sorted(set(given) - taken.get(dataset, {"split", "labels"})):
         raise ValueError(f"{dataset} takes no {', '.join(strange)}.")
     finders: dict[str, Callable[..., Listing]] = {"acdc": find_acdc, "synapse": find_synapse, "isic": find_isic}
+    if dataset == OWN:
+        return find_own(src, **given)
     if dataset in finders:
         return finders[dataset](src, **given)
     return find_images(src, preset=dataset, **given)
@@ -105,7 +114,7 @@ def prepare(
     with new_folder(out / "labels") as labels:
 
         def keep(case: Case, read: ReadCase) -> None:
-            if case.rule != "table" or read.mended:
+            if case.rule not in AS_STORED or read.mended:
                 write_label(labels / f"{case.case_id}.png", read.label.array, read.image)
             if case.case_id in shown:
                 tiles[case.case_id] = make_tile(read, " ".join(filter(None, (case.case_id, case.section))))
@@ -176,7 +185,7 @@ def dataset_json(listing: Listing, facts: list[Facts], out: Path, absolute: bool
 def as_written(fact: Facts, out: Path) -> Case:
     """The case with its label as it stands in `out`, class indices already."""
     case = fact.case
-    if case.rule == "table" and not fact.mended:
+    if case.rule in AS_STORED and not fact.mended:
         return case
     return replace(case, label=out / "labels" / f"{case.case_id}.png", rule="table")
 
