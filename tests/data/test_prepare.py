@@ -193,7 +193,7 @@ def test_a_slice_is_upright_however_it_is_stored(tmp_path, flip):
 def test_options_that_a_set_does_not_take_are_refused(tmp_path):
     with pytest.raises(ValueError, match="isic takes no labels"):
         find_dataset("isic", tmp_path, labels="acdc")
-    with pytest.raises(ValueError, match="data set must be one of acdc, synapse, isic, plain"):
+    with pytest.raises(ValueError, match="data set must be one of own, acdc, synapse, isic, plain"):
         find_dataset("brain", tmp_path)
 
 
