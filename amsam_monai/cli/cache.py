@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from amsam_monai.cli.errors import plain_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from amsam_monai.data.embeddings.contents import CacheContents
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Show or clear the embedding cache.")
 
@@ -21,22 +26,27 @@ Folder = Annotated[
 @plain_errors
 def info(folder: Folder = None) -> None:
     """How much lies there, encoder by encoder."""
-    from rich.console import Console
-    from rich.table import Table
-
     from amsam_monai.data.embeddings.contents import cache_contents
     from amsam_monai.data.embeddings.folder import cache_folder
 
     contents = cache_contents(folder)
+    if contents:
+        show(contents)
+    entries, size = sum(part.entries for part in contents), sum(part.size for part in contents)
+    typer.echo(f"{cache_folder(folder)}: {entries} embeddings, {size / 2**20:.1f} MiB")
+
+
+def show(contents: Sequence[CacheContents]) -> None:
+    """Print what each encoder has."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("folder", "encoder", "size", "resize", "dtype", "weights", "embeddings", "MiB")
     for part in contents:
         facts = [str(part.fingerprint.get(name, "-")) for name in ("encoder", "image_size", "resize", "dtype")]
         weights = str(part.fingerprint.get("weights_sha256", "-"))[:8]
         table.add_row(part.folder.name, *facts, weights, str(part.entries), f"{part.size / 2**20:.1f}")
-    if contents:
-        Console().print(table)
-    entries, size = sum(part.entries for part in contents), sum(part.size for part in contents)
-    typer.echo(f"{cache_folder(folder)}: {entries} embeddings, {size / 2**20:.1f} MiB")
+    Console().print(table)
 
 
 @app.command()

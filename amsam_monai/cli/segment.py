@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from amsam_monai.cli.errors import plain_errors
 from amsam_monai.cli.segment_frames import segment_frames
@@ -137,6 +134,9 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def progress_bar(total: int) -> Iterator[tuple[Any, Any]]:
     """Bars for inputs and for the slices of the present one: (call after each input, call after each batch)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         files = progress.add_task("inputs", total=total)
@@ -154,6 +154,9 @@ def progress_bar(total: int) -> Iterator[tuple[Any, Any]]:
 
 def show(records: Sequence[Record], report: Path) -> None:
     """Print failures, a table of the first inputs, and the counts."""
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(soft_wrap=True)
     table = Table("input", "result", "seconds", "volumes", box=None, pad_edge=False)
     for record in records[:SHOWN_CASES]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 if TYPE_CHECKING:
     from amsam_monai.segment.segmenter import Segmenter
 
@@ -22,6 +19,9 @@ def segment_frames(segmenter: Segmenter, source: Path, target: Path, *, memory: 
         memory: how much of the past a frame keeps, see `FrameSegmenter`.
         rate: frames per second of the films.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     from amsam_monai.segment.frames import FrameSegmenter, find_clips
 
     run = FrameSegmenter(segmenter, memory=memory, rate=rate, films=True)

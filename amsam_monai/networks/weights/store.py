@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from amsam_monai.networks.weights.catalogue import CATALOGUE, Weights
 from amsam_monai.networks.weights.downloads import SourceError
 
@@ -98,6 +96,8 @@ def fetch(name: str, *, cache_dir: str | Path | None = None, offline: bool = Fal
         FileNotFoundError: no source gave the file; the message says what was tried and which file to put where.
         ValueError: unknown name, or a file whose digest is wrong; it does not enter the cache folder.
     """
+    from filelock import FileLock
+
     item, folder = entry(name), weights_dir(cache_dir)
     file = folder / item.file
     if file.is_file() or offline:
