@@ -22,6 +22,10 @@ def evaluate(
     truth: Annotated[Path, typer.Argument(metavar="LABELS", help="Labels to score against: a file or a folder.")],
     labels: Annotated[str, typer.Option(help="Classes, such as 1=RV,2=Myo,3=LV.")],
     out: Annotated[Path, typer.Option(help="Folder for scores.csv, summary.json, report.md and report.html.")],
+    own: Annotated[
+        str | None, typer.Option("--map", help="Values (or names) that LABELS have: Myo=1,LV=2,RV=3; by name.")
+    ] = None,
+    own_pred: Annotated[str | None, typer.Option("--map-pred", help="The same of PRED.")] = None,
     protocol: Annotated[str, typer.Option(help="strict, transunet, aisam, autosam or blosam.")] = "strict",
     images: Annotated[Path | None, typer.Option(help="Images, for the report's pictures.")] = None,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Of NSD; mm where the spacing is known, or voxels.")] = 2.0,
@@ -42,12 +46,14 @@ def evaluate(
     """Score predictions, ours or anybody's, against labels.
 
     Cases are matched by file name; endings such as _seg, _pred, _gt, _label do not matter. NIfTI, NRRD, MetaImage,
-    PNG, TIF, npz and h5. Nothing is written if a file lacks its partner or does not fit it.
+    PNG, TIF, npz and h5; .seg.nrrd of 3D Slicer and DICOM-SEG, by the names of their segments. Nothing is
+    written if a file lacks its partner or does not fit it.
     """
     from rich.console import Console
     from rich.progress import Progress
 
     from amsam_monai.evaluation.evaluate import evaluate_pairs
+    from amsam_monai.evaluation.label_maps import parse_map
     from amsam_monai.evaluation.pairs import find_pairs, parse_labels
     from amsam_monai.evaluation.protocols import get_protocol
     from amsam_monai.evaluation.published import published_results
@@ -55,9 +61,12 @@ def evaluate(
     from amsam_monai.evaluation.summary import summarise
 
     table = parse_labels(labels)
+    maps = [None if text is None else parse_map(text, table) for text in (own, own_pred)]
     rules = get_protocol(protocol, side=side)
     published_results(beside)  # an unknown data set is refused before the work
-    pairs = find_pairs(pred, truth, images, only_matched=only_matched, names=table.values())
+    pairs = find_pairs(
+        pred, truth, images, only_matched=only_matched, names=table.values(), own=maps[0], own_pred=maps[1]
+    )
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("scoring", total=len(pairs))

@@ -14,9 +14,10 @@ from amsam_monai.data.files.images import (
     LoadedImage,
     check_same_geometry,
     list_inputs,
-    read_label,
     stem_of,
 )
+from amsam_monai.data.files.segments import common_grid, onto
+from amsam_monai.evaluation.label_maps import Own, read_mapped
 from amsam_monai.keys import IGNORE_INDEX
 
 # endings that tools put behind a case's name, and words before its number
@@ -35,12 +36,16 @@ class Pair:
         pred: file of the prediction.
         label: file of the label.
         image: file of the image, for pictures; None without.
+        own: values or names that the label has instead of the table's, see `parse_map`.
+        own_pred: those of the prediction.
     """
 
     case: str
     pred: Path
     label: Path
     image: Path | None = None
+    own: Own | None = None
+    own_pred: Own | None = None
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,12 @@ def parse_labels(text: str) -> dict[int, str]:
     """A label table from "1=RV,2=Myo,3=LV".
 
     Raises:
-        ValueError: not of that form, an index outside 1..254, or an index or a name twice.
+        ValueError: not of that form, an index outside 1..254, or an index or a name twice. 255=lesion alone is read
+            as 1=lesion, the table of masks of 0 and 255.
     """
     table: dict[int, str] = {}
+    if text.strip().startswith(f"{IGNORE_INDEX}=") and "," not in text:
+        text = text.replace(f"{IGNORE_INDEX}=", "1=", 1)
     for item in filter(None, (part.strip() for part in text.split(","))):
         index, equals, name = item.partition("=")
         if not (equals and index.strip().isdigit() and name.strip() and 0 < int(index) < IGNORE_INDEX):
@@ -98,6 +106,8 @@ def find_pairs(
     *,
     only_matched: bool = False,
     names: Iterable[str] = (),
+    own: Own | None = None,
+    own_pred: Own | None = None,
 ) -> list[Pair]:
     """Match predictions and labels by the names of their cases; by folder and name where names repeat, as frames do.
 
@@ -108,6 +118,8 @@ def find_pairs(
         images: a folder, or one file, of images for the report's pictures.
         only_matched: leave out cases that lack a partner, instead of refusing.
         names: of the classes.
+        own: values or names that the labels have instead of the table's, see `parse_map`.
+        own_pred: those of the predictions.
 
     Raises:
         FileNotFoundError: a folder or file is not there.
@@ -126,19 +138,26 @@ def find_pairs(
     if not files:
         raise ValueError(f"{pred} and {label} must share cases, got none; compare their file names.")
     pictures = images_by_case(images)
-    return [Pair(case, *both, pictures.get(case)) for case, both in sorted(files.items())]
+    return [Pair(case, *both, pictures.get(case), own, own_pred) for case, both in sorted(files.items())]
 
 
 def load_pair(pair: Pair, labels: Mapping[int, str]) -> LoadedPair:
     """Read prediction and label, and check that they lie on each other and keep to the table.
 
     Where the table is the single label 1, a picture of 0 and 255 is read as 0 and 1. Elsewhere 255 in a label is
-    never scored.
+    never scored. Files that name their classes are matched by name and brought into the other's geometry.
 
     Raises:
         ValueError: unreadable file, shapes or affines that differ, or indices outside the table.
     """
-    pred, label = read_label(pair.pred), read_label(pair.label)
+    pred, label = read_mapped(pair.pred, labels, pair.own_pred), read_mapped(pair.label, labels, pair.own)
+    if pred.segments is not None and label.segments is not None:
+        grid = common_grid(pred, label)
+        pred, label = onto(pred, grid), onto(label, grid)
+    elif pred.segments is not None:
+        pred = onto(pred, label)
+    elif label.segments is not None:
+        label = onto(label, pred)
     check_same_geometry(label, pred)
     notes: list[str] = []
     maps = [_known_indices(loaded, labels, side, notes) for loaded, side in ((pred, "prediction"), (label, "label"))]

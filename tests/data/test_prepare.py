@@ -243,3 +243,19 @@ def test_real_sets_are_prepared_with_the_counts_of_their_table(real_data, tmp_pa
         assert report["spacing_mm"]["known"] == 0
     if dataset == "human":
         assert "107 of 190 labels resized" in report["notes"]
+
+
+def test_masks_of_0_and_255_become_class_1_by_their_table(tmp_path):
+    for name in ("a", "b"):
+        picture(tmp_path / "src" / "images" / f"{name}.png")
+        mask(tmp_path / "src" / "labels" / f"{name}.png")
+    prepared = prepare("plain", tmp_path / "src", tmp_path / "out", labels={255: "lesion"})
+    content = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert content["labels"] == {"0": "background", "1": "lesion"}
+    written = np.array(Image.open(tmp_path / "out" / content["training"][0]["label"]))
+    assert np.unique(written).tolist() == [0, 1]
+    assert prepared.report["labels"][0]["cases"] == 2
+    with pytest.raises(ValueError, match="losses and scores leave 255 out"):
+        prepare("plain", tmp_path / "src", tmp_path / "more", labels={1: "skin", 255: "lesion"})
+    with pytest.raises(DatasetError, match="got 255; for masks of 0 and 255 give 255=lesion"):
+        prepare("plain", tmp_path / "src", tmp_path / "more", labels={1: "lesion"})

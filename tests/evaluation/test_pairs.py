@@ -43,10 +43,11 @@ def test_a_case_is_named_without_suffixes_and_prefixes(name, case):
 
 
 def test_a_label_table_reads_indices_and_names():
+    assert parse_labels("255=lesion") == {1: "lesion"}  # masks of 0 and 255
     assert parse_labels("1=RV, 2=Myo ,3=left ventricle") == {1: "RV", 2: "Myo", 3: "left ventricle"}
 
 
-@pytest.mark.parametrize("text", ["RV", "0=bg", "1=", "255=x", "1=a,1=b", "1=a,2=a", ""])
+@pytest.mark.parametrize("text", ["RV", "0=bg", "1=", "255=x,1=a", "1=a,1=b", "1=a,2=a", ""])
 def test_a_bad_label_table_is_refused(text):
     with pytest.raises(ValueError, match="labels must"):
         parse_labels(text)

@@ -20,7 +20,7 @@ from amsam_monai.data.datasets.cases import (
 from amsam_monai.data.datasets.checks import finish
 from amsam_monai.data.datasets.presets import PRESETS, Layout, Preset
 from amsam_monai.data.datasets.sections import FROM_FOLDERS, apply_split
-from amsam_monai.data.files.labels import label_table
+from amsam_monai.data.files.labels import is_binary, label_table
 from amsam_monai.data.files.names import natural_key
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -43,7 +43,8 @@ def image_folder_datalist(
     Args:
         root: folder of the data set.
         preset: one of PRESETS: "plain", "glas", "monuseg", "kvasir", "polyp" (PraNet), "sunseg", "tiktok", "human".
-        labels: table of a set with several classes, whose masks then hold these ids; None is the preset's own.
+        labels: table of a set with several classes, whose masks then hold these ids; {255: name} for masks of 0 and
+            255; None is the preset's own.
         section: "training", "validation", "test"; None for all.
         split: "folders" for what folders and names say, the name of a split in data/splits, a JSON file, or None.
         check: "full" reads every file once, "names" trusts what they hold.
@@ -68,9 +69,12 @@ def find_images(
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}.")
     rules = PRESETS[preset]
+    binary = is_binary(labels)
+    if isinstance(labels, Mapping) and binary:
+        labels = {1: str(labels[255])}
     listing = Listing(preset, label_table(labels or rules.labels), [])
     for base, layout in find_layouts(Path(root), rules):
-        add_layout(listing, base, layout, rule="table" if labels else layout.rule)
+        add_layout(listing, base, layout, rule="binary" if binary else "table" if labels else layout.rule)
     for case in listing.cases:
         name_patient_and_section(case, rules)
     if not rules.patient:

@@ -23,7 +23,8 @@ class LoadCased(Transform):
     Args:
         rule: for items that do not say.
         classes: name -> its value in the label files, in the order of the classes; the label then holds class
-            indices, 1 for the first, and all other values are background. None leaves the files' values.
+            indices, 1 for the first, and all other values are background. Label files that name their classes
+            (.seg.nrrd, DICOM-SEG) are matched by name. None leaves the files' values.
 
     Shape: image (C, H, W), label (1, H, W), or (1, I, J, K) both.
     """

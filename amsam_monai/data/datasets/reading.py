@@ -12,6 +12,7 @@ from amsam_monai.data.datasets.annotations import read_annotations
 from amsam_monai.data.datasets.polygons import POLYGON_SUFFIX, read_polygons
 from amsam_monai.data.files.images import read_image, read_label
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_same_geometry
+from amsam_monai.data.files.segments import onto
 
 RULES = ("table", "named", "binary", "instances")
 LOSSY = (".jpg", ".jpeg")
@@ -53,7 +54,9 @@ def read_case(
         mask = LoadedImage(_drawn(Path(label), picture, labels or {}), "image", Path(label), "polygons")
         mended.append("drawn from polygons")
     else:
-        mask = read_label(label)
+        mask = read_label(label, labels=labels)
+        if mask.segments is not None:
+            mask, rule = named_label(mask, picture, labels), "named" if rule == "named" else "table"
     mask.array, how = to_classes(mask, rule, labels)
     mended += [how] if how else []
     if picture.kind == "image" and mask.kind == "image" and picture.spatial_shape != mask.spatial_shape:
@@ -69,6 +72,18 @@ def _drawn(label: Path, picture: LoadedImage, labels: Mapping[int, str]) -> np.n
     if str(label).lower().endswith(POLYGON_SUFFIX):
         return read_polygons(label, picture.spatial_shape)
     return read_annotations(label, picture.path, picture.spatial_shape, labels)
+
+
+def named_label(mask: LoadedImage, picture: LoadedImage, labels: Mapping[int, str] | None) -> LoadedImage:
+    """A label file that names its classes, on its image's grid.
+
+    Raises:
+        ImageFileError: there is no table to match the names with.
+    """
+    if labels is None:
+        names = ", ".join(mask.segments.names.values())
+        raise ImageFileError(mask.path, f"names its classes itself ({names}); give the table of labels to match.")
+    return onto(mask, picture)
 
 
 def to_classes(mask: LoadedImage, rule: str, labels: Mapping[int, str] | None = None) -> tuple[np.ndarray, str | None]:
@@ -129,6 +144,9 @@ def _mostly_black_and_white(array: np.ndarray) -> bool:
 def _unknown_values(unknown: list[int], labels: Mapping[int, str] | None) -> str:
     known = ", ".join(f"{value} {name}" for value, name in (labels or {}).items())
     shown = ", ".join(str(value) for value in unknown[:5]) + (" ..." if len(unknown) > 5 else "")
+    if unknown == [255] and labels and len(labels) == 1:
+        name = next(iter(labels.values()))
+        return f"label values must be 0 or {known}, got 255; for masks of 0 and 255 give 255={name}."
     hint = "is this the image?" if len(unknown) > 20 else "give the table that these labels follow, or mend them."
     return f"label values must be 0 or {known}, got {shown}; {hint}"
 

@@ -113,6 +113,11 @@ def begins_with_data_set(start: bytes) -> bool:
     return start[4:6] in VALUE_KINDS or length < 256
 
 
+def is_dicom_segmentation(path: Path) -> bool:
+    """Whether a DICOM file is a label map."""
+    return read_header(path).kind == "segmentation"
+
+
 def read_header(path: Path) -> Header:
     """The header of a DICOM file, with or without DICOM's mark.
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from amsam_monai.data.files.dicom import is_dicom_folder, is_meant_as_dicom, read_dicom_file, read_dicom_series
-from amsam_monai.data.files.dicom_headers import is_dicom_file
+from amsam_monai.data.files.dicom_headers import is_dicom_file, is_dicom_segmentation
 from amsam_monai.data.files.formats import SUFFIXES, format_of, stem_of
 from amsam_monai.data.files.inputs import list_inputs
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_finite, check_same_geometry
 from amsam_monai.data.files.readers import LABEL_KEYS, read_arrays, read_itk, read_nifti, read_picture
+from amsam_monai.data.files.seg_readers import read_dicom_seg, read_itk_label
 from amsam_monai.data.files.writers import label_suffix, write_label, write_probabilities
 
 __all__ = [
@@ -56,22 +57,32 @@ def read_image(
     return loaded
 
 
-def read_label(path: str | Path, *, key: str | None = None) -> LoadedImage:
+def read_label(path: str | Path, *, key: str | None = None, labels: Mapping[int, str] | None = None) -> LoadedImage:
     """A label map, integer: palette pictures give their indices, whole numbers stored as floats become integers.
+
+    Files that name their classes (3D Slicer's .seg.nrrd, DICOM-SEG) are brought to `labels` by name and keep their
+    `segments`; they may cover a part of the image, see `onto`.
 
     Args:
         path: as in `read_image`.
         key: name of the array in an npz or h5 file.
+        labels: class indices to names; without it, such files keep their own numbers.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImageFileError: as in `read_image`, or the values are not whole numbers, or the picture is in colour.
+        ImageFileError: as in `read_image`, or the values are not whole numbers, the picture is in colour, or segments
+            overlap or have names that `labels` lacks.
     """
     readers: dict[str, Callable[[Path], LoadedImage]] = {
         "array": lambda file: read_arrays(file, key=key, keys=LABEL_KEYS),
         "picture": lambda file: read_picture(file, indices=True),
+        "itk": read_itk_label,
+        "dicom": lambda file: read_dicom_seg(file) if is_dicom_segmentation(file) else read_dicom_file(file),
     }
     loaded = _read(Path(path), readers)
+    if loaded.segments is not None:
+        loaded.array = loaded.segments.as_classes(loaded.path, labels)
+        return loaded
     check_finite(loaded.path, loaded.array)
     array = loaded.array
     if array.ndim == 3 and loaded.kind == "image":

@@ -64,25 +64,40 @@ TABLES: Mapping[str, Mapping[int, str]] = {
 }
 
 
+NEVER_SCORED = ("void", "never scored", "ignore")  # what 255 may be called in a table
+
+
 def label_table(table: str | Mapping[int, str]) -> dict[int, str]:
     """The table of that name, or a checked copy of a table of one's own.
 
     Args:
-        table: a key of TABLES, or a mapping from ids, 1 and up, to names; 255 is for what is never scored.
+        table: a key of TABLES, or a mapping from ids, 1 and up, to names;
+            255 for what is never scored (`NEVER_SCORED`).
 
     Raises:
-        ValueError: unknown name, no label, ids outside 1..255, or a name used twice.
+        ValueError: unknown name, no label, ids outside 1..254, or a name used twice.
     """
     if isinstance(table, str):
         if table not in TABLES:
             raise ValueError(f"label table must be one of {', '.join(TABLES)}, or a mapping, got {table!r}.")
         return dict(TABLES[table])
     copy = {int(value): str(name) for value, name in table.items() if int(value) != 0}
-    if not copy or min(copy) < 1 or max(copy) > 255:
-        raise ValueError(f"label ids must lie in 1..255, got {sorted(copy)}.")
+    if copy.get(255, NEVER_SCORED[0]).casefold() not in NEVER_SCORED:
+        raise ValueError(
+            f"label 255 must not be a class among others, got {copy[255]}: losses and scores leave 255 out; for masks "
+            f"of 0 and 255 name it alone (255={copy[255]}, which becomes class 1), for what is not scored 255=void."
+        )
+    classes = set(copy) - {255}
+    if not classes or min(classes) < 1 or max(classes) > 254:
+        raise ValueError(f"label ids must lie in 1..254, got {sorted(copy)}.")
     if len(set(copy.values())) < len(copy):
         raise ValueError(f"label names must differ, got {list(copy.values())}.")
     return copy
+
+
+def is_binary(table: str | Mapping[int, str] | None) -> bool:
+    """Whether a table is {255: name}: masks of 0 and 255, whose class index is 1."""
+    return isinstance(table, Mapping) and [int(value) for value in table if int(value)] == [255]
 
 
 def value_map(source: str | Mapping[int, str], target: str | Mapping[int, str]) -> dict[int, int]:

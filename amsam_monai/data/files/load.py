@@ -29,15 +29,22 @@ class LoadFiled(MapTransform):
         keys: entries that hold paths.
         label_keys: those of them that are label maps and stay integer; `label` by default.
         allow_missing_keys: pass over keys that a sample lacks.
+        labels: class indices to names, for label files that name their classes (.seg.nrrd, DICOM-SEG).
 
     Raises:
         ImageFileError, FileNotFoundError: as `read_image` and `read_label`.
     """
 
     def __init__(
-        self, keys: KeysCollection, label_keys: KeysCollection = (LABEL,), allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        label_keys: KeysCollection = (LABEL,),
+        allow_missing_keys: bool = False,
+        *,
+        labels: Mapping[int, str] | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.labels = None if labels is None else {int(index): name for index, name in labels.items()}
         self.label_keys: Sequence[Hashable] = ensure_tuple(label_keys)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -45,7 +52,7 @@ class LoadFiled(MapTransform):
         sample = dict(data)
         for key in self.key_iterator(sample):
             is_label = key in self.label_keys
-            loaded = read_label(sample[key]) if is_label else read_image(sample[key])
+            loaded = read_label(sample[key], labels=self.labels) if is_label else read_image(sample[key])
             sample[key] = as_tensor(loaded, torch.int64 if is_label else torch.float32)
         return sample
 

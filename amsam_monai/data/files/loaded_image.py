@@ -45,6 +45,7 @@ class LoadedImage:
         frames: of a single DICOM file, which of its frames these are, in the order of the last axis.
         bits: how many bits the stored values have, where the file says so.
         notes: what is to be known of how the file was read.
+        segments: of a label file that names its classes itself, see `Segments`.
 
     Shape: array (H, W), (H, W, 3) for an image, (I, J, K) for a volume.
     """
@@ -61,6 +62,7 @@ class LoadedImage:
     frames: list[int] = field(default_factory=list)
     bits: int | None = None
     notes: list[str] = field(default_factory=list)
+    segments: Any = None
 
     def __post_init__(self) -> None:
         self.stored_shape = tuple(self.stored_shape) or self.array.shape
