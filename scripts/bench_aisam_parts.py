@@ -42,6 +42,7 @@ from amsam_monai.losses import AISAMLoss, PromptHeuristicLoss
 from amsam_monai.networks.detector.detector import load_detector
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.training_wrappers import WithLossInputs
 from amsam_monai.networks.systems.unified import build_unified
 from amsam_monai.phantoms.sets import lesion_phantoms
 from amsam_monai.segment.autocast import AutocastInferer
@@ -225,15 +226,13 @@ def one_run(options, task, row: Row, draw: int) -> dict:
         device=torch.device("cpu"),
         max_epochs=1,
         train_data_loader=epoch_loader(dataset, batch_size=4, batches=options.steps, seed=draw),
-        network=net,
+        network=WithLossInputs(net),
         optimizer=optimizer,
         loss_function=AISAMLoss(
             image_size=options.image_size, prompt_loss=PromptHeuristicLoss(**row.loss), prompt_weight=float(row.points)
         ),
         inferer=AutocastInferer(),
-        prepare_batch=PrepareSystemBatch(
-            low_res=True, presence=task.classes, extras=True, boxes=boxes, keep_meta=False
-        ),
+        prepare_batch=PrepareSystemBatch(low_res=True, presence=task.classes, boxes=boxes, keep_meta=False),
         train_handlers=[PolynomialDecay(optimizer, warmup=10), ClipGradients(net), ProgressBar(desc="batches")],
     )
     start = time.perf_counter()

@@ -3,7 +3,7 @@
 from amsam_monai.engines.bilevel_trainer import BilevelTrainer
 from amsam_monai.engines.cycling import CyclingSampler, EpochSampler, cycling_loader, epoch_loader
 from amsam_monai.engines.embeddings import embedding_cache
-from amsam_monai.engines.prepare_batch import LowResLoss, PrepareSystemBatch
+from amsam_monai.engines.prepare_batch import PrepareSystemBatch
 from amsam_monai.engines.simulated_boxes import SimulatedBoxes
 from amsam_monai.engines.split import split_by_patient, subsets_by_patient
 
@@ -11,7 +11,6 @@ __all__ = [
     "BilevelTrainer",
     "CyclingSampler",
     "EpochSampler",
-    "LowResLoss",
     "PrepareSystemBatch",
     "SimulatedBoxes",
     "cycling_loader",

@@ -21,16 +21,17 @@ from amsam_monai.data.embeddings.dataset import CachedEmbeddingDataset
 from amsam_monai.data.mixed_dataset import MixedDataset
 from amsam_monai.engines.bilevel_trainer import BilevelTrainer
 from amsam_monai.engines.cycling import cycling_loader, epoch_loader
-from amsam_monai.engines.prepare_batch import LowResLoss, PrepareSystemBatch
+from amsam_monai.engines.prepare_batch import PrepareSystemBatch
 from amsam_monai.engines.simulated_boxes import SimulatedBoxes
 from amsam_monai.engines.split import subsets_by_patient
 from amsam_monai.handlers import ClipGradients, PolynomialDecay
-from amsam_monai.losses import AISAMLoss, CEDiceLoss
+from amsam_monai.losses import AISAMLoss, CEDiceLoss, LowResLoss
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.systems.aisam import AISAM
 from amsam_monai.networks.systems.amsam import AMSAM
 from amsam_monai.networks.systems.from_scratch import FromScratch
 from amsam_monai.networks.systems.system import System
+from amsam_monai.networks.systems.training_wrappers import WithLossInputs
 from amsam_monai.segment.autocast import AutocastInferer
 from amsam_monai.segment.flips import flip_prompts, flip_sets, mean_logits
 from amsam_monai.transforms.random_views import random_views
@@ -127,7 +128,7 @@ def few_shot_trainer(
     common: dict[str, Any] = {
         "device": torch.device(device),
         "max_epochs": settings.epochs,
-        "network": network,
+        "network": WithLossInputs(network) if isinstance(network, AISAM) else network,
         "loss_function": _loss(network, settings),
         "inferer": AutocastInferer(settings.precision),
         "prepare_batch": PrepareSystemBatch(
@@ -135,7 +136,6 @@ def few_shot_trainer(
             boxes=boxes,
             use=() if cache is None else (keys.EMBEDDING,),
             presence=network.num_classes if points else 0,
-            extras=points,
         ),
     }
 

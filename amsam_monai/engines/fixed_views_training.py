@@ -17,10 +17,9 @@ from amsam_monai.data.embeddings.cache import EmbeddingCache
 from amsam_monai.data.embeddings.dataset import CachedEmbeddingDataset, FixedViews
 from amsam_monai.data.mixed_dataset import MixedDataset
 from amsam_monai.engines.epoch_bar import epoch_bar
-from amsam_monai.engines.prepare_batch import LowResLoss
 from amsam_monai.engines.turned_batch import PrepareTurnedBatch
 from amsam_monai.handlers import PolynomialDecay, load_adapter
-from amsam_monai.losses import BCEDiceLoss, CEDiceLoss
+from amsam_monai.losses import BCEDiceLoss, CEDiceLoss, LowResLoss
 from amsam_monai.networks.systems.autosam import AutoSAM
 from amsam_monai.networks.systems.from_scratch import FromScratch
 from amsam_monai.networks.systems.system import System

@@ -1,4 +1,4 @@
-"""What trainers and evaluators hand to a system, and the label on the grid of its logits."""
+"""What trainers and evaluators hand to a system."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from monai.data import MetaTensor
 from monai.engines import PrepareBatch
-from torch import Tensor, nn
+from torch import Tensor
 
 from amsam_monai import keys
-from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.prompts.class_prompts import ClassPrompts, class_presence
 
@@ -26,7 +24,6 @@ class PrepareSystemBatch(PrepareBatch):
         use: which of the batch's extra keys go to the network, where the batch has them.
         presence: K; tell the network which of K foreground classes the label has (`ClassPrompts.present`), so that
             absent ones prompt against nothing, as at inference behind AI-SAM's gate. 0 tells nothing.
-        extras: ask for all that AI-SAM's loss reads.
         keep_meta: pass MONAI's meta tensors on, as inverting and saving a prediction need; default: unless `low_res`.
 
     Raises:
@@ -43,7 +40,6 @@ class PrepareSystemBatch(PrepareBatch):
         boxes: Callable[[Tensor], Tensor] | None = None,
         use: Sequence[str] = USABLE,
         presence: int = 0,
-        extras: bool = False,
         keep_meta: bool | None = None,
     ) -> None:
         unknown = sorted(set(use) - set(self.USABLE))
@@ -52,7 +48,7 @@ class PrepareSystemBatch(PrepareBatch):
         self.low_res = low_res
         self.boxes = boxes
         self.use = tuple(use)
-        self.presence, self.extras = presence, extras
+        self.presence = presence
         self.keep_meta = not low_res if keep_meta is None else keep_meta
 
     def __call__(
@@ -76,7 +72,7 @@ class PrepareSystemBatch(PrepareBatch):
         image = part(keys.IMAGE)
         if image is None:
             raise ValueError(f"batch must have the key 'image', got {sorted(batchdata)}.")
-        arguments: dict[str, Any] = {"low_res": self.low_res, **({"extras": True} if self.extras else {})}
+        arguments: dict[str, Any] = {"low_res": self.low_res}
         if keys.EMBEDDING in self.use and (embedding := part(keys.EMBEDDING)) is not None:
             arguments["embedding"] = embedding.to(image.dtype)  # the cache holds float16
         prompts = self._prompts(part)
@@ -99,51 +95,3 @@ class PrepareSystemBatch(PrepareBatch):
         if box is None and points is None:
             return None
         return Prompts(points_xy=points, point_labels=labels, box_xyxy=box)
-
-
-class LowResLoss(nn.Module):
-    """A loss at the decoder's resolution: the label is brought into SAM's square and sampled on the logits' grid.
-
-    What lies in the padding becomes IGNORE_INDEX. Without `image_size` the label is resized straight to the logits,
-    right only for square images.
-
-    Args:
-        loss: takes logits and class indices of one size; leaves out IGNORE_INDEX.
-        image_size: side of the system's square.
-        resize: the system's resize mode.
-
-    Shape: logits (B, K+1, h, w) of the image's part of the square, label (B, 1, H, W) -> what `loss` gives.
-    """
-
-    def __init__(self, loss: nn.Module, *, image_size: int | None = None, resize: str = "pad") -> None:
-        super().__init__()
-        SquareFrame(1, 1, 1, resize)  # refuses an unknown mode
-        self.loss = loss
-        self.image_size = image_size
-        self.resize = resize
-
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        """The loss."""
-        return self.loss(logits, self.resample(label, logits.shape[-2], logits.shape[-1]))
-
-    def resample(self, label: Tensor, rows: int, columns: int) -> Tensor:
-        """Label (B, 1, H, W) -> (B, 1, rows, columns) on the grid of the system's low-resolution logits."""
-        if self.image_size is None:
-            return _nearest(label, rows, columns)
-        frame = SquareFrame(label.shape[-2], label.shape[-1], self.image_size, self.resize)
-        side = max(rows, columns)  # the longest side fills the square in either mode
-        label = _nearest(frame.label(label, keys.IGNORE_INDEX), side, side)
-        label = frame.crop(label)
-        if tuple(label.shape[-2:]) != (rows, columns):
-            raise ValueError(
-                f"logits must be those of a {frame.height}x{frame.width} image in a square of {self.image_size} "
-                f"({self.resize}), {label.shape[-2]}x{label.shape[-1]}, got {rows}x{columns}; "
-                "give LowResLoss the network's image_size and resize, and ask the network for low_res."
-            )
-        return label
-
-
-def _nearest(label: Tensor, rows: int, columns: int) -> Tensor:
-    if tuple(label.shape[-2:]) == (rows, columns):
-        return label
-    return F.interpolate(label.float(), (rows, columns), mode="nearest-exact").to(label.dtype)

@@ -14,13 +14,7 @@ from amsam_monai.bundles.fit import check_fit, filled, is_recorded, provenance
 from amsam_monai.bundles.model_file import parse_model, read_plain, write_model
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.networks.systems.training_wrappers import OnWindows
-
-
-def unwrap(network: nn.Module) -> Any:
-    """The network inside the wrappers of several devices and of cheaper training, or the network itself."""
-    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, OnWindows)
-    return unwrap(network.module) if isinstance(network, wrappers) else network
+from amsam_monai.networks.systems.training_wrappers import unwrap
 
 
 def adapter_state(network: nn.Module, *, half: bool = False) -> dict[str, Tensor]:

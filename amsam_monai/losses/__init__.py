@@ -2,7 +2,8 @@
 
 from amsam_monai.losses.aisam import AISAMLoss
 from amsam_monai.losses.bce_dice import BCEDiceLoss
+from amsam_monai.losses.low_res import LowResLoss
 from amsam_monai.losses.prompt_heuristic import PromptHeuristicLoss
 from amsam_monai.losses.segmentation import CEDiceLoss
 
-__all__ = ["AISAMLoss", "BCEDiceLoss", "CEDiceLoss", "PromptHeuristicLoss"]
+__all__ = ["AISAMLoss", "BCEDiceLoss", "CEDiceLoss", "LowResLoss", "PromptHeuristicLoss"]

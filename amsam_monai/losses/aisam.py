@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
 from amsam_monai.keys import IGNORE_INDEX
+from amsam_monai.losses.low_res import label_on_grid
 from amsam_monai.losses.prompt_heuristic import PromptHeuristicLoss
 from amsam_monai.losses.segmentation import CEDiceLoss
 
@@ -17,8 +18,8 @@ from amsam_monai.losses.segmentation import CEDiceLoss
 class AISAMLoss(nn.Module):
     """Mask loss + presence BCE + prompt heuristic loss + error of the predicted IoU (AI-SAM, arXiv:2312.03119).
 
-    Takes what `AISAM` gives with `extras=True`. The paper names no mask loss and no weight of the classifier's; these
-    are SAMed's CE + Dice on all classes, and 1.
+    Takes what `WithLossInputs` makes an `AISAM` give. The paper names no mask loss and no weight of the classifier's;
+    these are SAMed's CE + Dice on all classes, and 1.
 
     Args:
         image_size: side of the system's square.
@@ -29,7 +30,7 @@ class AISAMLoss(nn.Module):
         prompt_weight: weight of the prompt heuristic loss; 0 trains points by the mask loss alone.
         quality_weight: weight of the squared error of the predicted IoU.
 
-    Shape: outputs as `AISAM.forward` describes them, label (B, 1, H, W) class indices -> scalar.
+    Shape: outputs as `WithLossInputs` describes them, label (B, 1, H, W) class indices -> scalar.
     """
 
     def __init__(
@@ -65,26 +66,14 @@ class AISAMLoss(nn.Module):
         frame = SquareFrame(label.shape[-2], label.shape[-1], self.image_size, self.resize)
         square = frame.label(label, IGNORE_INDEX)
         logits = outputs["logits"]
-        at_logits = self._at_logits(label, square, logits, frame)
+        rows, columns = logits.shape[-2:]
+        at_logits = label if logits.shape[-2:] == label.shape[-2:] else label_on_grid(label, rows, columns, frame)
         return {
             "mask": self.mask_loss(logits, at_logits),
             "presence": presence_loss(outputs["presence_logits"], label),
             "prompt": self.prompt_loss(outputs["weights"], square, outputs["features"]),
             "quality": quality_loss(outputs["quality"], logits, at_logits),
         }
-
-    def _at_logits(self, label: Tensor, square: Tensor, logits: Tensor, frame: SquareFrame) -> Tensor:
-        if logits.shape[-2:] == label.shape[-2:]:
-            return label
-        side = max(logits.shape[-2:])  # the longest side fills the square in either mode
-        at_logits = frame.crop(F.interpolate(square.float(), (side, side), mode="nearest-exact").to(label.dtype))
-        if at_logits.shape[-2:] != logits.shape[-2:]:
-            raise ValueError(
-                f"logits must be those of a {frame.height}x{frame.width} image in a square of {self.image_size} "
-                f"({self.resize}), {tuple(at_logits.shape[-2:])}, got {tuple(logits.shape[-2:])}; give the loss the "
-                "network's image_size and resize."
-            )
-        return at_logits
 
 
 def presence_loss(logits: Tensor, label: Tensor) -> Tensor:

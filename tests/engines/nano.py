@@ -4,9 +4,9 @@ import torch
 from ignite.engine import Events
 from monai.data import DataLoader, Dataset
 
-from amsam_monai.engines import BilevelTrainer, LowResLoss, cycling_loader
+from amsam_monai.engines import BilevelTrainer, cycling_loader
 from amsam_monai.handlers import PolynomialDecay
-from amsam_monai.losses import CEDiceLoss
+from amsam_monai.losses import CEDiceLoss, LowResLoss
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.amsam import AMSAM
 

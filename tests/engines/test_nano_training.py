@@ -228,7 +228,7 @@ trainer:
   optimizer: "@optimizer"
   upper_optimizer: "@upper_optimizer"
   loss_function:
-    _target_: amsam_monai.engines.LowResLoss
+    _target_: amsam_monai.losses.LowResLoss
     loss: {_target_: amsam_monai.losses.CEDiceLoss}
     image_size: 64
   train_handlers:

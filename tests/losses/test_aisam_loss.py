@@ -5,6 +5,7 @@ from amsam_monai.losses import AISAMLoss
 from amsam_monai.losses.aisam import presence_loss, quality_loss
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.aisam import AISAM
+from amsam_monai.networks.systems.training_wrappers import WithLossInputs
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def test_one_step_downhill_lowers_the_loss_and_reaches_every_parameter(net):
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=1e-3)
     values = []
     for _ in range(3):
-        value = loss(net(image, low_res=True, extras=True), target)
+        value = loss(WithLossInputs(net)(image, low_res=True), target)
         optimizer.zero_grad()
         value.backward()
         assert [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -37,7 +38,7 @@ def test_one_step_downhill_lowers_the_loss_and_reaches_every_parameter(net):
 @torch.no_grad()
 def test_terms_are_weighted_and_full_size_logits_do_as_well(net):
     image, target = torch.rand(2, 3, 40, 64), label(40, 64)
-    outputs = net(image, extras=True)
+    outputs = WithLossInputs(net)(image)
     terms = AISAMLoss(image_size=64).terms(outputs, target)
     value = AISAMLoss(image_size=64, presence_weight=0.5, prompt_weight=0, quality_weight=2)(outputs, target)
     torch.testing.assert_close(value, terms["mask"] + 0.5 * terms["presence"] + 2 * terms["quality"])
@@ -59,6 +60,6 @@ def test_quality_is_compared_with_the_overlap_of_classes_that_are_there():
 
 @torch.no_grad()
 def test_another_square_is_refused(net):
-    outputs = net(torch.rand(2, 3, 40, 64), low_res=True, extras=True)
+    outputs = WithLossInputs(net)(torch.rand(2, 3, 40, 64), low_res=True)
     with pytest.raises(ValueError, match=r"give the loss the network's image_size and resize"):
         AISAMLoss(image_size=64, resize="stretch")(outputs, label(40, 64))

@@ -9,6 +9,7 @@ from amsam_monai.networks.prompts.class_prompts import ClassPrompts, group_by_le
 from amsam_monai.networks.prompts.confine import box_cells, box_keeps, outside_of_masks
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.aisam import AISAM, SUPPRESSED_LOGIT
+from amsam_monai.networks.systems.training_wrappers import WithLossInputs
 from tests.contract import SystemContract
 
 NAN = torch.nan
@@ -245,7 +246,7 @@ def test_one_hot_and_generalised_points_can_be_compared_in_evaluation_mode(image
     hard, soft = (build(one_hot=flag).eval() for flag in (True, False))
     soft.load_state_dict(hard.state_dict())
     assert not torch.equal(hard(image), soft(image))
-    assert torch.equal(hard(image, extras=True)["weights"], soft(image, extras=True)["weights"])
+    assert torch.equal(WithLossInputs(hard)(image)["weights"], WithLossInputs(soft)(image)["weights"])
 
 
 def unsettled():
@@ -260,8 +261,8 @@ def unsettled():
 @torch.no_grad()
 def test_a_second_look_moves_points_into_their_masks_and_nothing_else(image):
     nets = unsettled()
-    _, before = nets[0]._predict(image, None, Prompts())
-    _, after = nets[1]._predict(image, None, Prompts())
+    _, before = nets[0].predict_image(image)
+    _, after = nets[1].predict_image(image)
     surest, outside = outside_of_masks(before.points.points_xy[:, 1:], before.logits, 64)
     assert outside.any()
     assert not outside.all()
@@ -277,13 +278,13 @@ def test_a_second_look_moves_points_into_their_masks_and_nothing_else(image):
 def test_a_second_look_keeps_points_in_the_box(image):
     _, second = unsettled()
     box = torch.tensor([[[8.0, 8, 40, 40], [20, 4, 60, 44]]])
-    points = second._predict(image, None, Prompts(box_xyxy=box))[1].points.points_xy[:, 1:]
+    points = second.predict_image(image, prompts=Prompts(box_xyxy=box))[1].points.points_xy[:, 1:]
     assert bool(((points >= box[:, :, None, :2] - 4) & (points < box[:, :, None, 2:] + 4)).all())
 
 
 def test_training_hands_out_all_that_the_losses_read(image):
     net = build(gate=True).train()
-    answer = net(image.expand(2, -1, -1, -1), low_res=True, extras=True)
+    answer = WithLossInputs(net)(image.expand(2, -1, -1, -1), low_res=True)
     shapes = {name: tuple(value.shape) for name, value in answer.items()}
     assert shapes == {
         "logits": (2, 3, 16, 16),
@@ -299,7 +300,7 @@ def test_training_hands_out_all_that_the_losses_read(image):
 def test_every_parameter_that_trains_gets_a_gradient(image):
     for settings in ({}, {"encoder": "full", "decoder": "lora", "calibration": "fused"}, {"encoder": "frozen"}):
         net = build(**settings).train()
-        answer = net(image, low_res=True, extras=True)
+        answer = WithLossInputs(net)(image, low_res=True)
         sum(answer[name].square().mean() for name in ("logits", "features", "presence_logits", "quality")).backward()
         idle = [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
         assert idle == []
@@ -307,7 +308,7 @@ def test_every_parameter_that_trains_gets_a_gradient(image):
 
 def test_prompter_and_classifier_losses_do_not_reach_the_encoder(image):
     net = build(encoder="full").train()
-    answer = net(image, extras=True)
+    answer = WithLossInputs(net)(image)
     (answer["features"].square().sum() + answer["presence_logits"].sum()).backward()
     assert all(parameter.grad is None for parameter in net.sam.parameters())
 

@@ -1,11 +1,11 @@
-"""Windows of SAM's square: the same network, positions of the place where the window lies."""
+"""Wrappers for training: what the losses read, and windows of SAM's square with the positions of their place."""
 
 import pytest
 import torch
 
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.aisam import AISAM
-from amsam_monai.networks.systems.training_wrappers import OnWindows, fixed_encoder
+from amsam_monai.networks.systems.training_wrappers import OnWindows, WithLossInputs, fixed_encoder, unwrap
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,25 @@ def test_an_encoder_of_one_size_takes_no_windows():
     net = AISAM(build_sam("vit_nano", image_size=64), depth=1)
     with pytest.raises(ValueError, match="a window must go with a TinyViT"):
         OnWindows(net, side=32)
+
+
+@torch.no_grad()
+def test_the_losses_see_more_than_the_logits_that_the_network_gives(net):
+    image = torch.rand(1, 3, 96, 128)
+    seen = WithLossInputs(net)(image, low_res=True)
+    assert torch.equal(seen["logits"], net(image, low_res=True))
+    assert seen["weights"].shape == (1, 3, 4, 8, 8)
+    assert seen["presence_logits"].shape == seen["quality"].shape == (1, 3)
+
+
+@torch.no_grad()
+def test_wrappers_go_round_each_other_and_come_off_together(net):
+    wrapped = OnWindows(WithLossInputs(net), side=64)
+    seen = wrapped(torch.rand(2, 3, 64, 64), low_res=True)
+    assert seen["logits"].shape == (2, 3, 16, 16)
+    assert seen["weights"].shape[-2:] == (4, 4)
+    assert unwrap(wrapped) is net
+    assert unwrap(net) is net
 
 
 def test_nothing_in_a_fixed_encoder_trains_while_it_is_fixed(net):

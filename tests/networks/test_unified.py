@@ -10,6 +10,7 @@ from amsam_monai.losses import AISAMLoss
 from amsam_monai.networks.prompts.class_prompts import ClassPrompts
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.training_wrappers import WithLossInputs
 from amsam_monai.networks.systems.unified import build_unified
 
 
@@ -47,7 +48,7 @@ SWITCHES = [s for s in itertools.product([True, False], repeat=3) if any(s)]
 def test_every_choice_of_parts_segments_and_trains(points, box, dense, image):
     net = build(points, box, dense).train()
     label = torch.randint(0, 3, (2, 1, 64, 64))
-    AISAMLoss(image_size=64)(net(image, low_res=True, extras=True), label).backward()
+    AISAMLoss(image_size=64)(WithLossInputs(net)(image, low_res=True), label).backward()
     trained = {
         name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0
     }

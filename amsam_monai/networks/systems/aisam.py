@@ -41,7 +41,7 @@ CLASS_PROMPT_SCALE = 0.5
 SUPPRESSED_LOGIT = -1e4
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AISAMPrediction(Prediction):
     """A prediction, and what the losses need beside it.
 
@@ -53,9 +53,9 @@ class AISAMPrediction(Prediction):
     Shape: presence_logits (B, C), iou (B, C).
     """
 
-    points: PrompterOutput | None = None
-    presence_logits: Tensor | None = None
-    iou: Tensor | None = None
+    points: PrompterOutput
+    presence_logits: Tensor
+    iou: Tensor
 
 
 class AISAM(System):
@@ -179,38 +179,18 @@ class AISAM(System):
             self.detector.eval()
         return self
 
-    def forward(  # type: ignore[override]
+    def predict(
         self,
-        image: Tensor,
-        *,
-        embedding: Tensor | None = None,
-        prompts: Prompts | None = None,
-        low_res: bool = False,
-        extras: bool = False,
-    ) -> Tensor | dict[str, Tensor]:
-        """Logits of an image; with `extras` a dictionary of all that the losses read.
+        pixels: Tensor,
+        embedding: Tensor,
+        prompts: Prompts,
+        frame: SquareFrame,
+        classes: Sequence[int] | None = None,
+    ) -> AISAMPrediction:
+        """See `System.predict`; all classes are decoded, whatever `classes` says, since they prompt against each other.
 
-        The dictionary has logits (B, K+1, ., .) as without `extras`, the prompter's weights (B, C, N, g, g), features
-        (B, C, N, 256) and points_xy (B, C, N, 2) in SAM's square, presence_logits (B, C) and quality (B, C), the
-        predicted IoU. See `System.forward` for the arguments.
+        The prompts that come back give the same answer when they are handed in.
         """
-        frame, prediction = self._predict(image, embedding, prompts)
-        logits = frame.crop(prediction.logits) if low_res else frame.restore(prediction.logits)
-        if not extras:
-            return logits
-        answer = cast(AISAMPrediction, prediction)
-        points = cast(PrompterOutput, answer.points)
-        return {
-            "logits": logits,
-            "weights": points.weights,
-            "features": points.features,
-            "points_xy": points.points_xy,
-            "presence_logits": cast(Tensor, answer.presence_logits),
-            "quality": cast(Tensor, answer.iou),
-        }
-
-    def predict(self, pixels: Tensor, embedding: Tensor, prompts: Prompts, frame: SquareFrame) -> AISAMPrediction:
-        """See `System.predict`. The prompts that come back give the same answer when they are handed in."""
         if self.box_source == "none":
             prompts = replace(prompts, box_xyxy=None)
         rows, columns = frame.scaled_hw
@@ -238,7 +218,7 @@ class AISAM(System):
         # A class that is left out is as good as the classifier is sure.
         quality = torch.where(shown[:, 1:], presence * iou[:, 1:].clamp(0, 1), 1 - presence)
         used = used_prompts(points.points_xy, prompts, boxes, automatic & counted)
-        return AISAMPrediction(logits, used, presence, quality, points, presence_logits, iou)
+        return AISAMPrediction(logits, used, presence, quality, points=points, presence_logits=presence_logits, iou=iou)
 
     def _boxes(self, pixels: Tensor, prompts: Prompts) -> Tensor | None:
         """The boxes that confine the points, (B, K, 4): a person's, and for the other classes the detector's."""

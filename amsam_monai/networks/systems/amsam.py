@@ -152,7 +152,7 @@ class AMSAM(System):
         frame: SquareFrame,
         classes: Sequence[int] | None = None,
     ) -> Prediction:
-        """See `System.predict`; of `classes`, where given, only those are decoded, the rest is NaN."""
+        """See `System.predict`."""
         if self.joint and self.num_classes > 1 and (prompts.points_xy is not None or prompts.box_xyxy is not None):
             raise ValueError("joint decoding of several classes takes no points or boxes; set joint=False for them.")
         absent = None

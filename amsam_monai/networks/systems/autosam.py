@@ -127,7 +127,14 @@ class AutoSAM(System):
             domain = torch.full((len(pixels),), self.domain, device=pixels.device)
         return self.generator(pixels, embedding, domain=domain)
 
-    def predict(self, pixels: Tensor, embedding: Tensor, prompts: Prompts, frame: SquareFrame) -> Prediction:
+    def predict(
+        self,
+        pixels: Tensor,
+        embedding: Tensor,
+        prompts: Prompts,
+        frame: SquareFrame,
+        classes: Sequence[int] | None = None,
+    ) -> Prediction:
         """See `System.predict`. The light form reads no prompts."""
         if self.light and self.surrogate is not None:
             with torch.no_grad():
@@ -166,18 +173,20 @@ class AutoSAM(System):
         given = ~masks.isnan().flatten(1).any(1)
         return torch.where(given[:, None, None, None], self.sam.mask_dense(masks.nan_to_num()), dense)
 
-    def _predict(
+    def predict_image(
         self,
         image: Tensor,
-        embedding: Tensor | None,
-        prompts: Prompts | None,
+        *,
+        embedding: Tensor | None = None,
+        prompts: Prompts | None = None,
         classes: Sequence[int] | None = None,
     ) -> tuple[SquareFrame, Prediction]:
+        """See `System.predict_image`; the light form spares SAM's encoder where g does not read its embedding."""
         if embedding is not None:
             embedding = embedding.to(image.dtype)  # the cache holds float16
         elif self.light and not self.generator.reads_embedding:
             embedding = image.new_empty(0)  # nobody reads it: SAM's encoder is spared
-        return super()._predict(image, embedding, prompts, classes)
+        return super().predict_image(image, embedding=embedding, prompts=prompts, classes=classes)
 
 
 @recorded

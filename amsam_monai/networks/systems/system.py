@@ -57,7 +57,14 @@ class System(nn.Module, ABC):
         return self.sam.image_size
 
     @abstractmethod
-    def predict(self, pixels: Tensor, embedding: Tensor, prompts: Prompts, frame: SquareFrame) -> Prediction:
+    def predict(
+        self,
+        pixels: Tensor,
+        embedding: Tensor,
+        prompts: Prompts,
+        frame: SquareFrame,
+        classes: Sequence[int] | None = None,
+    ) -> Prediction:
         """Predict inside the square.
 
         Args:
@@ -65,6 +72,8 @@ class System(nn.Module, ABC):
             embedding: the image encoder's output.
             prompts: a person's prompts, in pixels of the square; parts may be None.
             frame: where the image lies in the square.
+            classes: decode these alone, indices from 1; logits and quality of the others are then NaN. Only where
+                `classes_alone`: a system whose classes prompt against each other decodes all.
 
         Shape: pixels (B, 3, S, S), embedding (B, 256, g, g).
         """
@@ -90,7 +99,7 @@ class System(nn.Module, ABC):
 
         Shape: image (B, 3, H, W) -> logits (B, K+1, H, W), or (B, K+1, h, w) with `low_res`.
         """
-        frame, prediction = self._predict(image, embedding, prompts)
+        frame, prediction = self.predict_image(image, embedding=embedding, prompts=prompts)
         return frame.crop(prediction.logits) if low_res else frame.restore(prediction.logits)
 
     @property
@@ -113,8 +122,7 @@ class System(nn.Module, ABC):
             image: in [0, 1], any height and width.
             prompts: a person's prompts in pixels of `image`.
             embedding: `encode(image)`, where it is already there.
-            classes: decode these alone, indices from 1, where `classes_alone`; logits and quality of the others are
-                then NaN.
+            classes: see `predict`.
 
         Shape: image (B, 3, H, W).
 
@@ -122,7 +130,7 @@ class System(nn.Module, ABC):
             ValueError: the image is not (B, 3, H, W), not in [0, 1], or the prompts do not fit.
         """
         check_image(image)
-        frame, prediction = self._predict(image, embedding, prompts, classes if self.classes_alone else None)
+        frame, prediction = self.predict_image(image, embedding=embedding, prompts=prompts, classes=classes)
         return Segmentation(
             logits=frame.restore(prediction.logits),
             prompts=prediction.prompts.map(frame.points_back, frame.boxes_back),
@@ -130,13 +138,25 @@ class System(nn.Module, ABC):
             quality=prediction.quality,
         )
 
-    def _predict(
+    def predict_image(
         self,
         image: Tensor,
-        embedding: Tensor | None,
-        prompts: Prompts | None,
+        *,
+        embedding: Tensor | None = None,
+        prompts: Prompts | None = None,
         classes: Sequence[int] | None = None,
     ) -> tuple[SquareFrame, Prediction]:
+        """All that the system predicts of an image, inside the square, and where the image lies in it.
+
+        Args:
+            image: see `forward`.
+            embedding: `encode(image)`, where it is already there.
+            prompts: a person's prompts in pixels of `image`.
+            classes: see `predict`.
+
+        Raises:
+            ValueError: image or prompts of another shape.
+        """
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"image must have shape (B, 3, H, W), got {tuple(image.shape)}.")
         frame = self.frame(image)
@@ -145,8 +165,7 @@ class System(nn.Module, ABC):
         pixels = frame.image(image, self.sam.fill)
         if embedding is None:
             embedding = self.sam.encode(pixels)
-        alone = {} if classes is None else {"classes": classes}  # only systems that decode classes alone take it
-        return frame, self.predict(pixels, embedding, prompts.map(frame.points, frame.boxes), frame, **alone)
+        return frame, self.predict(pixels, embedding, prompts.map(frame.points, frame.boxes), frame, classes)
 
     @property
     def encoder_is_frozen(self) -> bool:

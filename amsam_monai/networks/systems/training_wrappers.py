@@ -1,15 +1,56 @@
-"""Ways to train a system for less: on windows of its square, or without its encoder."""
+"""Ways to train a system: with all that its losses read, on windows of its square, or without its encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from amsam_monai.networks.prompts import Prompts
+from amsam_monai.networks.systems.aisam import AISAM, AISAMPrediction
 from amsam_monai.networks.systems.system import System
+
+
+class WithLossInputs(nn.Module):
+    """Let AI-SAM's losses see points, presence and predicted IoU beside the logits that the network gives.
+
+    A training wrapper, so that the network's own `forward` gives logits like any system's, and DistributedDataParallel,
+    which wraps this one, knows of all that has gradients.
+
+    Args:
+        module: the system; its name is that of other wrappers, so that adapters are saved and loaded through this one.
+
+    Shape: image (B, 3, H, W) -> logits as `AISAM` gives them; the prompter's weights (B, C, N, g, g), features
+        (B, C, N, 256) and points_xy (B, C, N, 2) in SAM's square; presence_logits (B, C); quality (B, C), which is the
+        predicted IoU.
+    """
+
+    def __init__(self, module: AISAM) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(
+        self,
+        image: Tensor,
+        *,
+        embedding: Tensor | None = None,
+        prompts: Prompts | None = None,
+        low_res: bool = False,
+    ) -> dict[str, Tensor]:
+        """What `AISAMLoss` reads; arguments as `System.forward` takes them."""
+        frame, answer = self.module.predict_image(image, embedding=embedding, prompts=prompts)
+        prediction = cast(AISAMPrediction, answer)
+        return {
+            "logits": frame.crop(prediction.logits) if low_res else frame.restore(prediction.logits),
+            "weights": prediction.points.weights,
+            "features": prediction.points.features,
+            "points_xy": prediction.points.points_xy,
+            "presence_logits": prediction.presence_logits,
+            "quality": prediction.iou,
+        }
 
 
 class OnWindows(nn.Module):
@@ -19,27 +60,34 @@ class OnWindows(nn.Module):
     those of a random place in the square, one for each batch. Not for evaluation, nor for prompts in pixels.
 
     Args:
-        module: the system; its name is that of other wrappers, so that adapters are saved and loaded through this one.
+        module: the system, or a wrapper of it; the name is that of other wrappers, see `WithLossInputs`.
         side: of the windows in pixels, see `SAM.window`; the system's image size trains on whole images.
 
-    Shape: window (B, 3, side, side), at the scale of the square -> what the system gives for it.
+    Shape: window (B, 3, side, side), at the scale of the square -> what `module` gives for it.
 
     Raises:
         ValueError: the side does not fit.
     """
 
-    def __init__(self, module: System, *, side: int) -> None:
+    def __init__(self, module: System | WithLossInputs, *, side: int) -> None:
         super().__init__()
-        with module.sam.window(side):
-            self.grid = module.sam.grid
+        sam = unwrap(module).sam
+        with sam.window(side):
+            self.grid = sam.grid
         self.module, self.side = module, side
 
-    def forward(self, image: torch.Tensor, **arguments: Any) -> Any:
-        """What the system gives; arguments as `System.forward` takes them."""
-        sam = self.module.sam
+    def forward(self, image: Tensor, **arguments: Any) -> Any:
+        """What the module gives; arguments as `System.forward` takes them."""
+        sam = unwrap(self.module).sam
         row, column = torch.randint(sam.grid - self.grid + 1, (2,)).tolist()
         with sam.window(self.side, (row, column)):
             return self.module(image, **arguments)
+
+
+def unwrap(network: nn.Module) -> Any:
+    """The network inside the wrappers of several devices and of training, or the network itself."""
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, OnWindows, WithLossInputs)
+    return unwrap(network.module) if isinstance(network, wrappers) else network
 
 
 @contextmanager
