@@ -33,6 +33,7 @@ class LoadedBundle:
         intensity: arguments of `Intensity`.
         slices: arguments of `SliceInferer`.
         largest_component: argument of `Segmenter`.
+        label_values: argument of `Segmenter`.
         metadata: configs/metadata.json.
         settings: all of these in one; None of a bundle whose model file has none.
         made: what made the model file, see `ModelFile`.
@@ -45,6 +46,7 @@ class LoadedBundle:
     intensity: dict[str, Any] = field(default_factory=dict)
     slices: dict[str, Any] = field(default_factory=dict)
     largest_component: bool | list[str] = False
+    label_values: dict[int, int] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     settings: Settings | None = None
     made: dict[str, Any] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class LoadedBundle:
             "intensity": self.intensity,
             "slices": self.slices,
             "largest_component": self.largest_component,
+            "label_values": self.label_values,
             **changes,
         }
         return Segmenter(self.network, self.labels, **settings)
@@ -116,6 +119,7 @@ def load_bundle(
         intensity=model.settings.intensity,
         slices=model.settings.slices,
         largest_component=model.settings.largest_component,
+        label_values=model.settings.result_values,
         metadata=metadata,
         settings=model.settings,
         made=model.made,

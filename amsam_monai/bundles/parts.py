@@ -21,8 +21,8 @@ from amsam_monai.networks.detector.detector import load_detector
 from amsam_monai.networks.detector.no_detector import NoDetector
 from amsam_monai.networks.systems.system import System
 from amsam_monai.segment.components import keep_largest_components
+from amsam_monai.segment.scaling import ScaleImaged
 from amsam_monai.segment.slice_inferer import SliceInferer
-from amsam_monai.transforms.intensity import Intensityd
 
 
 def bundle_settings(root: str | Path, settings: Mapping[str, Any] | None = None) -> Settings:
@@ -83,9 +83,10 @@ def trained(network: nn.Module, root: str | Path) -> nn.Module:
     return load_adapter(network, model)
 
 
-def scale(settings: Settings | Mapping[str, Any]) -> Intensityd:
+def scale(settings: Settings | Mapping[str, Any]) -> ScaleImaged:
     """The transform that brings stored values to [0, 1]."""
-    return Intensityd(**Settings.of(settings).intensity)
+    settings = Settings.of(settings)
+    return ScaleImaged(settings.intensity, settings.slices)
 
 
 def slice_inferer(settings: Settings | Mapping[str, Any]) -> SliceInferer:
@@ -94,28 +95,25 @@ def slice_inferer(settings: Settings | Mapping[str, Any]) -> SliceInferer:
 
 
 class SaveResultd(Transform):
-    """Write a prediction under its image's name, as `amsam segment` does.
+    """Write a prediction as `amsam segment` writes it: under its image's name, with the same voxels.
 
     Args:
         folder: where to write.
-        settings: the bundle's; largest_component and label_values are read.
+        settings: the bundle's; classes, largest_component and label_values are read.
+        root: folder that the images come from, see `SaveLabeld`.
 
     Shape: pred (1, H, W) or (1, I, J, K), class indices.
     """
 
-    def __init__(self, folder: str | Path, settings: Settings | Mapping[str, Any]) -> None:
-        self.settings = Settings.of(settings)
-        self.save = SaveLabeld(folder, postfix="")
+    def __init__(
+        self, folder: str | Path, settings: Settings | Mapping[str, Any], root: str | Path | None = None
+    ) -> None:
+        self.classes = Settings.of(settings).result_classes
+        self.save = SaveLabeld(folder, root=root, classes=self.classes)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The sample, with the file written."""
-        self.save({**data, PRED: self._result(torch.as_tensor(data[PRED])[0])[None]})
+        label = torch.as_tensor(data[PRED])[0].cpu().to(torch.uint8).numpy().copy()
+        keep_largest_components(label, self.classes.largest)
+        self.save({**data, PRED: torch.from_numpy(label)[None]})
         return dict(data)
-
-    def _result(self, label: torch.Tensor) -> torch.Tensor:
-        settings, result = self.settings, label.cpu().to(torch.uint8).numpy().copy()
-        largest = settings.largest_component
-        names = settings.classes if largest is True else largest or ()
-        keep_largest_components(result, [index for index, name in settings.labels.items() if name in names])
-        values = torch.tensor([0, *settings.classes.values()])
-        return values[torch.from_numpy(result).long()] if settings.label_values == "own" else torch.from_numpy(result)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from amsam_monai.bundles.arguments import DEFAULTS, SAM_ARGUMENTS, is_default, known_arguments
+from amsam_monai.data.classes import Classes
 from amsam_monai.framing import RESIZE_MODES
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,16 @@ class Settings:
     def label_map(self) -> dict[int, int]:
         """Value in the user's label files -> class index."""
         return {value: index for index, value in enumerate(self.classes.values(), 1)}
+
+    @property
+    def result_values(self) -> dict[int, int] | None:
+        """Class index -> its value in result maps; None where they hold the indices."""
+        return dict(enumerate(self.classes.values(), 1)) if self.label_values == "own" else None
+
+    @property
+    def result_classes(self) -> Classes:
+        """Names, pieces and values of the classes in result maps."""
+        return Classes.of(self.labels, largest_component=self.largest_component, values=self.result_values)
 
     def changed(self, overrides: Mapping[str, Any] | None) -> Settings:
         """The settings with some replaced: `sam`, `arguments`, `slices` and `detector` key by key, the others whole.

@@ -45,6 +45,10 @@ def segment(
     largest_component: Annotated[
         bool, typer.Option("--largest-component", help="Keep the largest connected part of each class.")
     ] = False,
+    label_values: Annotated[
+        str | None,
+        typer.Option(help="index: maps hold 1, 2, ...; own: values of the user's label files. [bundle's]"),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Slices per call of the network.")] = None,
     series: Annotated[str | None, typer.Option(help="DICOM: UID of the series, where a folder holds several.")] = None,
     phase: Annotated[
@@ -77,6 +81,7 @@ def segment(
             "batch_size": batch_size,
         },
         largest_component=largest_component,
+        label_values=label_values,
     )
     if frames:
         if labels or probabilities or overlay or resume:
@@ -98,7 +103,7 @@ def segment(
                 records.append(run(job))
                 advance()
     finally:  # an interrupted run tells what it did, too
-        write_report(records, report, bundle=bundle, labels=segmenter.labels)
+        write_report(records, report, bundle=bundle, labels=segmenter.classes.written_names)
     show(records, report)
     if any(record.status == "failed" for record in records):
         raise typer.Exit(1)
@@ -112,6 +117,7 @@ def build(
     intensity: dict[str, Any],
     slices: dict[str, Any],
     largest_component: bool,
+    label_values: str | None,
 ) -> Segmenter:
     """The bundle's segmenter; what is not None replaces the bundle's own settings."""
     from amsam_monai.bundles.load import load_bundle

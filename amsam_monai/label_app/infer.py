@@ -60,7 +60,7 @@ def respond(request: dict[str, Any], answer_of: Any) -> tuple[str | None, dict[s
     try:
         answer: Answer = answer_of(path)
         source = answer.session.image.source
-        file = write_result(answer.label, source, answer.session.labels, request.get("result_extension"))
+        file = write_result(answer.label, source, answer.names, request.get("result_extension"))
     except FileNotFoundError as error:
         raise HTTPException(404, str(error)) from error
     except (ValueError, TypeError) as error:

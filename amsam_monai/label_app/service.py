@@ -30,7 +30,8 @@ class Answer:
     """A label map for a client, and what goes beside it.
 
     Args:
-        label: class indices, or 0 and 1 for one class.
+        label: values of classes as the bundle writes them, or 0 and 1 for one class.
+        names: names by these values.
         params: label names, points, boxes, quality, presence and seconds, ready for JSON.
         session: the session it comes from.
 
@@ -38,6 +39,7 @@ class Answer:
     """
 
     label: np.ndarray
+    names: dict[int, str]
     params: dict[str, Any]
     session: InteractiveSession
 
@@ -147,9 +149,7 @@ class BundleService:
         start = time.perf_counter()
         with self.session(client, path, fresh=True) as session:
             session.segment("all")
-            present = [index for index in session.labels if (session.label == index).any()]
-            names = {session.labels[index]: index for index in present}
-            return Answer(session.label.copy(), describe(session, names, time.perf_counter() - start), session)
+            return answer_of(session, None, start)
 
     def click(self, client: str, path: str | Path, request: Mapping[str, Any]) -> Answer:
         """Segmentation with a client's points and boxes.
@@ -163,14 +163,18 @@ class BundleService:
             if prompts.slice is not None:
                 session.image.check_slice(prompts.slice)
             changed = apply_prompts(session, prompts)
-            if prompts.label is None:
-                names = {name: index for index, name in session.labels.items() if (session.label == index).any()}
-                label = session.label.copy()
-            else:
-                names = {prompts.label: 1}
-                label = (session.label == session.label_index(prompts.label)).astype(np.uint8)
-            params = describe(session, names, time.perf_counter() - start, changed)
-            return Answer(label, params, session)
+            return answer_of(session, prompts.label, start, changed)
+
+
+def answer_of(session: InteractiveSession, label: str | None, start: float, changed: list[int] | None = None) -> Answer:
+    """The answer to a request that began at `start`: about one class, or about all that are there."""
+    if label is not None:
+        mask = (session.label == session.label_index(label)).astype(np.uint8)
+        names, there = {1: label}, {label: 1}
+    else:
+        mask, names = session.classes.written(session.label).copy(), session.classes.written_names
+        there = {name: value for value, name in names.items() if (mask == value).any()}
+    return Answer(mask, names, describe(session, there, time.perf_counter() - start, changed), session)
 
 
 def apply_prompts(session: InteractiveSession, prompts: PromptRequest) -> list[int]:

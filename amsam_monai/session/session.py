@@ -79,6 +79,7 @@ class InteractiveSession:
             "intensity": bundle.intensity,
             "slices": bundle.slices,
             "largest_component": bundle.largest_component,
+            "label_values": bundle.label_values,
         }
         return cls(bundle.network, bundle.labels, **{**settings, **options})
 

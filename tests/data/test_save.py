@@ -1,7 +1,6 @@
 """MONAI's door writes the files that `amsam segment` writes."""
 
 import numpy as np
-import torch
 from PIL import Image
 
 from amsam_monai.data.classes import Classes
@@ -9,7 +8,6 @@ from amsam_monai.data.files.images import read_label
 from amsam_monai.data.files.load import LoadFiled, image_samples
 from amsam_monai.data.files.save import SaveLabeld
 from amsam_monai.segment.batch import plan
-from amsam_monai.segment.components import KeepLargestComponentsd
 
 
 def write_picture(path):
@@ -47,12 +45,3 @@ def test_own_values_are_written(tmp_path):
     write_picture(tmp_path / "a.png")
     SaveLabeld(tmp_path / "out", classes=Classes.of({1: "liver"}, values={1: 6}))(predicted(tmp_path / "a.png"))
     assert np.unique(read_label(tmp_path / "out" / "a.png").array).tolist() == [0, 6]
-
-
-def test_the_largest_component_stays_where_it_is_asked_for():
-    pred = torch.zeros(1, 4, 6, dtype=torch.int64)
-    pred[0, 0, 0] = pred[0, 2, 2:5] = 1
-    kept = KeepLargestComponentsd(Classes.of({1: "a"}, largest_component=True))({"pred": pred})["pred"]
-    assert (int(kept.sum()), int(pred.sum())) == (3, 4)
-    same = KeepLargestComponentsd(Classes.of({1: "a"}))({"pred": pred})["pred"]
-    assert int(same.sum()) == 4

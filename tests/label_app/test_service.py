@@ -94,11 +94,11 @@ def test_sessions_and_embeddings_are_bounded(bundle, tmp_path):
 def test_results_are_written_in_the_format_that_is_asked_for(bundle, ball):
     answer = BundleService(bundle).segment("a", ball)
     for extension in (None, ".nrrd", ".nii.gz"):
-        path = write_result(answer.label, answer.session.image.source, answer.session.labels, extension)
+        path = write_result(answer.label, answer.session.image.source, answer.names, extension)
         assert path.name.endswith(extension or ".nii.gz")
         path.unlink()
     with pytest.raises(ValueError, match="result_extension must be one of"):
-        write_result(answer.label, answer.session.image.source, answer.session.labels, ".exe")
+        write_result(answer.label, answer.session.image.source, answer.names, ".exe")
 
 
 @pytest.mark.parametrize("system", ["amsam", "aisam_full", "autosam"])
