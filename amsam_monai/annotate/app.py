@@ -51,6 +51,11 @@ def listen_to_files(parts: Parts, tabs: Tabs) -> None:
         bench = tabs.bench(request.session_hash)
         if not path:
             return [*show(bench, ""), *[gr.skip()] * 3]
+        if not tabs.may_open(path):
+            return [
+                *show(bench, f"{WARN} {Path(path).name} must be one of the cases, or a file opened here."),
+                *[gr.skip()] * 3,
+            ]
         progress((0, 2), desc="Reading")
         with bench.lock:
             try:
@@ -72,7 +77,7 @@ def listen_to_files(parts: Parts, tabs: Tabs) -> None:
 
     def upload_case(path: str | None, request: gr.Request) -> Any:
         bench = tabs.bench(request.session_hash)
-        if not path:
+        if not path or not tabs.may_open(path):
             return gr.skip()
         known = [*bench.files, *([] if Path(path) in bench.files else [Path(path)])]
         return gr.update(choices=[(one.name, str(one)) for one in known], value=path)

@@ -58,16 +58,13 @@ class NothingOutside:
         await self.app(scope, receive, mend)
 
 
-def serve(page: Any, *, host: str = "127.0.0.1", port: int = 7860, allowed: Sequence[Path] = ()) -> None:
-    """Serve the page until interrupted.
+def application(page: Any, *, allowed: Sequence[Path] = ()) -> Any:
+    """The page as an ASGI application.
 
     Args:
         page: what `build_page` gave.
-        host: address to listen on.
-        port: port.
         allowed: folders whose files the page may hand out, the output folder.
     """
-    import uvicorn
     from fastapi import FastAPI
 
     theme = gr.themes.Base(
@@ -81,5 +78,21 @@ def serve(page: Any, *, host: str = "127.0.0.1", port: int = 7860, allowed: Sequ
         FastAPI(), page, path="/", allowed_paths=[str(folder) for folder in allowed], css=STYLE, theme=theme,
         show_error=True, footer_links=[],
     )  # fmt: skip
+    page.has_launched = True  # else Gradio takes any path of this machine as a file that a browser sent
+    return NothingOutside(app)
+
+
+def serve(page: Any, *, host: str = "127.0.0.1", port: int = 7860, allowed: Sequence[Path] = ()) -> None:
+    """Serve the page until interrupted.
+
+    Args:
+        page: what `build_page` gave.
+        host: address to listen on.
+        port: port.
+        allowed: see `application`.
+    """
+    import uvicorn
+
+    app = application(page, allowed=allowed)
     logger.info("amsam annotate on http://%s:%d", host, port)
-    uvicorn.run(NothingOutside(app), host=host, port=port, log_level="warning")
+    uvicorn.run(app, host=host, port=port, log_level="warning")

@@ -31,6 +31,13 @@ class Tabs:
         self._lock, self._network_lock = threading.Lock(), threading.Lock()
         self._cache = EmbeddingLRU()
 
+    def may_open(self, path: str | Path) -> bool:
+        """Whether a browser may have a file opened: one of the cases, or one that it sent itself."""
+        from gradio.utils import get_upload_folder
+
+        path = Path(path)
+        return path in self.files or Path(get_upload_folder()).resolve() in path.resolve().parents
+
     def bench(self, tab: str | None) -> Workbench:
         """A tab's workbench."""
         key = tab or ""
