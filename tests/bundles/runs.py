@@ -1,5 +1,6 @@
 """Workflows of the repository's bundles, in this process and in two."""
 
+import contextlib
 import multiprocessing
 import os
 import socket
@@ -27,16 +28,23 @@ def workflow_of(bundle, configs=("train",), workflow_type="train", **overrides):
 
 def in_two_processes(run, *args, method="spawn"):
     """Call `run(*args)` as rank 0 and 1 of a group, and wait for both to end well."""
-    with socket.socket() as door:
-        door.bind(("localhost", 0))
-        port = door.getsockname()[1]
+    port = _free_port()
     context = multiprocessing.get_context(method)
-    processes = [context.Process(target=_as_rank, args=(rank, port, run, args)) for rank in (0, 1)]
+    processes = [context.Process(target=_as_rank, args=(rank, port, run, args), daemon=True) for rank in (0, 1)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join()
     assert [process.exitcode for process in processes] == [0, 0]
+
+
+def _free_port():
+    """A port that nobody uses, below those that systems hand out, so that nobody takes it before the ranks do."""
+    for port in range(10_000 + os.getpid() % 20_000, 32_000):
+        with socket.socket() as door, contextlib.suppress(OSError):
+            door.bind(("localhost", port))
+            return port
+    raise RuntimeError("no port is free.")
 
 
 def _as_rank(rank, port, run, args):

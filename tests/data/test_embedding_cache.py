@@ -164,11 +164,11 @@ def test_the_size_leaves_out_what_another_process_clears_while_it_is_summed(tmp_
 def test_processes_may_write_and_clear_at_once(tmp_path):
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(3)
-    processes = [context.Process(target=_fill, args=(tmp_path, barrier)) for _ in range(3)]
+    processes = [context.Process(target=_fill, args=(tmp_path, barrier), daemon=True) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
     cache(tmp_path).fill(images(8), Encoder(), progress=False)
     assert all(cache(tmp_path).read(cache(tmp_path).key(image)) is not None for image in images(8))
@@ -191,8 +191,8 @@ def test_clearing_leaves_what_is_young(tmp_path):
     store = cache(tmp_path)
     store.fill(images(2), Encoder(), progress=False)
     old = store.path(store.key(images(2)[0]))
-    os.utime(old, (time.time() - 100, time.time() - 100))
-    assert clear_cache(tmp_path, older_than_s=50)[0] == 1
+    os.utime(old, (time.time() - 7200, time.time() - 7200))
+    assert clear_cache(tmp_path, older_than_s=3600)[0] == 1
     assert cache_contents(tmp_path)[0].entries == 1
 
 

@@ -127,10 +127,10 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path, order,
     assert not (tmp_path / "whole" / "state.pt").exists()
 
     process = multiprocessing.get_context("fork").Process(
-        target=_killed, args=(tmp_path, order, iteration, half_written)
+        target=_killed, args=(tmp_path, order, iteration, half_written), daemon=True
     )
     process.start()
-    process.join(120)
+    process.join()
     assert process.exitcode == -signal.SIGKILL
     assert (tmp_path / "state.pt").is_file() == (iteration > 4)
 
@@ -192,11 +192,11 @@ def _distributed(rank, folder, order):
 @pytest.mark.parametrize("order", ["first", pytest.param("second", marks=pytest.mark.slow)])
 def test_two_processes_have_the_losses_and_weights_of_one(tmp_path, order):
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_distributed, args=(rank, tmp_path, order)) for rank in (0, 1)]
+    processes = [context.Process(target=_distributed, args=(rank, tmp_path, order), daemon=True) for rank in (0, 1)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join()
     assert [process.exitcode for process in processes] == [0, 0]
 
     net, losses = nano.network(), []
