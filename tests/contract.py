@@ -68,6 +68,20 @@ class SystemContract:
             torch.testing.assert_close(net(images[i : i + 1], prompts=one)[0], together[i], atol=1e-5, rtol=1e-5)
 
     @torch.no_grad()
+    def test_all_at_once_behind_a_mask_is_as_good_as_group_by_group(self, net, monkeypatch):
+        image = torch.rand(3, 3, 48, 64)
+        points = torch.full((3, self.classes, 2, 2), torch.nan)
+        points[0, 0] = torch.tensor([[10.0, 12.0], [40.0, 30.0]])
+        points[2, -1, 1] = torch.tensor([20.0, 40.0])
+        boxes = torch.full((3, self.classes, 4), torch.nan)
+        boxes[1:, 0] = torch.tensor([5.0, 6.0, 50.0, 40.0])
+        asked = Prompts(points, torch.tensor([1, 0]).expand(3, self.classes, 2), boxes)
+        grouped = [net(image), net(image, prompts=asked)]
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # no value may be read back then
+        for wanted, prompts in zip(grouped, (None, asked), strict=True):
+            torch.testing.assert_close(net(image, prompts=prompts), wanted, atol=1e-5, rtol=1e-5)
+
+    @torch.no_grad()
     def test_a_click_changes_the_mask_even_at_the_origin(self, net):
         image = torch.rand(1, 3, 64, 64)
         points, labels = torch.full((1, self.classes, 1, 2), torch.nan), torch.ones(1, self.classes, 1)

@@ -20,7 +20,7 @@ from amsam_monai.evaluation.prompters import Prompter
 from amsam_monai.framing import SquareFrame
 from amsam_monai.keys import IGNORE_INDEX
 from amsam_monai.networks.prompts import Prompts
-from amsam_monai.networks.prompts.prompt_sets import group_prompt_sets
+from amsam_monai.networks.prompts.prompt_sets import group_by_length, set_tokens
 from amsam_monai.networks.sam import SAM
 
 
@@ -164,12 +164,11 @@ def prompted_masks(sam: SAM, embedding: Tensor, prompts: Prompts, frame: SquareF
     if part is None:
         raise ValueError("prompts must have points or boxes, got neither.")
     masks = torch.full((part.shape[1], frame.height, frame.width), torch.nan)
-    for group in group_prompt_sets(prompts, torch.arange(part.shape[1])):
-        if group.points_xy is None and group.boxes is None:
+    for rows, sparse in group_by_length(*set_tokens(sam, prompts, part.shape[1])):
+        if not sparse.shape[1]:
             continue
-        sparse = sam.sparse(group.points_xy, group.point_labels, group.boxes)
-        output = sam.decode(embedding, sparse, images=torch.zeros_like(group.rows))
-        masks[group.rows] = (frame.restore(sam.masks(output)[:, :1])[:, 0] > 0).float()
+        output = sam.decode(embedding, sparse, images=torch.zeros_like(rows))
+        masks[rows] = (frame.restore(sam.masks(output)[:, :1])[:, 0] > 0).float()
     return masks
 
 

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from amsam_monai.networks.prompts import Prompts
-from amsam_monai.networks.prompts.class_prompts import ClassPrompts, group_by_length, point_signs
+from amsam_monai.networks.prompts.class_prompts import ClassPrompts, point_signs
 from amsam_monai.networks.prompts.confine import box_cells, box_keeps, outside_of_masks
+from amsam_monai.networks.prompts.prompt_sets import group_by_length
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.aisam import AISAM, SUPPRESSED_LOGIT
 from amsam_monai.networks.systems.training_wrappers import WithLossInputs

@@ -74,3 +74,15 @@ def test_a_dense_prompt_of_one_cell_stands_for_all_cells(nano_sam):
         alone = nano_sam.masks(nano_sam.decode(embedding[[0, 1, 1]], sparse, cell))
     torch.testing.assert_close(alone, found[0], atol=1e-4, rtol=1e-4)
     assert nano_sam.masks(nano_sam.decode(embedding.half(), sparse, cell, images=images)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("count", [5, 12])  # few tokens, and too many to spare the projection of cells
+def test_tokens_that_are_not_there_count_for_nothing(nano_sam, count):
+    embedding, sparse, cell = torch.randn(2, 256, 4, 4), torch.randn(2, count, 256), torch.randn(2, 256, 1, 1)
+    there = torch.ones(2, count, dtype=torch.bool)
+    there[1, 2:] = False
+    with torch.no_grad():
+        found = nano_sam.masks(nano_sam.decode(embedding, sparse, cell, there=there))
+        whole = nano_sam.masks(nano_sam.decode(embedding[:1], sparse[:1], cell[:1]))
+        short = nano_sam.masks(nano_sam.decode(embedding[1:], sparse[1:, :2], cell[1:]))
+    torch.testing.assert_close(found, torch.cat([whole, short]), atol=1e-5, rtol=1e-5)

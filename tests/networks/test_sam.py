@@ -33,6 +33,14 @@ def test_vit_b_at_1024_equals_segment_anything_on_the_same_random_weights(tmp_pa
     torch.testing.assert_close(ours.iou(output)[:, :1], wanted_iou, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("with_box", [False, True])
+def test_tokens_are_those_of_sams_prompt_encoder(nano_sam, with_box):
+    points, labels = torch.rand(3, 2, 2) * 64, torch.tensor([[1, 0], [1, 1], [0, 1]])
+    boxes = torch.tensor([[1.0, 2, 30, 40], [5, 5, 60, 20], [0, 0, 64, 64]]) if with_box else None
+    wanted, _ = nano_sam.prompt_encoder(points=(points, labels), boxes=boxes, masks=None)
+    assert torch.equal(nano_sam.sparse(points, labels, boxes), wanted)
+
+
 def test_rows_of_a_batch_equal_one_by_one(nano_sam):
     embedding = torch.randn(3, 256, 4, 4)
     points, labels = torch.rand(3, 2, 2) * 64, torch.tensor([[1, 0], [1, 1], [0, 1]])

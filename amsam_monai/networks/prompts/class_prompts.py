@@ -77,6 +77,12 @@ def stated_presence(prompts: Prompts, like: Tensor) -> Tensor:
     return torch.where(stated.isnan() & prompted, 1.0, stated)
 
 
+def wants_none_automatic(prompts: Prompts) -> bool:
+    """Whether no class at all wants automatic points; reads the values of a choice for each class."""
+    automatic = prompts.automatic if isinstance(prompts, ClassPrompts) else True
+    return not (automatic.any() if isinstance(automatic, Tensor) else automatic)
+
+
 def wants_automatic(prompts: Prompts, like: Tensor) -> Tensor:
     """Where automatic points are wanted. Shape (B, C), background first, as `like`."""
     automatic = prompts.automatic if isinstance(prompts, ClassPrompts) else True
@@ -121,21 +127,6 @@ def _negative_everywhere(points_xy: Tensor, negative: Tensor) -> Tensor:
     first = points_xy[:, :1, :, None]  # (B, 1, P, 1, 2)
     same = (first - points_xy[:, :, None]).abs().amax(-1) < SAME_POINT  # (B, K, P, P); False where NaN
     return (same & negative[:, :, None]).any(-1).all(1) & negative[:, 0]
-
-
-def group_by_length(tokens: Tensor, valid: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Rows with equally many valid tokens, and these tokens.
-
-    Shape: tokens (n, T, D), valid (n, T) -> pairs of indices (m,) and tokens (m, t, D).
-    """
-    counts = valid.sum(-1)
-    order = (~valid).to(torch.int8).argsort(dim=-1, stable=True)  # valid first, in their order
-    tokens = tokens.gather(1, order[..., None].expand_as(tokens))
-    groups = []
-    for count in counts.unique().tolist():
-        rows = (counts == count).nonzero()[:, 0]
-        groups.append((rows, tokens[rows, :count]))
-    return groups
 
 
 def used_prompts(points_xy: Tensor, prompts: Prompts, boxes: Tensor | None, automatic: Tensor) -> ClassPrompts:

@@ -38,7 +38,12 @@ class DecoderOutput:
 
 
 def run_decoder(
-    decoder: nn.Module, image: Tensor, position: Tensor, tokens: Tensor, sharing: Sharing = Sharing()
+    decoder: nn.Module,
+    image: Tensor,
+    position: Tensor,
+    tokens: Tensor,
+    sharing: Sharing = Sharing(),
+    there: Tensor | None = None,
 ) -> DecoderOutput:
     """What segment-anything's transformer and upscaling give, in less time.
 
@@ -51,8 +56,9 @@ def run_decoder(
         position: positional encoding of the cells.
         tokens: output tokens (1 + M), then prompt tokens.
         sharing: which image each row has.
+        there: which tokens of each row are to be attended to; None is all.
 
-    Shape: image (B, 256, g, g), position (1, 256, g, g), tokens (n, 1 + M + T, 256).
+    Shape: image (B, 256, g, g), position (1, 256, g, g), tokens (n, 1 + M + T, 256), there (n, 1 + M + T).
     """
     transformer = cast(Any, decoder.transformer)
     places = position.flatten(2).transpose(1, 2)  # (1, g*g, 256)
@@ -61,7 +67,7 @@ def run_decoder(
     if sharing.rows is not None and len(sharing.rows) <= len(keys):  # nothing to share
         keys, sharing = keys[sharing.rows], Sharing(constant=sharing.constant)
     for block in transformer.layers:
-        queries, keys = _block(block, queries, keys, tokens, places, sharing)
+        queries, keys = _block(block, queries, keys, tokens, places, sharing, there)
         sharing = Sharing()  # after the first block each row has an image of its own
     attention = transformer.final_attn_token_to_image
     looked = look_at_cells(attention, queries + tokens, keys + places, keys)
@@ -75,20 +81,26 @@ def run_decoder(
 
 
 def _block(
-    block: Any, queries: Tensor, keys: Tensor, tokens: Tensor, position: Tensor, sharing: Sharing
+    block: Any,
+    queries: Tensor,
+    keys: Tensor,
+    tokens: Tensor,
+    position: Tensor,
+    sharing: Sharing,
+    there: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """One two-way block."""
     if block.skip_first_layer_pe:
-        queries = attend(block.self_attn, queries, queries, queries)
+        queries = attend(block.self_attn, queries, queries, queries, there)
     else:
         placed = queries + tokens
-        queries = queries + attend(block.self_attn, placed, placed, queries)
+        queries = queries + attend(block.self_attn, placed, placed, queries, there)
     queries = block.norm1(queries)
     placed_keys = keys + position
     looked = look_at_cells(block.cross_attn_token_to_image, queries + tokens, placed_keys, keys, sharing)
     queries = block.norm2(queries + looked)
     queries = block.norm3(queries + block.mlp(queries))
-    looked = look_at_tokens(block.cross_attn_image_to_token, placed_keys, queries + tokens, queries, sharing)
+    looked = look_at_tokens(block.cross_attn_image_to_token, placed_keys, queries + tokens, queries, sharing, there)
     return queries, block.norm4(plus(sharing.spread(keys), looked))
 
 

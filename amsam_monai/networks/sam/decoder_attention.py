@@ -39,9 +39,12 @@ class Sharing:
         return answer + shift.to(answer.dtype)
 
 
-def attend(attention: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Segment-anything's attention, by PyTorch's own. Shape (n, q, 256), (n, k, 256) twice -> (n, q, 256)."""
-    return _attend(attention, attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(values))
+def attend(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, there: Tensor | None = None) -> Tensor:
+    """Segment-anything's attention, by PyTorch's own, to those keys that are `there`, or to all.
+
+    Shape: queries (n, q, 256), keys and values (n, k, 256), there (n, k) -> (n, q, 256).
+    """
+    return _attend(attention, attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(values), there)
 
 
 def look_at_cells(
@@ -73,15 +76,22 @@ def look_at_cells(
 
 
 def look_at_tokens(
-    attention: Any, placed: Tensor, keys: Tensor, values: Tensor, sharing: Sharing = Sharing()
+    attention: Any,
+    placed: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    sharing: Sharing = Sharing(),
+    there: Tensor | None = None,
 ) -> Tensor:
-    """Attention of cells with their position (queries) to tokens; with few tokens no cell is projected either.
+    """Attention of cells with their position (queries) to those tokens that are `there`, or to all.
 
-    Shape: placed (B, g*g, 256), keys and values (n, T, 256) -> (n, g*g, 256).
+    With few tokens no cell is projected either.
+
+    Shape: placed (B, g*g, 256), keys and values (n, T, 256), there (n, T) -> (n, g*g, 256).
     """
     k, v = attention.k_proj(keys), attention.v_proj(values)
     if not _few(attention, keys, sharing):
-        return _attend(attention, sharing.spread(placed, attention.q_proj), k, v)
+        return _attend(attention, sharing.spread(placed, attention.q_proj), k, v, there)
     heads = attention.num_heads
     k, v = _of_heads(k, heads), _of_heads(v, heads)
     k = k * k.shape[-1] ** -0.5
@@ -89,6 +99,8 @@ def look_at_tokens(
     shift = (k @ _bias_of_heads(attention.q_proj, heads)).transpose(1, 2).flatten(1, 2)  # (n, T * heads, 1)
     if sharing.constant is not None:
         shift = shift + asked @ sharing.constant.to(asked.dtype).mT
+    if there is not None:
+        shift = shift.masked_fill(~there.repeat_interleave(heads, dim=1)[..., None], -torch.inf)
     scores = torch.baddbmm(shift.mT, placed, asked.mT)
     share = scores.unflatten(-1, (-1, heads)).softmax(-2).flatten(-2)  # (n, g*g, T * heads)
     out = updated_weight(attention.out_proj).mT.unflatten(0, (heads, -1))  # (heads, c, 256)
@@ -101,9 +113,10 @@ def _few(attention: Any, tokens: Tensor, sharing: Sharing) -> bool:
     return sharing.rows is None and attention.num_heads * tokens.shape[1] < attention.internal_dim
 
 
-def _attend(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _attend(attention: Any, q: Tensor, k: Tensor, v: Tensor, there: Tensor | None = None) -> Tensor:
     q, k, v = (_of_heads(part, attention.num_heads) for part in (q, k, v))
-    return attention.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+    mask = None if there is None else there[:, None, None]  # (n, 1, 1, k)
+    return attention.out_proj(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
 
 
 def _of_heads(x: Tensor, heads: int) -> Tensor:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
@@ -178,10 +179,26 @@ class SAM(nn.Module):
 
         Shape: points_xy (n, N, 2), point_labels (n, N), boxes (n, 4) -> (n, T, 256); T = N (+ 1 without a box) + 2.
         """
-        if points_xy is None and boxes is None:
-            return self.pixel_mean.new_zeros(rows or 0, 0, EMBED_DIM)
-        points = None if points_xy is None else (points_xy, point_labels)
-        return self.prompt_encoder(points=points, boxes=boxes, masks=None)[0]
+        if points_xy is None or point_labels is None:
+            return self.pixel_mean.new_zeros(rows or 0, 0, EMBED_DIM) if boxes is None else self.box_tokens(boxes)
+        points = self.point_tokens(points_xy, point_labels)
+        rest = self.no_point_token(len(points)) if boxes is None else self.box_tokens(boxes)
+        return torch.cat([points, rest], dim=1)
+
+    def point_tokens(self, points_xy: Tensor, point_labels: Tensor) -> Tensor:
+        """Tokens of points alone; see `sparse`. Shape: (n, N, 2), (n, N) -> (n, N, 256)."""
+        encoder = self.prompt_encoder  # which picks points by their labels on the host, and so makes a GPU wait
+        place = encoder.pe_layer.forward_with_coords(points_xy + 0.5, encoder.input_image_size)
+        negative, positive = (encoder.point_embeddings[label].weight for label in (0, 1))
+        return place + torch.where(point_labels[..., None] > 0.5, positive, negative)
+
+    def no_point_token(self, rows: int) -> Tensor:
+        """The token that stands where points come without a box, "not a point". Shape (n, 1, 256)."""
+        return self.prompt_encoder.not_a_point_embed.weight.expand(rows, 1, -1)
+
+    def box_tokens(self, boxes: Tensor) -> Tensor:
+        """Tokens of the corners of boxes. Shape: (n, 4) -> (n, 2, 256)."""
+        return self.prompt_encoder(points=None, boxes=boxes, masks=None)[0]
 
     def output_tokens(self) -> Tensor:
         """The decoder's own tokens: one for the predicted IoU, then the mask tokens. Shape (1 + M, 256)."""
@@ -195,6 +212,7 @@ class SAM(nn.Module):
         *,
         tokens: Tensor | None = None,
         images: Tensor | None = None,
+        there: Tensor | None = None,
     ) -> DecoderOutput:
         """Run the decoder, one prompt set a row.
 
@@ -205,9 +223,10 @@ class SAM(nn.Module):
                 all cells may be given as one cell, and takes less time then.
             tokens: output tokens of each row, where they are not SAM's own.
             images: image of each row; None where row n has image n.
+            there: which prompt tokens of each row are to be attended to; None is all.
 
         Shape: embedding (B, 256, g, g), sparse (n, T, 256), dense (n, 256, g, g) or (n, 256, 1, 1),
-            tokens (n, 1 + M, 256), images (n,).
+            tokens (n, 1 + M, 256), images (n,), there (n, T).
         """
         if tokens is None:
             tokens = self.output_tokens().expand(len(sparse), -1, -1)
@@ -218,7 +237,10 @@ class SAM(nn.Module):
             image, sharing = embedding.to(dense.dtype), Sharing(images, dense.flatten(2).mT)
         else:
             image, sharing = (embedding if images is None else embedding[images]) + dense, Sharing()
-        return run_decoder(self.mask_decoder, image, self.dense_pe(), torch.cat([tokens, sparse], dim=1), sharing)
+        if there is not None:
+            there = F.pad(there, (tokens.shape[1], 0), value=True)
+        tokens = torch.cat([tokens, sparse], dim=1)
+        return run_decoder(self.mask_decoder, image, self.dense_pe(), tokens, sharing, there)
 
     def hyper(self, mask_tokens: Tensor) -> Tensor:
         """Channel weights of each mask token. Shape (n, m, 256) -> (n, m, 32), for the first m tokens."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +13,17 @@ from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.prompts.ai_prompter import AIPrompter, PrompterOutput
 from amsam_monai.networks.prompts.class_prompts import (
-    group_by_length,
     has_mask,
     has_positive,
-    point_signs,
     stated_presence,
     used_prompts,
     wants_automatic,
+    wants_none_automatic,
 )
+from amsam_monai.networks.prompts.class_tokens import corner_tokens, given_tokens, label_embeddings, positive_tokens
 from amsam_monai.networks.prompts.confine import box_cells, box_keeps, grow_boxes, outside_of_masks
 from amsam_monai.networks.prompts.presence_classifier import PresenceClassifier
+from amsam_monai.networks.prompts.prompt_sets import decode_sets, may_read_back
 from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import SAM
 from amsam_monai.networks.sam.lora import add_decoder_lora, add_encoder_lora
@@ -201,7 +201,8 @@ class AISAM(System):
         presence = torch.where(stated.isnan(), probability, stated)  # (B, K)
         automatic = wants_automatic(prompts, presence_logits) & self.automatic_points  # (B, C)
         shown, counted = self._roles(prompts, presence, stated, automatic, boxes)
-        asked = self.training or bool(automatic.any())  # not when a person's points take the place of all
+        # Not where a person's points take the place of all.
+        asked = self.training or (self.automatic_points and not wants_none_automatic(prompts))
         points = self._points(embedding, boxes) if asked else self.prompter.no_points(embedding)
         dense = self._dense(pixels, embedding, prompts)
 
@@ -235,7 +236,7 @@ class AISAM(System):
             cells = box_cells(boxes, self.sam.grid, self.image_size)
             masks = torch.cat([torch.ones_like(cells[:, :1]), cells], dim=1)  # background is not confined
         one_hot = self.train_one_hot if self.training else self.one_hot
-        return self.prompter(embedding.detach(), self.sam.dense_pe(), self._point_labels(), masks, one_hot)
+        return self.prompter(embedding.detach(), self.sam.dense_pe(), label_embeddings(self.sam), masks, one_hot)
 
     def _settled(self, points: PrompterOutput, logits: Tensor, movable: Tensor) -> PrompterOutput | None:
         """Points with those that lie outside of their class's mask at its surest place; None where none does.
@@ -244,27 +245,12 @@ class AISAM(System):
         """
         surest, outside = outside_of_masks(points.points_xy[:, 1:], logits, self.image_size)
         outside = F.pad(outside & movable[:, 1:, None], (0, 0, 1, 0))[..., None]  # (B, C, N, 1)
-        if not outside.any():
+        if may_read_back(outside) and not outside.any():
             return None
         xy = torch.where(outside, F.pad(surest, (0, 0, 1, 0))[:, :, None], points.points_xy)
-        labels = self._point_labels()
-        places = self._positive(xy) - labels[2]
+        labels = label_embeddings(self.sam)
+        places = positive_tokens(self.sam, xy) - labels[2]
         return self.prompter.moved(points, xy, torch.where(outside, places, points.points), labels)
-
-    def _positive(self, points_xy: Tensor) -> Tensor:
-        """SAM's tokens of positive points, without its padding token; NaN is the origin.
-
-        Shape: points_xy (B, C, N, 2) -> (B, C, N, 256).
-        """
-        xy = points_xy.nan_to_num().flatten(0, 1)
-        tokens = self.sam.sparse(xy, torch.ones_like(xy[..., 0]))[:, : xy.shape[1]]
-        return tokens.unflatten(0, points_xy.shape[:2])
-
-    def _point_labels(self) -> Tensor:
-        """SAM's label embeddings: not a point, negative, positive. Shape (3, 256)."""
-        encoder = self.sam.prompt_encoder
-        kinds = (encoder.not_a_point_embed, encoder.point_embeddings[0], encoder.point_embeddings[1])
-        return torch.cat([cast(nn.Embedding, kind).weight for kind in kinds]).detach()
 
     def _roles(
         self, prompts: Prompts, presence: Tensor, stated: Tensor, automatic: Tensor, boxes: Tensor | None
@@ -291,30 +277,18 @@ class AISAM(System):
         boxes: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Prompt tokens of each class (B, C, T, 256), and which of them are there (B, C, T)."""
-        classes = counted.shape[1]
-        index = torch.arange(classes, device=counted.device)
         owner = self.prompter.owner  # (C, T)
-        valid = automatic[:, owner] & (counted[:, owner] | (owner == index[:, None]))
-        tokens = points.sparse
+        own = owner == torch.arange(len(owner), device=owner.device)[:, None]
+        parts = [(points.sparse, automatic[:, owner] & (counted[:, owner] | own))]
         if self.class_prompts is not None:
-            learned = self.class_prompts.expand(len(tokens), -1, -1, -1)
-            tokens = torch.cat([tokens, learned], dim=2)
-            valid = torch.cat([valid, valid.new_ones(learned.shape[:3])], dim=2)
+            learned = self.class_prompts.expand(len(counted), -1, -1, -1)
+            parts.append((learned, torch.ones_like(learned[..., 0], dtype=torch.bool)))
         if self.box_tokens and boxes is not None:
-            corners = self.sam.sparse(boxes=boxes.nan_to_num().flatten(0, 1)).unflatten(0, boxes.shape[:2])
-            corners = F.pad(corners, (0, 0, 0, 0, 1, 0))  # background has no box
-            boxed = F.pad(~boxes.isnan().any(-1), (1, 0))[..., None].expand(-1, -1, corners.shape[2])
-            tokens, valid = torch.cat([tokens, corners], dim=2), torch.cat([valid, boxed], dim=2)
-        if prompts.points_xy is None or prompts.point_labels is None or not prompts.points_xy.shape[2]:
-            return tokens, valid
-        signs = point_signs(prompts.points_xy, prompts.point_labels)  # (B, C, K, P)
-        own = (index[:, None] == index[1:])[..., None]  # (C, K, 1)
-        there = (signs > 0) | ((signs < 0) & (counted[:, None, 1:, None] | own))
-        positive = self._positive(prompts.points_xy)
-        labels = self._point_labels()
-        negative = positive - labels[2] + labels[1]
-        given = torch.where(signs[..., None] > 0, positive[:, None], negative[:, None])  # (B, C, K, P, 256)
-        return torch.cat([tokens, given.flatten(2, 3)], dim=2), torch.cat([valid, there.flatten(2)], dim=2)
+            parts.append(corner_tokens(self.sam, boxes))
+        if prompts.points_xy is not None and prompts.point_labels is not None and prompts.points_xy.shape[2]:
+            parts.append(given_tokens(self.sam, prompts.points_xy, prompts.point_labels, counted))
+        tokens, there = zip(*parts, strict=True)
+        return torch.cat(tokens, dim=2), torch.cat(there, dim=2)
 
     def _dense(self, pixels: Tensor, embedding: Tensor, prompts: Prompts) -> Tensor | None:
         """Dense prompts (B, C, 256, g, g): a person's mask, else the dense prompter's, and "no mask" for background.
@@ -336,7 +310,7 @@ class AISAM(System):
         self,
         embedding: Tensor,
         tokens: Tensor,
-        valid: Tensor,
+        there: Tensor,
         dense: Tensor | None,
         shown: Tensor,
         boxes: Tensor | None,
@@ -345,27 +319,30 @@ class AISAM(System):
 
         In evaluation mode a class is suppressed outside its box, too.
         """
-        rows = shown.flatten().nonzero()[:, 0]
-        groups = group_by_length(tokens.flatten(0, 1)[rows], valid.flatten(0, 1)[rows])
-        groups = [(rows[chosen], sparse) for chosen, sparse in groups]
-        answers = [self._decode_group(embedding, chosen, sparse, dense) for chosen, sparse in groups]
-        masks, iou = (torch.cat(part) for part in zip(*answers, strict=True))
-        order = torch.cat([chosen for chosen, _ in groups])
-        logits = masks.new_full((shown.numel(), *masks.shape[1:]), SUPPRESSED_LOGIT).index_copy(0, order, masks)
-        quality = iou.new_full((shown.numel(),), torch.nan).index_copy(0, order, iou)
-        logits, quality = logits.unflatten(0, shown.shape), quality.unflatten(0, shown.shape)
+        flat = shown.flatten()
+        rows = flat.nonzero()[:, 0] if may_read_back(flat) else torch.arange(len(flat), device=flat.device)
+
+        def decode(chosen: Tensor, sparse: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+            return self._decode_rows(embedding, rows[chosen], sparse, valid, dense)
+
+        masks, iou = decode_sets(decode, tokens.flatten(0, 1)[rows], there.flatten(0, 1)[rows])
+        if len(rows) < len(flat):
+            masks = masks.new_full((len(flat), *masks.shape[1:]), SUPPRESSED_LOGIT).index_copy(0, rows, masks)
+            iou = iou.new_full((len(flat),), torch.nan).index_copy(0, rows, iou)
+        logits = masks.unflatten(0, shown.shape).where(shown[..., None, None], SUPPRESSED_LOGIT)
+        quality = iou.unflatten(0, shown.shape).where(shown, torch.nan)
         if boxes is not None and not self.training:
             outside = ~box_keeps(boxes, logits.shape[-1], self.image_size)
             logits = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(outside, SUPPRESSED_LOGIT)], dim=1)
         return logits, quality
 
-    def _decode_group(
-        self, embedding: Tensor, rows: Tensor, sparse: Tensor, dense: Tensor | None
+    def _decode_rows(
+        self, embedding: Tensor, rows: Tensor, sparse: Tensor, there: Tensor | None, dense: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """One mask and its predicted IoU for each row, image * C + class; (n, h, w) and (n,)."""
         images = rows // (self.num_classes + 1)
         dense = None if dense is None else dense.flatten(0, 1)[rows]
-        output = self.sam.decode(embedding, sparse, dense, images=images)
+        output = self.sam.decode(embedding, sparse, dense, images=images, there=there)
         masks = self.calibration(self.sam.hyper(output.mask_tokens[:, :1]), output.features)
         return output.picture(masks)[:, 0], self.sam.iou(output)[:, 0]
 

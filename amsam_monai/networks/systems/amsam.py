@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.dark_object import dark_masks
 from amsam_monai.networks.prompts import Prompts
-from amsam_monai.networks.prompts.prompt_sets import PromptGroup, group_prompt_sets
+from amsam_monai.networks.prompts.prompt_sets import decode_sets, set_tokens
 from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import EMBED_DIM, SAM
 from amsam_monai.networks.sam.encoder_adapters import add_encoder_adapters
@@ -193,23 +193,28 @@ class AMSAM(System):
         rows = torch.arange(batch * sets, device=embedding.device)
         if classes is not None and self.classes_alone:
             rows = rows.reshape(batch, sets)[:, [index - 1 for index in classes]].flatten()
-        groups = group_prompt_sets(prompts, rows)
-        answers = [self._decode_group(embedding, prompts, group) for group in groups]
-        order = torch.cat([group.rows for group in groups])
-        masks, scores = (torch.cat(part) for part in zip(*answers, strict=True))
-        logits = masks.new_full((batch * sets, *masks.shape[1:]), torch.nan).index_copy(0, order, masks)
-        iou = scores.new_full((batch * sets, *scores.shape[1:]), torch.nan).index_copy(0, order, scores)
-        return logits.reshape(batch, -1, *logits.shape[-2:]), iou.reshape(batch, -1)
+        tokens, there = set_tokens(self.sam, prompts, batch * sets)
 
-    def _decode_group(self, embedding: Tensor, prompts: Prompts, group: PromptGroup) -> tuple[Tensor, Tensor]:
+        def decode(chosen: Tensor, sparse: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+            return self._decode_rows(embedding, prompts, rows[chosen], sparse, valid)
+
+        masks, scores = decode_sets(decode, tokens[rows], there[rows])
+        if len(rows) < batch * sets:
+            masks = masks.new_full((batch * sets, *masks.shape[1:]), torch.nan).index_copy(0, rows, masks)
+            scores = scores.new_full((batch * sets, *scores.shape[1:]), torch.nan).index_copy(0, rows, scores)
+        return masks.reshape(batch, -1, *masks.shape[-2:]), scores.reshape(batch, -1)
+
+    def _decode_rows(
+        self, embedding: Tensor, prompts: Prompts, rows: Tensor, sparse: Tensor, there: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Masks and predicted IoU of some prompt sets, image * K + class."""
         count = len(self.prompt_embedding)
-        images, sets = group.rows // count, group.rows % count
+        images, sets = rows // count, rows % count
         every = count == 1 and len(images) == len(embedding)  # then row n has image n
-        sparse = self.sam.sparse(group.points_xy, group.point_labels, group.boxes, rows=len(group.rows))
         tokens = self.sam.output_tokens().repeat(len(sets), 1, 1)  # (n, 1 + M, 256)
         tokens = torch.cat([tokens[:, :1], tokens[:, 1:] + self.class_token[sets][:, None]], dim=1)
-        dense = self._dense(prompts, group.rows, sets)
-        output = self.sam.decode(embedding, sparse, dense, tokens=tokens, images=None if every else images)
+        dense = self._dense(prompts, rows, sets)
+        output = self.sam.decode(embedding, sparse, dense, tokens=tokens, images=None if every else images, there=there)
         heads = self.num_classes + 1 if self.joint else 1
         masks = output.picture(self.calibration(self.sam.hyper(output.mask_tokens[:, :heads]), output.features))
         return masks, self.sam.iou(output)[:, 1:heads] if self.joint else self.sam.iou(output)[:, :1]

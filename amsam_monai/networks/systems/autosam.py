@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
-from amsam_monai.networks.prompts.prompt_sets import PromptGroup, group_prompt_sets
+from amsam_monai.networks.prompts.prompt_sets import decode_sets, set_tokens
 from amsam_monai.networks.prompts.surrogate_decoder import SurrogateDecoder
 from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import EMBED_DIM, PIXEL_MEAN, PIXEL_STD, SAM
@@ -157,17 +157,14 @@ class AutoSAM(System):
         dense = dense.reshape(batch * classes, EMBED_DIM, *dense.shape[-2:])
         if prompts.mask is not None:
             dense = self._with_masks(dense, prompts.mask.flatten(0, 1)[:, None])
-        groups = group_prompt_sets(prompts, torch.arange(batch * classes, device=embedding.device))
-        answers = [self._decode_group(embedding, dense, group) for group in groups]
-        order = torch.cat([group.rows for group in groups]).argsort()
-        logits, iou = (torch.cat(part)[order] for part in zip(*answers, strict=True))
-        return logits.reshape(batch, classes, *logits.shape[-2:]), iou.reshape(batch, classes)
 
-    def _decode_group(self, embedding: Tensor, dense: Tensor, group: PromptGroup) -> tuple[Tensor, Tensor]:
-        sparse = self.sam.sparse(group.points_xy, group.point_labels, group.boxes, rows=len(group.rows))
-        output = self.sam.decode(embedding, sparse, dense[group.rows], images=group.rows // self.num_classes)
-        masks = torch.einsum("nmc,nchw->nmhw", self.sam.hyper(output.mask_tokens[:, :1]), output.features)
-        return output.picture(masks)[:, 0], self.sam.iou(output)[:, :1]
+        def decode(rows: Tensor, sparse: Tensor, there: Tensor | None) -> tuple[Tensor, Tensor]:
+            output = self.sam.decode(embedding, sparse, dense[rows], images=rows // classes, there=there)
+            masks = torch.einsum("nmc,nchw->nmhw", self.sam.hyper(output.mask_tokens[:, :1]), output.features)
+            return output.picture(masks)[:, 0], self.sam.iou(output)[:, :1]
+
+        logits, iou = decode_sets(decode, *set_tokens(self.sam, prompts, batch * classes))
+        return logits.reshape(batch, classes, *logits.shape[-2:]), iou.reshape(batch, classes)
 
     def _with_masks(self, dense: Tensor, masks: Tensor) -> Tensor:
         given = ~masks.isnan().flatten(1).any(1)
