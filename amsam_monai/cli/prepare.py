@@ -31,6 +31,14 @@ def prepare(
     ] = None,
     edition: Annotated[Optional[str], typer.Option(help="isic: 2016, 2017 or 2018.")] = None,  # noqa: UP045
     form: Annotated[Optional[str], typer.Option(help="acdc copies: auto, slice or volume.")] = None,  # noqa: UP045
+    patients: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Which cases are of one patient: '(.+)_[LR]', a pattern of the case ids, or cases.csv."),
+    ] = None,
+    channel: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=0, help="own: which of several channels an image is."),
+    ] = None,
     skip_broken: Annotated[bool, typer.Option(help="Leave offending cases out and list them in the report.")] = False,
     absolute: Annotated[bool, typer.Option(help="Absolute paths in dataset.json; relative to it by default.")] = False,
     sheet_cases: Annotated[int, typer.Option(help="Cases on the contact sheet.", min=1)] = 24,
@@ -50,6 +58,8 @@ def prepare(
         labels=_table(labels),
         edition=edition,
         form=form,
+        patients=patients,
+        channel=channel,
     )
     report = prepared.report
     sections = ", ".join(f"{count} {name}" for name, count in report["sections"].items())

@@ -213,6 +213,20 @@ def test_the_command_takes_a_table(tmp_path):
     assert CliRunner().invoke(app, [*arguments, "1=car,wheel"]).exit_code == 1
 
 
+def test_the_command_takes_a_pattern_of_patients(tmp_path):
+    for name in ("7_L", "7_R", "8_L"):
+        picture(tmp_path / "src" / "images" / f"{name}.png")
+        mask(tmp_path / "src" / "labels" / f"{name}.png")
+    arguments = ["plain", str(tmp_path / "src"), str(tmp_path / "out"), "--patients"]
+    result = CliRunner().invoke(app, [*arguments, "(.+)_[LR]"])
+    assert "plain: 3 cases of 2 patients" in result.output
+    assert "2 patients of 3 cases, as '(.+)_[LR]' says" in result.output
+    assert "patient of its own" not in result.output
+    listed = json.loads((tmp_path / "out" / "dataset.json").read_text())["training"]
+    assert [case["patient_id"] for case in listed] == ["7", "7", "8"]
+    assert CliRunner().invoke(app, [*arguments, "(.+)_L"]).exit_code == 1
+
+
 def test_the_command_ends_without_a_traceback_on_broken_data(tmp_path):
     isic_pair(tmp_path / "src")
     (tmp_path / "src" / "labels" / "ISIC_0000001_segmentation.png").write_bytes(b"PNG?")

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from amsam_monai.data.files.names import natural_key, same_name
+from amsam_monai.data.patients import patients_of
 
 SECTIONS = ("training", "validation", "test")  # as in the Medical Segmentation Decathlon's dataset.json
 LISTED = 20  # offending files that a message names; all of them are in DatasetError.problems
+PATIENTS_UNKNOWN = "the owner does not say whose pictures these are; each counts as a patient of its own"
 
 
 @dataclass
@@ -75,6 +77,14 @@ class Listing:
     cases: list[Case]
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def take_patients(self, patients: str) -> None:
+        """Let a pattern of the case ids or a table, see `patients_of`, say which cases are of one patient."""
+        whose = patients_of([case.case_id for case in self.cases], patients)
+        for case in self.cases:
+            case.patient_id = whose[case.case_id]
+        self.notes = [note for note in self.notes if note != PATIENTS_UNKNOWN]
+        self.notes.append(f"{len(set(whose.values()))} patients of {len(whose)} cases, as {patients!r} says")
 
 
 class DatasetError(ValueError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amsam_monai.data.datasets.cases import (
+    PATIENTS_UNKNOWN,
     Case,
     Listing,
     Problem,
@@ -24,7 +25,6 @@ from amsam_monai.data.files.labels import is_binary, label_table
 from amsam_monai.data.files.names import natural_key
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-PATIENTS_UNKNOWN = "the owner does not say whose pictures these are; each counts as a patient of its own"
 DEPTH = 2  # how far below the given folder a layout may begin: archives unpack into a folder of their own
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from amsam_monai.data.datasets.cases import Listing, folders_below
+from amsam_monai.data.datasets.cases import PATIENTS_UNKNOWN, Listing, folders_below
 from amsam_monai.data.datasets.checks import finish
-from amsam_monai.data.datasets.image_folder import PATIENTS_UNKNOWN, add_layout, find_layouts
+from amsam_monai.data.datasets.image_folder import add_layout, find_layouts
 from amsam_monai.data.datasets.presets import PLAIN, PLAIN_SECTIONS, Layout, Preset
 from amsam_monai.data.datasets.sections import FROM_FOLDERS, apply_split
 from amsam_monai.data.files.labels import label_table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from amsam_monai.data.datasets.pair_lists import find_pair_list
 from amsam_monai.data.datasets.paired_folders import find_paired_folders
 from amsam_monai.data.datasets.synapse import find_synapse
 from amsam_monai.data.files.names import natural_key
-from amsam_monai.data.patients import patients_of
 
 OWN = "own"
 EXPECTED = """one of
@@ -75,8 +73,7 @@ def find_own(
     if not listing.problems:
         name_labels(listing, labels)
     if patients is not None:
-        whose = patients_of([case.case_id for case in listing.cases], patients)
-        listing.cases = [replace(case, patient_id=whose[case.case_id]) for case in listing.cases]
+        listing.take_patients(patients)
     elif all(case.patient_id == case.case_id for case in listing.cases):
         listing.notes.append(
             "nothing says which cases are of one patient; each counts as a patient of its own. "

@@ -52,7 +52,8 @@ def find_dataset(dataset: str, src: str | Path, **options: Any) -> Listing:
     Args:
         dataset: one of DATASETS.
         src: its folder.
-        options: `labels`, `split`, `edition`, `form`, as far as the data set's datalist function takes them.
+        options: `labels`, `split`, `edition`, `form`, `channel`, as far as the data set's datalist function takes them,
+            and `patients`, which says for any of them which cases are of one patient, see `patients_of`.
 
     Raises:
         ValueError: unknown data set, or an option that it does not take.
@@ -60,6 +61,7 @@ def find_dataset(dataset: str, src: str | Path, **options: Any) -> Listing:
     if dataset not in DATASETS:
         raise ValueError(f"data set must be one of {', '.join(DATASETS)}, got {dataset!r}.")
     given = {name: value for name, value in options.items() if value is not None}
+    patients = given.pop("patients", None) if dataset != OWN else None
     taken = {
         OWN: {"labels", "channel", "patients"},
         "acdc": {"split", "form"},
@@ -68,12 +70,12 @@ def find_dataset(dataset: str, src: str | Path, **options: Any) -> Listing:
     }
     if strange := sorted(set(given) - taken.get(dataset, {"split", "labels"})):
         raise ValueError(f"{dataset} takes no {', '.join(strange)}.")
-    finders: dict[str, Callable[..., Listing]] = {"acdc": find_acdc, "synapse": find_synapse, "isic": find_isic}
-    if dataset == OWN:
-        return find_own(src, **given)
-    if dataset in finders:
-        return finders[dataset](src, **given)
-    return find_images(src, preset=dataset, **given)
+    finders: dict[str, Callable[..., Listing]] = {OWN: find_own, "acdc": find_acdc, "synapse": find_synapse}
+    finders |= {"isic": find_isic}
+    listing = finders[dataset](src, **given) if dataset in finders else find_images(src, preset=dataset, **given)
+    if patients is not None:
+        listing.take_patients(patients)
+    return listing
 
 
 def prepare(
