@@ -41,6 +41,11 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
         listen_to_files(parts, tabs)
         listen_to_view(parts, tabs)
         listen_to_corrections(parts, tabs)
+
+        def close_tab(request: gr.Request) -> None:
+            tabs.close(request.session_hash)
+
+        page.unload(close_tab)
     return page
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from amsam_monai.annotate.hand import Hand
 from amsam_monai.data.files.images import list_inputs, stem_of
 from amsam_monai.segment.ranking import certainty, least_certain, sample_slices
+from amsam_monai.session.files import state_of
 from amsam_monai.session.session import InteractiveSession
 
 MAX_RANKED = 50
@@ -39,6 +41,8 @@ class Workbench(Hand):
         self.last_event: int | None = None
         self.certainties: dict[Path, float] = {}
         self.saved: set[Path] = set()
+        self.names: dict[str, Path] = {}  # name of a label map, without its ending -> whose it is
+        self._saved_state: dict[str, Any] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -56,6 +60,7 @@ class Workbench(Hand):
             FileNotFoundError, ImageFileError: as `read_image`.
         """
         self.session.open(path)
+        self._saved_state = None
         image = self.session.image
         self.path = Path(path)
         if self.path not in self.files:
@@ -105,9 +110,25 @@ class Workbench(Hand):
 
     def save(self, form: str) -> Path:
         """Save label map and session; gives the label map's path."""
-        path = self.session.save(self.out / f"{stem_of(self.path)}_label{self.formats[form]}")
+        path = self.session.save(self.out / f"{self._name()}{self.formats[form]}")
         self.saved.add(self.path)
+        self._saved_state = self._state()
         return path
+
+    def _name(self) -> str:
+        """Name of the open image's label map; images of one name, from several folders, get a number."""
+        names = (f"{stem_of(self.path)}_label{'' if number == 1 else f'_{number}'}" for number in count(1))
+        name = next(one for one in names if self.names.get(one, self.path) == self.path)
+        self.names[name] = self.path
+        return name
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a person's prompts would be lost with this workbench."""
+        return self.is_open and bool(self.session.edits) and self._state() != self._saved_state
+
+    def _state(self) -> dict[str, Any]:
+        return state_of(self.session, "")
 
     def undo(self) -> str:
         """Take the last step back."""

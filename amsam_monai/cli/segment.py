@@ -67,7 +67,7 @@ def segment(
     geometry, a DICOM series as DICOM-SEG, images as PNG whose pixels are class indices. OUT/segment_report.json says
     what became of every input; the exit code is 1 where one failed.
     """
-    from amsam_monai.segment.batch import REPORT, BatchSegmenter, Extras, plan, write_report
+    from amsam_monai.segment.batch import REPORT, BatchSegmenter, Extras, plan, refuse_clashes, write_report
 
     jobs = [] if frames else plan(source, target)
     segmenter = build(
@@ -88,13 +88,15 @@ def segment(
             raise ValueError("--frames must come without --labels, --probabilities, --overlay and --resume.")
         segment_frames(segmenter, source, target, memory=memory, rate=rate)
         return
+    extras = Extras(labels, probabilities, overlay)
+    refuse_clashes(jobs, extras, list(segmenter.labels.values()))
     records: list[Record] = []
     report = (target.parent if jobs[0].output else target) / REPORT
     try:
         with progress_bar(len(jobs)) as (advance, tell):
             run = BatchSegmenter(
                 segmenter,
-                extras=Extras(labels, probabilities, overlay),
+                extras=extras,
                 resume=resume,
                 progress=tell,
                 reading=given({"series": series, "phase": phase}),

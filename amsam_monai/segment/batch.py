@@ -130,6 +130,24 @@ def plan(source: str | Path, target: str | Path) -> list[Job]:
     ]
 
 
+def refuse_clashes(jobs: Sequence[Job], extras: Extras, labels: Sequence[str]) -> None:
+    """Refuse jobs of which one would write over what another writes (a.png's overlay over the mask of a_overlay.png).
+
+    Raises:
+        ValueError: two jobs with a file of one name.
+    """
+    stems = {str(job.stem).casefold(): job for job in jobs}
+    for job in jobs:
+        for kind in (True, False):
+            for path in extras.paths(job, kind, labels):
+                other = stems.get(str(path.with_name(stem_of(path))).casefold())
+                if other is not None and other is not job:
+                    raise ValueError(
+                        f"{path.name}, which is written beside the mask of {job.source}, must not be the mask of "
+                        f"{other.source} too; rename one of the images, or segment them into two folders."
+                    )
+
+
 def outside(paths: Sequence[Path], folder: Path) -> list[Path]:
     """Paths that do not lie in `folder`, an absolute one: earlier results are no inputs."""
     folders = {one: one.resolve() for path in paths for one in (path.parent, path) if one.is_dir()}

@@ -70,3 +70,33 @@ def test_tabs_are_apart_and_bounded(tabs):
 
 def test_the_page_is_built_without_files_too(tabs, tmp_path):
     assert build_page(tabs.bundle, [], tmp_path) is not None
+
+
+def test_a_further_tab_drops_nobody_s_unsaved_work(tabs):
+    for number in range(MAX_TABS):
+        bench = tabs.bench(str(number))
+        bench.open(tabs.files[0])
+        acting(tabs, use_mouse)(
+            '{"view": "main-view", "from": [0.5, 0.5], "to": null, "at": 1}', SimpleNamespace(session_hash=str(number))
+        )
+        assert bench.unsaved
+    with pytest.raises(ValueError, match=f"{MAX_TABS} tabs have unsaved work; save or close one"):
+        tabs.bench("one more")
+    tabs.bench("3").save("NIfTI")
+    assert not tabs.bench("3").unsaved
+    kept = tabs.bench("0")
+    tabs.bench("one more")
+    assert tabs.bench("0") is kept
+    tabs.close("0")
+    assert tabs.bench("0") is not kept
+
+
+def test_images_of_one_name_have_label_maps_of_their_own(tabs, tmp_path):
+    (tmp_path / "other").mkdir()
+    second = tmp_path / "other" / "a.nii.gz"
+    second.write_bytes(tabs.files[0].read_bytes())
+    paths = []
+    for tab, path in (("x", tabs.files[0]), ("y", second), ("x", tabs.files[0])):
+        tabs.bench(tab).open(path)
+        paths.append(tabs.bench(tab).save("NIfTI").name)
+    assert paths == ["a_label.nii.gz", "a_label_2.nii.gz", "a_label.nii.gz"]

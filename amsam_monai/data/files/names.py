@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,27 @@ def same_name(text: str) -> str:
 def result_stems(inputs: Sequence[Path], root: Path) -> dict[Path, Path]:
     """Where the results of images below a folder go, relative to the folder of results and without an ending.
 
-    Subfolders are kept. Two images of one name (a.png, a.jpg) get their endings into the names of their results.
+    Subfolders are kept. Two images of one name (a.png, a.jpg) get their endings into the names of their results, and a
+    number where that name is another's too. No two results have one name, not even where case does not count.
 
     Args:
         inputs: files and DICOM folders at or below `root`.
         root: the folder, or the one input itself.
     """
     stems = {path: relative_stem(path, root) for path in inputs}
-    counts = Counter(stems.values())
-    return {
-        path: stem if counts[stem] == 1 else stem.with_name(path.name.replace(".", "_")) for path, stem in stems.items()
-    }
+    counts = Counter(str(stem).casefold() for stem in stems.values())
+    taken = {key for key, count in counts.items() if count == 1}
+    for path, stem in stems.items():
+        if counts[str(stem).casefold()] > 1:
+            stems[path] = _free(stem.with_name(path.name.replace(".", "_")), taken)
+            taken.add(str(stems[path]).casefold())
+    return stems
+
+
+def _free(stem: Path, taken: Collection[str]) -> Path:
+    """The stem, with the first number that makes it one of its own."""
+    numbered = (stem.with_name(f"{stem.name}_{number}") for number in count(2))
+    return next(one for one in chain([stem], numbered) if str(one).casefold() not in taken)
 
 
 def relative_stem(path: Path, root: Path) -> Path:
