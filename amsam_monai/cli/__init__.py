@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("convert", "Convert published checkpoints."),
     "label": ("label", "Serve bundles through MONAI Label."),
     "annotate": ("annotate", "Open the web page for interactive segmentation."),
+    "doctor": ("doctor", "Check packages, weights, bundles, devices, folders and ports."),
 }
 
 

@@ -1,0 +1,43 @@
+"""Pretrained weights and bundles, each checked by its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from amsam_monai.bundles.find import bundles_here
+from amsam_monai.doctor.check import Check
+from amsam_monai.networks.weights import store
+from amsam_monai.networks.weights.catalogue import CATALOGUE
+
+
+def weights() -> Iterator[Check]:
+    """Catalogued weights that are here, and those that most bundles need."""
+    for name, item in CATALOGUE.items():
+        if (store.weights_dir() / item.file).is_file():
+            try:
+                yield Check("weights", name, "ok", store.verify(name).message.partition(": ")[2])
+            except ValueError as error:
+                mend = f"remove {store.weights_dir() / item.file}, then: amsam weights fetch {name}"
+                yield Check("weights", name, "failed", str(error), mend)
+        elif name in store.DEFAULT_NAMES:
+            yield Check("weights", name, "optional", "not here", f"amsam weights fetch {name}")
+
+
+def bundles() -> Iterator[Check]:
+    """Bundles in reach: whether they are trained, and whether their model files are whole."""
+    from amsam_monai.bundles.model_file import read_model
+
+    found = list(bundles_here())
+    if not found:
+        yield Check("bundles", "any", "optional", "none found", "set AMSAM_BUNDLES to the folder of your bundles")
+    for root in found:
+        path = root / "models" / "model.pt"
+        if not path.is_file():
+            yield Check("bundles", root.name, "optional", "not trained", f"train it with {root}/configs/train.yaml")
+            continue
+        try:
+            read_model(path)
+        except (ValueError, OSError) as error:
+            yield Check("bundles", root.name, "failed", str(error), "fetch the bundle again, or train it anew")
+        else:
+            yield Check("bundles", root.name, "ok", f"{path.stat().st_size / 2**20:.1f} MiB, whole")
