@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Iterator
 from importlib import metadata
 
@@ -24,7 +23,7 @@ PURPOSES = {
 
 def python() -> Check:
     """The interpreter, against what the package asks for."""
-    wanted = metadata.metadata(DISTRIBUTION).get("Requires-Python", "")
+    wanted = metadata.metadata(DISTRIBUTION)["Requires-Python"]
     fits = Requirement(f"python{wanted}").specifier.contains(platform.python_version(), prereleases=True)
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     mend = "" if fits else f"make an environment with Python {wanted}"
@@ -36,12 +35,11 @@ def packages() -> Iterator[Check]:
     extras: dict[str, list[Requirement]] = {name: [] for name in PURPOSES}
     for line in metadata.requires(DISTRIBUTION) or []:
         requirement = Requirement(line)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+        if _holds(requirement, ""):
             yield _of(requirement)
         for extra, wanted in extras.items():
-            if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-                if requirement.marker.evaluate({"extra": extra}):
-                    wanted.append(requirement)
+            if requirement.marker and not _holds(requirement, "") and _holds(requirement, extra):
+                wanted.append(requirement)
     for extra, wanted in extras.items():
         yield _of_extra(extra, wanted)
 
@@ -65,7 +63,12 @@ def _of_extra(extra: str, wanted: list[Requirement]) -> Check:
     if not missing:
         return Check("extras", extra, "ok", f"for {purpose}")
     names = " ".join(f'"{_plain(one)}"' for one in missing)
-    return Check("extras", extra, "optional", f"for {purpose}: not here", f"{sys.executable} -m pip install {names}")
+    return Check("extras", extra, "optional", f"for {purpose}: not here", f"pip install {names}")
+
+
+def _holds(requirement: Requirement, extra: str) -> bool:
+    """Whether a requirement is one of this machine, with an extra or without."""
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _version(name: str) -> str | None:
