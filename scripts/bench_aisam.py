@@ -2,7 +2,7 @@
 
     AMSAM_DATA=DIR python scripts/bench_aisam.py --bundle acdc_aisam_segmentation --out runs/aisam
 
-Rows: automatic; generalised points; the classes told; a random point beside; the true boxes; a detector's boxes; random
+Rows: automatic; generalised points; known classes; a random point beside; the true boxes; a detector's boxes; random
 points in place of the learned ones (three seeds); SAM and LiteMedSAM with the true boxes. Dice is that of volumes,
 strict, at native size. Also: the share of points inside their object, how well predicted quality follows the true Dice,
 and what one click does for the 50 worst objects. Each row is one JSON file in --out/rows; what is there is kept.
@@ -98,7 +98,7 @@ def settings(classes: int) -> dict:
 
     rows = {
         "automatic": no_prompts,
-        "true classes told": partial(true_presence, classes=classes),
+        "known classes": partial(true_presence, classes=classes),
         "random point beside": partial(random_points, classes=classes),
         "true box": partial(true_boxes, classes=classes),
     }
@@ -124,8 +124,8 @@ def write(path: Path, content) -> None:
 def facts(net, slices, answers) -> dict:
     """Points, quality and clicks of the automatic answers."""
     there = [answer for answer in answers if answer.counts.label]
-    told = [a for a in answers if (a.counts.label or a.counts.pred) and np.isfinite(a.quality)]
-    quality, truth = [a.quality for a in told], [dice(a.counts) for a in told]
+    scored = [a for a in answers if (a.counts.label or a.counts.pred) and np.isfinite(a.quality)]
+    quality, truth = [a.quality for a in scored], [dice(a.counts) for a in scored]
     worst = sorted((a for a in there if a.counts.label >= 20), key=lambda a: dice(a.counts))[:50]
     before, after = click_gain(net, slices, worst)
     right = [(a.presence > 0.5) == bool(a.counts.label) for a in answers]

@@ -23,7 +23,7 @@ class PrepareSystemBatch(PrepareBatch):
         boxes: makes boxes (B, K, 4) of the label (B, 1, H, W), for a batch that brings none; see `SimulatedBoxes`.
         use: which of the batch's extra keys go to the network, where the batch has them.
         presence: K; tell the network which of K foreground classes the label has (`ClassPrompts.present`), so that
-            absent ones prompt against nothing, as at inference behind AI-SAM's gate. 0 tells nothing.
+            absent ones prompt against nothing, as at inference behind AI-SAM's gate. 0 makes none known.
         keep_meta: pass MONAI's meta tensors on, as inverting and saving a prediction need; default: unless `low_res`.
 
     Raises:

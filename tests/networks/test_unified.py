@@ -10,8 +10,9 @@ from amsam_monai.losses import AISAMLoss
 from amsam_monai.networks.prompts.class_prompts import ClassPrompts
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.autosam import AutoSAM
 from amsam_monai.networks.systems.training_wrappers import WithLossInputs
-from amsam_monai.networks.systems.unified import build_unified
+from amsam_monai.networks.systems.unified import DensePrompter, build_unified
 
 
 class FixedDetector(nn.Module):
@@ -87,6 +88,15 @@ def test_the_dense_prompt_matters_and_a_point_still_counts(image):
     assert not torch.equal(before, clicked)
     net.dense_prompter.generator.decoder.final[-1].bias.data += 0.5
     assert not torch.equal(before, net(image))
+
+
+@torch.no_grad()
+def test_its_dense_prompt_is_autosams(image):
+    sam = build_sam("vit_nano", image_size=64)
+    generator = PromptGenerator("sam", num_classes=2, grid=sam.grid).eval()
+    embedding = sam.encode(image)
+    wanted = AutoSAM(sam, generator, num_classes=2).eval().dense_prompt(image, embedding)
+    assert torch.equal(DensePrompter(generator)(image, embedding), wanted)
 
 
 def test_something_must_prompt():

@@ -13,7 +13,7 @@ from amsam_monai.networks.prompts.backbones import EfficientNetLite0, HarDNet85
 from amsam_monai.networks.prompts.backbones.efficientnet_lite import DEPTHS, lite0_state_dict
 from amsam_monai.networks.prompts.prompt_decoders import EmbeddingDecoder, SkipDecoder
 from amsam_monai.networks.recorded import recorded
-from amsam_monai.networks.sam import EMBED_DIM
+from amsam_monai.networks.sam import EMBED_DIM, PIXEL_MEAN, PIXEL_STD
 from amsam_monai.networks.weights.store import load_weights
 
 BACKBONES = ("hardnet85", "efficientnet_lite0", "sam")
@@ -24,7 +24,7 @@ TUNED_FROM = 2  # the first stage at stride 8: those before it cost most of a tr
 class PromptGenerator(nn.Module):
     """Dense prompts for SAM from the image itself (AutoSAM, arXiv:2306.06370, section 3).
 
-    Pixels come normalised by SAM's mean and standard deviation; `AutoSAM` does that, once.
+    `of_images` takes images as they are; `forward` takes pixels normalised by SAM's mean and standard deviation.
 
     Args:
         backbone: "hardnet85" (the paper's; 24,052,124 parameters), "efficientnet_lite0" (light, stands alone) or
@@ -42,6 +42,9 @@ class PromptGenerator(nn.Module):
         ImportError: the library of the backbone is not installed.
         FileNotFoundError: the weights are not there.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     @recorded
     def __init__(
@@ -61,6 +64,8 @@ class PromptGenerator(nn.Module):
             raise ValueError(f'tuned must go with backbone "sam", got {backbone!r}, which trains as a whole anyway.')
         self.backbone_name, self.num_classes, self.grid, self.domains = backbone, num_classes, grid, domains
         self.tuned = tuned
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).reshape(1, 3, 1, 1), persistent=False)
         outputs = num_classes * EMBED_DIM
         self.backbone: nn.Module
         self.decoder: nn.Module
@@ -90,6 +95,30 @@ class PromptGenerator(nn.Module):
         if not self.reads_embedding:
             return 256
         return (8 if self.tuned else 10) * self.grid
+
+    def of_images(
+        self,
+        images: Tensor,
+        embedding: Tensor | None = None,
+        *,
+        side: int | None = None,
+        domain: Tensor | None = None,
+    ) -> Tensor:
+        """Dense prompts of images in SAM's square, normalised here, once.
+
+        Args:
+            images: in [0, 1].
+            embedding: see `forward`.
+            side: at which g sees them; None is `preferred_size`.
+            domain: see `forward`.
+
+        Shape: images (B, 3, S, S), embedding (B, 256, grid, grid) -> (B, K*256, grid, grid).
+        """
+        pixels = (images - self.pixel_mean) / self.pixel_std
+        side = side or self.preferred_size
+        if pixels.shape[-1] != side:
+            pixels = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
+        return self(pixels, embedding, domain=domain)
 
     def forward(self, pixels: Tensor, embedding: Tensor | None = None, *, domain: Tensor | None = None) -> Tensor:
         """Dense prompts of K classes, class after class.

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
@@ -45,9 +44,6 @@ class AutoSAM(System):
         ValueError: a generator for another grid or number of classes, or `light` without h.
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
-
     @recorded
     def __init__(
         self,
@@ -72,8 +68,6 @@ class AutoSAM(System):
             raise ValueError(f"generator must have {num_classes} classes, got {generator.num_classes}.")
         self.generator, self.surrogate, self.domain = generator, surrogate, domain
         self.prompt_size = prompt_size or generator.preferred_size
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).reshape(1, 3, 1, 1), persistent=False)
         self._fixed = _frozen_names(generator)
         sam.requires_grad_(False)
         if lora_rank:
@@ -119,13 +113,9 @@ class AutoSAM(System):
 
         Shape: pixels (B, 3, S, S) -> (B, K*256, g, g).
         """
-        pixels = (pixels - self.pixel_mean) / self.pixel_std
-        if pixels.shape[-1] != self.prompt_size:
-            side = (self.prompt_size, self.prompt_size)
-            pixels = F.interpolate(pixels, side, mode="bilinear", align_corners=False, antialias=True)
         if domain is None and self.domain is not None:
             domain = torch.full((len(pixels),), self.domain, device=pixels.device)
-        return self.generator(pixels, embedding, domain=domain)
+        return self.generator.of_images(pixels, embedding, side=self.prompt_size, domain=domain)
 
     def predict(
         self,

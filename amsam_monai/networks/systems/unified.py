@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.recorded import recorded
-from amsam_monai.networks.sam import PIXEL_MEAN, PIXEL_STD, SAM
+from amsam_monai.networks.sam import SAM
 from amsam_monai.networks.systems.aisam import AISAM
 
 
@@ -23,20 +21,13 @@ class DensePrompter(nn.Module):
     Shape: pixels (B, 3, S, S) in [0, 1], embedding (B, 256, g, g) -> dense prompts (B, K*256, g, g).
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
-
     def __init__(self, generator: PromptGenerator) -> None:
         super().__init__()
         self.generator = generator
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).reshape(1, 3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor, embedding: Tensor) -> Tensor:
         """The dense prompts."""
-        side = self.generator.preferred_size
-        small = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
-        return self.generator((small - self.pixel_mean) / self.pixel_std, embedding)
+        return self.generator.of_images(pixels, embedding)
 
 
 @recorded
