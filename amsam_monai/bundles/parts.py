@@ -80,7 +80,7 @@ def trained(network: nn.Module, root: str | Path) -> nn.Module:
             f"{model}: the bundle is not trained yet; train it with "
             f"`python -m monai.bundle run --config_file configs/train.yaml` in {root}, or fetch its weights."
         )
-    return load_adapter(network, model)
+    return load_adapter(network, model).eval()
 
 
 def scale(settings: Settings | Mapping[str, Any]) -> ScaleImaged:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from ignite.engine import Engine, Events
 from monai.data import decollate_batch
+from monai.networks.utils import eval_mode
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion
 from torch import Tensor, nn
@@ -183,7 +184,8 @@ class OverlaySaver:
         device = next(self.network.parameters()).device
         image = torch.as_tensor(sample[keys.IMAGE])[None].to(device)
         network: Any = unwrap(self.network)
-        used = network.segment(image, embedding=None if embedding is None else embedding[None].to(device)).prompts
+        with eval_mode(network):  # MONAI has put it back into training mode, which would move its statistics
+            used = network.segment(image, embedding=None if embedding is None else embedding[None].to(device)).prompts
         parts = {"box_xyxy": used.box_xyxy, "points_xy": used.points_xy, "point_labels": used.point_labels}
         return {name: None if part is None else part[0] for name, part in parts.items()}
 

@@ -101,3 +101,20 @@ def test_the_network_s_own_box_is_drawn(tmp_path):
     handler = OverlaySaver(tmp_path, network=network, side=64)
     SupervisedEvaluator(device="cpu", val_data_loader=batches(1), network=network, val_handlers=[handler]).run()
     assert has_colour(Image.open(tmp_path / "case_0.png"), COLOURS[0])
+
+
+def test_a_network_in_training_keeps_its_statistics(tmp_path):
+    class Normed(Boxed):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, image):
+            return super().forward(self.norm(image))
+
+    network = Normed().train()
+    samples = [{**batch, "image": batch["image"] + 3} for batch in batches(2)]
+    handler = OverlaySaver(tmp_path, network=network)
+    SupervisedEvaluator(device="cpu", val_data_loader=samples, network=network, val_handlers=[handler]).run()
+    assert network.training
+    assert network.norm.running_mean.tolist() == [0, 0, 0]
