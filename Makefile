@@ -2,19 +2,30 @@
 # make test   set up, then run the tests
 # make lint   ruff, mypy and codespell
 # make docs   build the documentation into site/
+#
+# Tests that need an environment of their own, each made below .venv-*/ at the first call:
+# make test-wheel   the wheel, built and installed away from the source
+# make test-label   the server, with MONAI Label
+# make test-page    the web page, with Gradio and Debian's chromium
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?=
 DEMO_DIR ?= demo
-UV := $(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
+UV_PIP := $(BIN)/python -m uv pip install --quiet --compile-bytecode
+UV := $(UV_PIP) --python $(BIN)/python --constraint constraints.txt
+NEW_VENV := $(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python
+CORE := not slow and not data and not weights and not label and not browser and not wheel
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-wheel test-label test-page lint docs clean
 
-$(BIN)/.installed: pyproject.toml constraints.txt
+$(BIN)/.uv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	touch $@
+
+$(BIN)/.installed: pyproject.toml constraints.txt $(BIN)/.uv
 	$(UV) --editable ".[detector,backbones]"
 	touch $@
 
@@ -30,7 +41,32 @@ demo: $(BIN)/.installed
 	$(BIN)/python scripts/demo.py --out $(DEMO_DIR) $(if $(DATA),--data "$(DATA)")
 
 test: $(BIN)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not data and not weights and not label and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "$(CORE)"
+
+test-wheel: $(BIN)/.uv
+	rm -rf build dist
+	$(BIN)/python -m uv build --quiet --wheel --out-dir dist
+	$(NEW_VENV) .venv-wheel
+	$(UV_PIP) --python .venv-wheel/bin/python --constraint constraints.txt dist/*.whl pytest pytest-timeout
+	.venv-wheel/bin/python -m pytest -m wheel tests/wheel
+
+.venv-label/.installed: pyproject.toml constraints-label.txt $(BIN)/.uv
+	$(NEW_VENV) .venv-label
+	$(UV_PIP) --python .venv-label/bin/python --constraint constraints-label.txt --editable ".[label,detector]" \
+		pytest pytest-timeout
+	touch $@
+
+test-label: .venv-label/.installed
+	.venv-label/bin/python -m pytest -m label tests/label_app
+
+.venv-page/.installed: pyproject.toml constraints.txt $(BIN)/.uv
+	$(NEW_VENV) .venv-page
+	$(UV_PIP) --python .venv-page/bin/python --constraint constraints.txt --editable ".[annotate,detector]" \
+		pytest pytest-timeout playwright
+	touch $@
+
+test-page: .venv-page/.installed
+	.venv-page/bin/python -m pytest -m browser tests
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check amsam_monai tests scripts
@@ -42,4 +78,4 @@ docs: $(BIN)/.installed-docs
 	$(BIN)/mkdocs build --quiet --strict
 
 clean:
-	rm -rf $(DEMO_DIR) site build *.egg-info
+	rm -rf $(DEMO_DIR) site build dist *.egg-info

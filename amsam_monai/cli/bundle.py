@@ -9,7 +9,9 @@ import typer
 
 from amsam_monai.cli.errors import plain_errors
 
-app = typer.Typer(no_args_is_help=True, help="Build bundles from recipes, list them, and find them.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Build bundles from recipes, list them, and find them."
+)
 
 
 @app.command()

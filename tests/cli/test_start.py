@@ -38,7 +38,12 @@ def summary(tmp_path):
 
 def test_help_and_lists_come_without_what_is_slow(summary):
     groups = [[name, "--help"] for name in COMMANDS]
-    lists = [["weights", "list"], ["cache", "info", "--dir", summary], ["compare", summary, summary]]
+    lists = [
+        ["weights", "list"],
+        ["cache", "info", "--dir", summary],
+        ["compare", summary, summary],
+        ["bundle", "list"],
+    ]
     assert not imported(["--help"], *groups, *lists) & SLOW
 
 
