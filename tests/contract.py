@@ -149,6 +149,41 @@ class SystemContract:
         with pytest.raises(ValueError, match=r"image must have shape \(B, 3, H, W\), got \(1, 4, 64, 64\)"):
             net(torch.rand(1, 4, 64, 64))
 
+    @pytest.mark.parametrize("box", [[10, 12, 50, 40], [50.0, 40.0, 10.0, 12.0], [50, 12, 10, 40]])
+    def test_whole_numbers_and_corners_in_any_order_are_the_same_box(self, net, box):
+        image = torch.rand(1, 3, 64, 64)
+        wanted = torch.tensor([10.0, 12.0, 50.0, 40.0]).expand(1, self.classes, 4)
+        first = net.segment(image, Prompts(box_xyxy=wanted))
+        again = net.segment(image, Prompts(box_xyxy=torch.tensor(box).expand(1, self.classes, 4)))
+        torch.testing.assert_close(again.logits, first.logits)
+
+    def test_whole_numbers_are_the_same_points(self, net):
+        image = torch.rand(1, 3, 64, 64)
+        points, labels = torch.tensor([[20, 30], [40, 12]]).expand(1, self.classes, 2, 2), torch.tensor([1, 0])
+        given = Prompts(points, labels.expand(1, self.classes, 2))
+        floats = Prompts(points.float(), labels.float().expand(1, self.classes, 2))
+        torch.testing.assert_close(net.segment(image, given).logits, net.segment(image, floats).logits)
+
+    @pytest.mark.parametrize(
+        ("place", "message"),
+        [
+            ({"points_xy": [90.0, 10.0]}, "points_xy must lie in the image of 64 x 48 pixels"),
+            ({"points_xy": [10.0, -30.0]}, "points_xy must lie in the image"),
+            ({"points_xy": [torch.inf, 10.0]}, "points_xy must be finite"),
+            ({"box_xyxy": [70.0, 10.0, 90.0, 20.0]}, "box_xyxy must cover some of the image of 64 x 48 pixels"),
+            ({"box_xyxy": [-torch.inf, 10.0, 30.0, 20.0]}, "box_xyxy must be finite"),
+        ],
+    )
+    def test_prompts_outside_or_infinite_are_refused_at_the_door(self, net, place, message):
+        parts = {}
+        for name, values in place.items():
+            shape = (1, self.classes, 1, 2) if name == "points_xy" else (1, self.classes, 4)
+            parts[name] = torch.tensor(values).expand(shape)
+        if "points_xy" in parts:
+            parts["point_labels"] = torch.ones(1, self.classes, 1)
+        with pytest.raises(ValueError, match=message):
+            net.segment(torch.rand(1, 3, 48, 64), Prompts(**parts))
+
     def test_prompts_of_another_batch_are_refused(self, net):
         with pytest.raises(ValueError, match=r"box_xyxy must have shape .* with B = 1 and K = \d, got \(2, \d, 4\)"):
             net.segment(torch.rand(1, 3, 64, 64), Prompts(box_xyxy=torch.zeros(2, self.classes, 4)))

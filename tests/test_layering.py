@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "amsam_monai"
-SHARED = {"keys", "framing", "lazy", "version"}
+SHARED = {"bit_depth", "keys", "framing", "lazy", "version"}
 BASE = {"networks", "losses", "transforms", "data"}
 MODEL_FILES = {"arguments", "settings", "network", "fit", "model_file"}  # of bundles
 MIDDLE = {"engines", "handlers", "segment", "session", "evaluation", "phantoms"}

@@ -54,6 +54,9 @@ def segment(
     phase: Annotated[
         int | None, typer.Option(min=1, help="DICOM: which of several images at each place, or frame of a film.")
     ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="How large an image may be; pictures 178956970, volumes 2**31 by default.")
+    ] = None,
     light: Annotated[bool, typer.Option("--light", help="AutoSAM without SAM's decoder: h(g(I)).")] = False,
     frames: Annotated[
         bool, typer.Option("--frames", help="IN holds video frames, a folder a clip; write mask.mp4, overlay.mp4 too.")
@@ -99,7 +102,7 @@ def segment(
                 extras=extras,
                 resume=resume,
                 progress=tell,
-                reading=given({"series": series, "phase": phase}),
+                reading=given({"series": series, "phase": phase, "max_pixels": max_pixels}),
             )
             for job in jobs:
                 records.append(run(job))

@@ -156,8 +156,14 @@ class Segmenter:
         """What scales raw slices to [0, 1], and its limits where they are the same for all slices."""
         if self.intensity.by_slice and image.kind == "volume":
             return self._scale_each, None
-        limits = self.intensity.limits(image.array if image.kind == "volume" else picture_tensor(image))
+        limits = self.limits_of(image)
         return (lambda slices: self.intensity.apply(slices, limits)), limits
+
+    def limits_of(self, image: LoadedImage) -> tuple[float, float]:
+        """Stored values of a volume, or those of a picture on the scale of 8 bits, that become 0 and 1."""
+        if image.kind == "volume":
+            return self.intensity.limits(image.array, image.bits)
+        return self.intensity.limits(picture_tensor(image))
 
     def _scale_each(self, slices: Tensor) -> Tensor:
         """Slices (n, C, H, W), each scaled by its own statistics."""

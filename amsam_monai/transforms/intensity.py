@@ -11,6 +11,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
+from amsam_monai.bit_depth import white
 from amsam_monai.keys import IMAGE
 
 MODES = ("hu_window", "percentile", "bit_depth", "min_max", "none")
@@ -24,7 +25,8 @@ class Intensity(Transform):
 
     hu_window: Hounsfield units between `low` and `high`, by default -125 and 275, the abdominal window of TransUNet
     and SAMed. percentile: the `low`-th and `high`-th percentile of the volume, by default 0.5 and 99.5, for MR.
-    bit_depth: 0 to 255, or 0 to 65535 for 16-bit unsigned pictures. min_max: the smallest and largest value.
+    bit_depth: 0 to 255, or to the greatest value of 10, 12, 14 or 16 bits for 16-bit unsigned images.
+    min_max: the smallest and largest value.
     none: the image lies in [0, 1] already.
 
     Args:
@@ -67,8 +69,12 @@ class Intensity(Transform):
         """Whether the statistics differ from slice to slice."""
         return self.per == "slice" and self.mode in ("percentile", "min_max")
 
-    def limits(self, values: np.ndarray | Tensor) -> tuple[float, float]:
+    def limits(self, values: np.ndarray | Tensor, bits: int | None = None) -> tuple[float, float]:
         """The two values that become 0 and 1, from all of `values`.
+
+        Args:
+            values: of the image.
+            bits: of a stored value, where the file says so; for `bit_depth`.
 
         Raises:
             ValueError: the values are not finite, or not what the mode takes them for.
@@ -85,7 +91,7 @@ class Intensity(Transform):
         if self.mode == "min_max":
             return least, greatest
         if self.mode == "bit_depth":
-            return 0.0, 65535.0 if greatest > 255 else 255.0
+            return 0.0, white(greatest, bits)
         return self.low, self.high
 
     def _refuse(self, least: float, greatest: float, dtype: np.dtype) -> None:

@@ -284,6 +284,27 @@ def test_nifti_out_repeats_the_inputs_header(kind, dtype, written, tmp_path):
     assert ours.header["descrip"].item() == b""
 
 
+@pytest.mark.parametrize(("q_code", "s_code"), [(1, 1), (1, 2), (2, 1), (1, 4)])
+def test_two_transforms_that_differ_give_one_place_in_every_format(q_code, s_code, tmp_path):
+    straight = np.diag([0.9, 0.8, 3.0, 1.0])
+    straight[:3, 3] = AFFINE[:3, 3]
+    moved = straight.copy()
+    moved[:3, 3] += (17.0, -3.0, 0.0)
+    image = nib.Nifti1Image(VOXELS, None)
+    image.set_qform(moved, code=q_code)
+    image.set_sform(straight, code=s_code)
+    nib.save(image, tmp_path / "a.nii")
+    loaded = read_image(tmp_path / "a.nii")
+    assert "sform and qform lie up to 17.3 mm apart; the sform counts" in loaded.notes[0]
+    np.testing.assert_allclose(loaded.affine, straight, atol=1e-5)
+    label = np.ones(VOXELS.shape, np.uint8)
+    wanted = (np.diag([-1, -1, 1, 1]) @ straight)[:3, 3]
+    for name in ("b.nii.gz", "b.mha", "b.nrrd"):
+        path = write_label(tmp_path / name, label, loaded)
+        np.testing.assert_allclose(sitk.ReadImage(str(path)).GetOrigin(), wanted, atol=1e-4)  # ITK's choice
+        np.testing.assert_allclose(read_label(path).affine, straight, atol=1e-4)
+
+
 def test_a_label_that_its_images_type_cannot_hold_is_stored_as_uint8(tmp_path):
     loaded = read_image(save(tmp_path / "a.nii", VOXELS.astype(np.int8)))
     written = nib.load(write_label(tmp_path / "b.nii", np.full(VOXELS.shape, 200, np.uint8), loaded))

@@ -12,6 +12,7 @@ from amsam_monai.data.datasets.annotations import read_annotations
 from amsam_monai.data.datasets.polygons import POLYGON_SUFFIX, read_polygons
 from amsam_monai.data.files.images import read_image, read_label
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_same_geometry
+from amsam_monai.data.files.pictures import UPRIGHT
 from amsam_monai.data.files.segments import onto
 
 RULES = ("table", "named", "binary", "instances")
@@ -49,12 +50,13 @@ def read_case(
         ImageFileError, FileNotFoundError, PermissionError: a file that cannot be used; the message names it.
     """
     picture = read_image(image)
-    mended: list[str] = []
+    mended = [f"belong to an image that is {UPRIGHT}"] if UPRIGHT in picture.notes else []
     if str(label).lower().endswith((POLYGON_SUFFIX, ".json")):
         mask = LoadedImage(_drawn(Path(label), picture, labels or {}), "image", Path(label), "polygons")
         mended.append("drawn from polygons")
     else:
         mask = read_label(label, labels=labels)
+        mended += [UPRIGHT] if UPRIGHT in mask.notes else []
         if mask.segments is not None:
             mask, rule = named_label(mask, picture, labels), "named" if rule == "named" else "table"
     mask.array, how = to_classes(mask, rule, labels)
@@ -170,11 +172,11 @@ def resize_label(mask: LoadedImage, picture: LoadedImage) -> np.ndarray:
     """
     (rows, columns), (height, width) = mask.spatial_shape, picture.spatial_shape
     if abs(columns - width * rows / height) > 1 and abs(rows - height * columns / width) > 1:
-        turned = abs(rows - width * columns / height) <= 1
+        turned = UPRIGHT in picture.notes and abs(rows - width * columns / height) <= 1
         raise ImageFileError(
             mask.path,
             f"label must have the aspect of {picture.path}, {width}x{height}, got {columns}x{rows}"
-            + ("; the image seems turned by its EXIF tag, apply it first." if turned else "."),
+            + (f"; the image is {UPRIGHT}, its label was drawn on the stored pixels: turn it too." if turned else "."),
         )
     y = ((np.arange(height) + 0.5) * rows / height).astype(np.intp)
     x = ((np.arange(width) + 0.5) * columns / width).astype(np.intp)

@@ -13,7 +13,8 @@ from amsam_monai.data.files.dicom_headers import is_dicom_file, is_dicom_segment
 from amsam_monai.data.files.formats import SUFFIXES, format_of, stem_of
 from amsam_monai.data.files.inputs import list_inputs
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_finite, check_same_geometry
-from amsam_monai.data.files.readers import LABEL_KEYS, read_arrays, read_itk, read_nifti, read_picture
+from amsam_monai.data.files.pictures import read_picture
+from amsam_monai.data.files.readers import LABEL_KEYS, read_arrays, read_itk, read_nifti
 from amsam_monai.data.files.seg_readers import read_dicom_seg, read_itk_label
 from amsam_monai.data.files.writers import label_suffix, write_label, write_probabilities
 
@@ -33,7 +34,12 @@ __all__ = [
 
 
 def read_image(
-    path: str | Path, *, key: str | None = None, series: str | None = None, phase: int | None = None
+    path: str | Path,
+    *,
+    key: str | None = None,
+    series: str | None = None,
+    phase: int | None = None,
+    max_pixels: int | None = None,
 ) -> LoadedImage:
     """An image or volume with its geometry.
 
@@ -42,6 +48,7 @@ def read_image(
         key: name of the array in an npz or h5 file.
         series: series instance UID, where a DICOM folder holds several.
         phase: which of several DICOM images at each place (of a film: which frame), from 1.
+        max_pixels: how large a picture or volume may be; MAX_PIXELS and MAX_VOXELS of `limits` by default.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -51,6 +58,7 @@ def read_image(
         "array": lambda file: read_arrays(file, key=key),
         "dicom": lambda file: read_dicom_file(file, phase),
         "series": lambda folder: read_dicom_series(folder, series, phase),
+        "picture": lambda file: read_picture(file, max_pixels=max_pixels),
     }
     loaded = _read(Path(path), readers)
     check_finite(loaded.path, loaded.array)

@@ -14,6 +14,7 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 from torch import Tensor
 
+from amsam_monai.bit_depth import white
 from amsam_monai.data.files.images import LoadedImage, list_inputs, read_image, read_label
 from amsam_monai.keys import IMAGE, LABEL
 
@@ -22,7 +23,7 @@ class LoadFiled(MapTransform):
     """Read files into tensors with a channel first: pictures as (C, H, W), rows first; volumes as (1, I, J, K).
 
     Unlike MONAI's LoadImaged, rows stay rows in pictures, a palette gives its colours (its indices in a label), and
-    a damaged file is named. 16-bit pictures come on the scale of 8-bit ones. The tensors carry `affine` and
+    a damaged file is named. Pictures of 10 to 16 bits come on the scale of 8-bit ones. The tensors carry `affine` and
     `filename_or_obj`, as MONAI's do.
 
     Args:
@@ -77,8 +78,8 @@ def as_tensor(loaded: LoadedImage, dtype: torch.dtype) -> MetaTensor:
     array = loaded.array
     colour = loaded.kind == "image" and array.ndim == 3
     array = np.moveaxis(array, -1, 0) if colour else array[None]
-    if loaded.kind == "image" and array.dtype == np.uint16 and array.max(initial=0) > 255 and dtype.is_floating_point:
-        array = array.astype(np.float32) / 257.0  # 65535 -> 255
+    if loaded.kind == "image" and array.dtype == np.uint16 and dtype.is_floating_point:
+        array = array.astype(np.float32) * (255.0 / white(float(array.max(initial=0)), loaded.bits))
     tensor = torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
     affine = np.eye(4) if loaded.affine is None else loaded.affine
     meta: dict[str, Any] = {

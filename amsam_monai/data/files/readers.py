@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ IMAGE_KEYS = ("image", "img", "data", "arr_0")  # npz and h5 of TransUNet, SSL4M
 LABEL_KEYS = ("label", "mask", "gt", "seg", "arr_0")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SPACING_UNKNOWN = "spacing unknown"  # how a label map says that its image's lengths of 1 mean nothing
+FORMS_APART = 0.1  # voxels by which a NIfTI file's two transforms may differ unsaid
 UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 
@@ -42,7 +42,26 @@ def read_nifti(path: Path) -> LoadedImage:
         spacing = None
     factor = UNIT_MM.get(header.get_xyzt_units()[0], 1.0)
     spacing = None if spacing is None else tuple(length * factor for length in spacing)
-    return LoadedImage(array, "volume", path, "nifti", affine, spacing, stored_shape, header.copy())
+    loaded = LoadedImage(array, "volume", path, "nifti", affine, spacing, stored_shape, header.copy())
+    if (apart := forms_apart(header, shape)) > FORMS_APART * float(np.linalg.norm(affine[:3, :3], axis=0).min()):
+        loaded.notes.append(
+            f"sform and qform lie up to {apart:.3g} mm apart; the sform counts, viewers that take the qform show the "
+            "image elsewhere"
+        )
+    return loaded
+
+
+def forms_apart(header: Any, shape: tuple[int, int, int]) -> float:
+    """How far the corners of a NIfTI volume lie apart by its two transforms; 0 where it has one alone.
+
+    A qform holds no shear, which is not counted.
+    """
+    if not (header["qform_code"] and header["sform_code"]):
+        return 0.0
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in shape], [1])).reshape(4, -1)
+    rigid = header.copy()
+    rigid.set_qform(header.get_sform(), code=1, strip_shears=True)
+    return float(np.linalg.norm(((header.get_qform() - rigid.get_qform()) @ corners)[:3], axis=0).max())
 
 
 class ItkGeometry(NamedTuple):
@@ -107,65 +126,6 @@ def three_axes(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
         raise ImageFileError(path, f"must hold at least one slice of two axes, got shape {tuple(shape)}.")
     rows, columns, depth = [*shape[:3], 1][:3]
     return rows, columns, depth
-
-
-def read_picture(path: Path, *, indices: bool = False) -> LoadedImage:
-    """A PNG, JPG or TIF as (H, W) or (H, W, 3) in its own depth; several grey pages of one size become a volume.
-
-    Args:
-        path: the file.
-        indices: give a palette's indices, as a label wants, instead of its colours.
-    """
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        pages = int(getattr(picture, "n_frames", 1))
-        if deep_colour(path, picture):
-            return read_deep_colour(path)
-        first = pixels(picture, indices)
-        if pages == 1 or path.suffix.lower() not in (".tif", ".tiff"):
-            return LoadedImage(first, "image", path, "picture")
-        frames = [first]
-        for page in range(1, pages):
-            picture.seek(page)
-            frames.append(pixels(picture, indices))
-    frames = [frame for frame in frames if frame.shape == first.shape]  # thumbnails of the first page are left out
-    if len(frames) == 1:
-        return LoadedImage(first, "image", path, "picture")
-    if first.ndim > 2:
-        raise ImageFileError(path, f"pages must be grey to form a volume, got {pages} in colour; split the file.")
-    return LoadedImage(np.stack(frames, axis=-1), "volume", path, "picture")
-
-
-def pixels(picture: Any, indices: bool) -> np.ndarray:
-    """Pixels of one page: grey stays grey, transparency is dropped, palettes and CMYK become RGB."""
-    mode = picture.mode
-    if mode in ("P", "PA"):
-        return np.array(picture) if indices and mode == "P" else np.array(picture.convert("RGB"))
-    if mode == "1":
-        return np.array(picture, dtype=np.uint8) if indices else np.array(picture.convert("L"))
-    if mode in ("L", "I", "F") or mode.startswith("I;16"):
-        return native(np.array(picture))
-    return np.array(picture.convert("L" if mode in ("LA", "La") else "RGB"))
-
-
-def deep_colour(path: Path, picture: Any) -> bool:
-    """Whether this is 16-bit colour, which Pillow would cut to 8 bits."""
-    if picture.format == "PNG":
-        with open(path, "rb") as file:
-            depth, colour = struct.unpack(">BB", file.read(26)[24:26])
-        return depth == 16 and colour in (2, 6)
-    if picture.format == "TIFF":
-        bits = picture.tag_v2.get(258, (8,))
-        return len(bits) > 2 and max(bits) > 8
-    return False
-
-
-def read_deep_colour(path: Path) -> LoadedImage:
-    """A picture with 16 bits per colour, alpha dropped."""
-    import SimpleITK as sitk  # noqa: N813
-
-    return colour_from_itk(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), path, "picture")
 
 
 def read_arrays(path: Path, *, key: str | None, keys: tuple[str, ...] = IMAGE_KEYS) -> LoadedImage:

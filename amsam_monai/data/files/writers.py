@@ -130,6 +130,8 @@ def write_nifti(path: Path, array: np.ndarray, source: LoadedImage, dtype: np.dt
         header.set_data_shape(array.shape)
         image: Any = (nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image)(array, None, header)
         image.header["pixdim"] = source.header["pixdim"]
+        if source.notes:  # transforms that differ: both are what the image is read by
+            image.set_qform(source.header.get_sform(), int(header["qform_code"]), strip_shears=True)
     else:
         image = nib.Nifti1Image(array, source.affine if source.affine is not None else np.eye(4))
         image.set_data_dtype(dtype)

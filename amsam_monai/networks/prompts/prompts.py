@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -50,6 +50,48 @@ class Prompts:
             raise ValueError(
                 f"points_xy and point_labels must hold the same number of points, got {counts[0]} and {counts[1]}."
             )
+
+    def as_floats(self) -> Prompts:
+        """The same prompts as floating-point numbers, corners of boxes in order: whole numbers cannot be NaN.
+
+        Reads nothing back from the device.
+        """
+        parts = {name: getattr(self, name) for name in ("points_xy", "point_labels", "box_xyxy", "mask")}
+        floats = {
+            name: part if part is None or part.is_floating_point() else part.float() for name, part in parts.items()
+        }
+        if floats["box_xyxy"] is not None:
+            first, last = floats["box_xyxy"].split(2, dim=-1)
+            floats["box_xyxy"] = torch.cat([torch.minimum(first, last), torch.maximum(first, last)], dim=-1)
+        return replace(self, **floats)
+
+    def check_inside(self, size: tuple[int, int], margin: float) -> None:
+        """Raise ValueError where a point or box lies beside an image, or is infinite; NaN is absent.
+
+        Args:
+            size: rows and columns of the image.
+            margin: pixels by which a point may lie outside, since a prompter's cells reach over the edge.
+        """
+        height, width = size
+        for name, part in (("points_xy", self.points_xy), ("box_xyxy", self.box_xyxy), ("mask", self.mask)):
+            if part is not None and part.is_floating_point() and bool(part.isinf().any()):
+                raise ValueError(f"{name} must be finite, or NaN where absent, got infinite values.")
+        if self.points_xy is not None:
+            x, y = self.points_xy.unbind(-1)
+            if bool(((x < -margin) | (y < -margin) | (x > width - 1 + margin) | (y > height - 1 + margin)).any()):
+                raise ValueError(f"points_xy must lie in the image of {width} x {height} pixels, got some outside.")
+        if self.box_xyxy is not None:
+            first, last = self.box_xyxy.split(2, dim=-1)
+            low, high = torch.minimum(first, last), torch.maximum(first, last)
+            end = torch.tensor([width, height], device=low.device)
+            if bool(((high < 0) | (low > end)).any()):
+                raise ValueError(
+                    f"box_xyxy must cover some of the image of {width} x {height} pixels, got one beside it."
+                )
+        if self.point_labels is not None and self.points_xy is not None:
+            shown = ~self.points_xy.isnan().any(dim=-1)
+            if bool((shown & (self.point_labels != 0) & (self.point_labels != 1)).any()):
+                raise ValueError("point_labels must be 1 or 0 where there is a point, got other values.")
 
     def map(self, points: Callable[[Tensor], Tensor], boxes: Callable[[Tensor], Tensor]) -> Prompts:
         """The same prompts in another frame."""

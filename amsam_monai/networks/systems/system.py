@@ -127,9 +127,14 @@ class System(nn.Module, ABC):
         Shape: image (B, 3, H, W).
 
         Raises:
-            ValueError: the image is not (B, 3, H, W), not in [0, 1], or the prompts do not fit.
+            ValueError: the image is not (B, 3, H, W), not in [0, 1], or the prompts do not fit, lie outside or
+                are infinite. Whole numbers count as floats, corners of boxes are put in order.
         """
         check_image(image)
+        if prompts is not None:
+            rows, columns = image.shape[-2:]
+            prompts.check(image.shape[0], self.num_classes)
+            prompts.check_inside((rows, columns), margin=16 * max(rows, columns) / self.image_size)  # a cell of SAM's
         frame, prediction = self.predict_image(image, embedding=embedding, prompts=prompts, classes=classes)
         return Segmentation(
             logits=frame.restore(prediction.logits),
@@ -160,7 +165,7 @@ class System(nn.Module, ABC):
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"image must have shape (B, 3, H, W), got {tuple(image.shape)}.")
         frame = self.frame(image)
-        prompts = prompts or Prompts()
+        prompts = (prompts or Prompts()).as_floats()
         prompts.check(image.shape[0], self.num_classes)
         pixels = frame.image(image, self.sam.fill)
         if embedding is None:
