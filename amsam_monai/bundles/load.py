@@ -14,10 +14,10 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from amsam_monai.bundles.find import find_bundle
-from amsam_monai.bundles.model_file import read_plain
 from amsam_monai.bundles.network import load_model
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.networks.systems.system import System
+from amsam_monai.networks.weights.sealed import read_plain
 from amsam_monai.segment.segmenter import Segmenter
 
 

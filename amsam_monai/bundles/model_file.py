@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amsam_monai import __version__
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.networks.weights.sealed import check_seal, not_finite, read_plain, sealed
+from amsam_monai.version import __version__
 
 REMEDY = "Copy it again from where it came, or train the bundle anew."
 
@@ -55,14 +54,13 @@ def write_model(
     Raises:
         ValueError: a weight is NaN or infinite, or the settings are not complete.
     """
-    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in adapter.items()}
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in adapter.items()}
     if bad := not_finite(tensors):
         raise ValueError(f"{path} is not written: {bad}. The training diverged; lower its learning rate.")
     block = Settings.of(settings).to_mapping()
     block["made"] = {"package": f"amsam-monai {__version__}", **(made or {})}
-    block["made"]["digest"] = digest_of(tensors, block)
     with whole_file(path) as partial:
-        torch.save({"model": tensors, "settings": block}, partial)
+        torch.save({"model": tensors, "settings": sealed(tensors, block)}, partial)
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelFile:
@@ -84,65 +82,13 @@ def parse_model(path: Path, content: Any) -> ModelFile:
     if not isinstance(block, dict):
         raise ValueError(
             f"{path} must hold the settings that its adapter was trained with, and has none: it was written by a "
-            "version before they were kept. Bring it over by `amsam convert bundle BUNDLE`."
+            "version before they were kept. Bring it over with its bundle by `amsam convert bundle BUNDLE`."
         )
     if not isinstance(made := block.get("made"), dict):
         raise ValueError(f"{path} must tell what made it, got {made!r}. {REMEDY}")
-    check_digest(path, adapter, block, remedy=REMEDY)
+    check_seal(path, adapter, block, remedy=REMEDY)
     try:
         settings = Settings.of({name: value for name, value in block.items() if name != "made"})
     except ValueError as error:
         raise ValueError(f"{path}: {error} Update amsam-monai, or bring the file over by `amsam convert`.") from error
     return ModelFile(adapter, settings, made, path)
-
-
-def read_plain(path: Path, *, remedy: str) -> Any:
-    """A file of tensors and plain values, on the CPU; whatever ails it, the message says what to do.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is truncated, damaged, or holds more than tensors and plain values.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}. {remedy}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises all kinds on a broken file, and advises to load it unsafely
-        kind = type(error).__name__
-        raise ValueError(f"{path} is damaged or not a checkpoint of tensors ({kind}). {remedy}") from None
-
-
-def check_digest(path: Path, tensors: Mapping[str, Tensor], block: Mapping[str, Any], *, remedy: str) -> None:
-    """Refuse tensors or settings that are not those that were written.
-
-    Raises:
-        ValueError: NaN or infinite values, or another digest than the file tells.
-    """
-    if bad := not_finite(tensors):
-        raise ValueError(f"{path}: {bad}. {remedy}")
-    told = block["made"].get("digest")
-    try:
-        found = digest_of(tensors, block)
-    except (TypeError, ValueError, RuntimeError) as error:  # values that no writer wrote
-        found = f"none ({error})"
-    if found != told:
-        raise ValueError(f"{path} is damaged: its content must have the digest {told}, got {found}. {remedy}")
-
-
-def digest_of(tensors: Mapping[str, Tensor], block: Mapping[str, Any]) -> str:
-    """sha256 over names, types, shapes and bytes of tensors, and over plain values but for the digest itself."""
-    found = hashlib.sha256()
-    made = {name: value for name, value in (block.get("made") or {}).items() if name != "digest"}
-    found.update(json.dumps({**block, "made": made}, default=str, ensure_ascii=False).encode("utf-8", "replace"))
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode("utf-8", "replace"))
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
-
-
-def not_finite(tensors: Mapping[str, Tensor]) -> str:
-    """The first tensors with NaN or infinite values, in words; empty where there are none."""
-    bad = [name for name, one in tensors.items() if one.is_floating_point() and not bool(one.isfinite().all())]
-    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-    return f"weights must be finite, got NaN or infinite values in {', '.join(bad[:3])}{more}" if bad else ""

@@ -1,8 +1,7 @@
-"""`amsam convert KIND IN OUT`: a published checkpoint becomes an adapter of ours."""
+"""`amsam convert KIND IN OUT`: a published checkpoint becomes an adapter of ours, files of before present ones."""
 
 from __future__ import annotations
 
-import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,10 @@ app = typer.Typer(add_completion=False)
 
 
 class Kind(str, Enum):
-    """Published layouts."""
+    """Published layouts, and our own of before."""
+
+    bundle = "bundle"
+    detector = "detector"
 
     aisam = "aisam"
     autosam = "autosam"
@@ -45,31 +47,60 @@ CONVERTERS = {
 @app.command()
 @plain_errors
 def convert(
-    kind: Annotated[Kind, typer.Argument(help="Whose layout the checkpoint has.")],
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The published checkpoint.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The adapter to write, as a bundle's models/model.pt.")],
+    kind: Annotated[Kind, typer.Argument(help="Whose layout IN has; bundle and detector are our own, of before 0.2.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The checkpoint; of `bundle` its folder or name.")],
+    target: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help="The file to write; a bundle's files change where they are.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
 ) -> None:
-    """Convert a published checkpoint to {"model": adapter}, as bundles have it.
+    """Convert a published checkpoint to {"model": adapter}, or bring files of before 0.2 over to the present format.
 
-    The adapter holds what training changed; the frozen rest is Segment Anything's own (`amsam weights fetch`).
+    The adapter holds what training changed; the frozen rest is Segment Anything's own (`amsam weights fetch`). A bundle
+    of before gets the settings of its configuration into models/model.pt: bundle BUNDLE. A detector: detector IN OUT.
     """
+    if kind is Kind.bundle:
+        convert_bundle(source, target)
+        return
+    if target is None:
+        raise ValueError("OUT must name the file to write, got none.")
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} is already there; give --overwrite to replace it.")
+    if kind is Kind.detector:
+        from amsam_monai.networks.convert.detector import bring_over_detector
+
+        bring_over_detector(source, target)
+        typer.echo(f"{target}: a detector in the present format")
+        return
+    convert_published(kind, source, target)
+
+
+def convert_bundle(source: Path, target: Path | None) -> None:
+    """Bring a bundle's files over where they are."""
+    from amsam_monai.bundles.bring_over import bring_over
+    from amsam_monai.bundles.find import find_bundle
+
+    if target is not None:
+        raise ValueError(f"bundle must come without OUT, since its files change where they are; got {target}.")
+    root = find_bundle(source)
+    for path in (written := bring_over(root)):
+        typer.echo(f"{path}: in the present format, weights unchanged")
+    if not written:
+        typer.echo(f"{root}: in the present format already")
+
+
+def convert_published(kind: Kind, source: Path, target: Path) -> None:
+    """A published checkpoint as an adapter."""
     import torch
 
+    from amsam_monai.data.files.atomic import whole_file
     from amsam_monai.networks import convert as converters
     from amsam_monai.networks.weights.store import load_weights
 
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} is already there; give --overwrite to replace it.")
     name, prefix, system = CONVERTERS[kind]
     state = getattr(converters, name)(load_weights(source))
     adapter = {prefix + key: value.detach().clone() for key, value in state.items()}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with whole_file(target) as part:
         torch.save({"model": adapter}, part)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     count = sum(value.numel() for value in adapter.values())
     typer.echo(f"{target}: {len(adapter)} tensors, {count:,} numbers, for {system}")

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.bundles.fit import check_fit, filled, is_recorded, provenance
-from amsam_monai.bundles.model_file import parse_model, read_plain, write_model
+from amsam_monai.bundles.model_file import parse_model, write_model
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.networks.systems.training_wrappers import unwrap
+from amsam_monai.networks.weights.sealed import read_plain
 
 
 def adapter_state(network: nn.Module, *, half: bool = False) -> dict[str, Tensor]:
@@ -118,6 +119,8 @@ def load_adapter(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     if isinstance(content, dict) and "settings" in content:
         file = parse_model(Path(path), content)
         check_fit(unwrap(network), file.settings, made=file.made, path=file.path)
+    elif is_recorded(unwrap(network)):
+        parse_model(Path(path), content)  # says how to bring the file over
     state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f'{path} must hold {{"model": adapter}}, got other content. {remedy}')

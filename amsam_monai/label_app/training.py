@@ -16,11 +16,13 @@ from monai.transforms import Compose, EnsureTyped, RandAdjustContrastd
 
 from amsam_monai import keys
 from amsam_monai.bundles.load import load_bundle
+from amsam_monai.bundles.model_file import read_model
 from amsam_monai.data.embeddings.cache import EmbeddingCache
 from amsam_monai.data.embeddings.dataset import FixedViews
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.engines.few_shot import FewShotSettings, few_shot_trainer
-from amsam_monai.handlers import ClipGradients, adapter_state, save_atomically
+from amsam_monai.handlers import ClipGradients
+from amsam_monai.handlers.checkpoints import save_adapter
 from amsam_monai.label_app.cases import VOLUME, LabelledCase, samples_of, split_cases
 from amsam_monai.networks.systems.aisam import AISAM
 from amsam_monai.networks.systems.system import System
@@ -193,5 +195,5 @@ def replace_weights(root: Path, network: torch.nn.Module) -> Path:
     kept = weights.parent / "previous" / f"model-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}.pth"
     kept.parent.mkdir(exist_ok=True)
     shutil.copy2(weights, kept)
-    save_atomically({"model": adapter_state(network)}, weights)
+    save_adapter(network, weights, settings=read_model(weights).settings)
     return kept

@@ -3,9 +3,13 @@ import json
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
+from amsam_monai.bundles.bring_over import bring_over
 from amsam_monai.bundles.load import config_file, load_bundle
+from amsam_monai.bundles.model_file import read_model
 from amsam_monai.bundles.settings import Settings
+from amsam_monai.cli import app
 from amsam_monai.handlers import save_atomically
 from amsam_monai.handlers.checkpoints import save_adapter
 from amsam_monai.networks.sam import build_sam
@@ -15,6 +19,8 @@ OLD_CONFIG = """
 network_def:
   _target_: amsam_monai.networks.systems.amsam.AMSAM
   sam: {_target_: amsam_monai.networks.sam.build_sam, backbone: vit_nano, image_size: 64}
+  alpha: 0.5
+  resize: stretch
 network:
   _target_: amsam_monai.handlers.load_adapter
   network: "@network_def"
@@ -96,11 +102,36 @@ def test_an_untrained_bundle_says_how_to_train_it(bundle):
         load_bundle(bundle)
 
 
-def test_a_bundle_of_before_is_built_by_its_config(tmp_path):
-    write_bundle(tmp_path / "old", OLD_CONFIG)
-    path = tmp_path / "old" / "models" / "model.pt"
-    save_atomically({"model": AMSAM(build_sam("vit_nano", image_size=64)).adapter_state_dict()}, path)
-    assert load_bundle(tmp_path / "old").intensity == {"mode": "bit_depth"}
-    save_atomically({"model": {"other": torch.zeros(1)}}, path)
-    with pytest.raises(ValueError, match="the adapter does not fit this network"):
-        load_bundle(tmp_path / "old")
+def test_a_bundle_of_before_is_brought_over_from_its_config(tmp_path):
+    root = tmp_path / "old"
+    write_bundle(root, OLD_CONFIG)
+    torch.manual_seed(0)
+    net = AMSAM(build_sam("vit_nano", image_size=64), alpha=0.5, resize="stretch")
+    adapter = {name: value.half() for name, value in net.adapter_state_dict().items()}
+    save_atomically({"model": adapter}, root / "models" / "model.pt")
+    with pytest.raises(ValueError, match=r"must hold the settings .*`amsam convert bundle BUNDLE`"):
+        load_bundle(root)
+    result = CliRunner().invoke(app, ["convert", "bundle", str(root)])
+    assert "model.pt: in the present format, weights unchanged" in result.output
+    found = read_model(root / "models" / "model.pt")
+    assert all(value.equal(adapter[name]) for name, value in found.adapter.items())
+    assert (found.settings.classes, found.settings.resize, found.settings.arguments["alpha"]) == (
+        {"lesion": 1},
+        "stretch",
+        0.5,
+    )
+    assert load_bundle(root, device="cpu").intensity == {"mode": "bit_depth"}
+    assert bring_over(root) == []
+
+
+def test_a_bundle_of_before_with_a_block_of_settings_takes_those(tmp_path):
+    root = tmp_path / "old"
+    write_bundle(root, "settings: {}")
+    (root / "configs" / "train.yaml").write_text(yaml.dump({"settings": SETTINGS.to_mapping()}))
+    adapter = AMSAM(build_sam("vit_nano", image_size=64)).adapter_state_dict()
+    save_atomically({"model": adapter}, root / "models" / "model.pt")
+    assert bring_over(root) == [root / "models" / "model.pt"]
+    assert read_model(root / "models" / "model.pt").settings.classes == {"lesion": 6}
+    save_atomically({"model": {"other": torch.zeros(1)}}, root / "models" / "model.pt")
+    with pytest.raises(ValueError, match=r"model.pt: the adapter does not fit this network"):
+        bring_over(root)

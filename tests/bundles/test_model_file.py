@@ -88,9 +88,11 @@ def test_a_weight_that_is_no_number_is_neither_written_nor_read(tmp_path, value)
 
 
 def test_a_file_without_settings_says_how_to_bring_it_over(tmp_path):
-    save_atomically({"model": ADAPTER}, tmp_path / "model.pt")
+    save_atomically({"model": amsam().adapter_state_dict()}, tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"must hold the settings .*`amsam convert bundle BUNDLE`"):
         read_model(tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"must hold the settings .*`amsam convert bundle BUNDLE`"):
+        load_adapter(amsam(), tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize(

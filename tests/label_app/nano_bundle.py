@@ -14,7 +14,10 @@ SYSTEMS = {
         "amsam_monai.networks.systems.aisam.AISAM",
         {"encoder": "full", "gate": False, "depth": 1, "num_points": 2},
     ),
-    "autosam": ("amsam_monai.networks.systems.autosam.build_autosam", {}),
+    "autosam": (
+        "amsam_monai.networks.systems.autosam.build_autosam",
+        {"backbone": "efficientnet_lite0", "prompt_size": 64},
+    ),
 }
 
 
@@ -28,6 +31,7 @@ def write_nano_bundle(
     intensity: dict | None = None,
 ) -> Path:
     """Write the bundle; the same arguments give the same weights."""
+    from amsam_monai.handlers.checkpoints import save_adapter
     from amsam_monai.networks.sam import build_sam
 
     root = folder / name
@@ -36,15 +40,27 @@ def write_nano_bundle(
     target, settings = SYSTEMS[system]
     settings = {"num_classes": len(labels), **settings}
     torch.manual_seed(3)
-    net = locate(target)(build_sam("vit_nano", image_size=64), **settings)
-    torch.save({"model": net.adapter_state_dict()}, root / "models" / "model.pt")
-    sam_config = {"_target_": "amsam_monai.networks.sam.build_sam", "backbone": "vit_nano", "image_size": 64}
+    frozen = root / "models" / "nano_sam.pth"
+    torch.save(build_sam("vit_nano", image_size=64).state_dict(), frozen)
+    sam = {"backbone": "vit_nano", "weights": str(frozen), "image_size": 64}
+    net = locate(target)(build_sam(**sam), **settings)
+    block = {
+        "system": system.removesuffix("_full"),
+        "sam": sam,
+        "classes": list(labels),
+        "arguments": {name: value for name, value in settings.items() if name != "num_classes"},
+        "intensity": intensity or {"mode": "percentile"},
+    }
+    save_adapter(net, root / "models" / "model.pt", settings=block)
     config = {
         "bundle_root": ".",
         "device": "$torch.device('cpu')",
-        "sam": "$torch.manual_seed(3) and " + f"monai.bundle.ConfigParser({sam_config!r}).get_parsed_content()",
-        "imports": ["$import torch", "$import monai"],
-        "network_def": {"_target_": target, "sam": "@sam", **settings},
+        "imports": ["$import torch"],
+        "network_def": {
+            "_target_": target,
+            "sam": {"_target_": "amsam_monai.networks.sam.build_sam", **sam},
+            **settings,
+        },
         "network": {
             "_target_": "amsam_monai.handlers.load_adapter",
             "network": "$@network_def.to(@device)",
@@ -76,7 +92,7 @@ def write_bright_bundle(folder: Path, plane: str) -> Path:
     root = folder / f"bright_{plane}"
     (root / "configs").mkdir(parents=True)
     (root / "models").mkdir()
-    (root / "models" / "model.pt").write_bytes(b"")
+    torch.save({"model": {}}, root / "models" / "model.pt")
     config = {
         "bundle_root": ".",
         "device": "cpu",

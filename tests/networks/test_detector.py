@@ -11,12 +11,15 @@ from torch import nn
 
 pytest.importorskip("ultralytics", reason="the detector extra is not installed")
 
+from amsam_monai.networks.convert.detector import bring_over_detector
 from amsam_monai.networks.detector.detector import (
     BoxDetector,
+    detector_config,
     load_detector,
     pretrained_detector,
     save_detector,
     vote,
+    write_detector,
 )
 from amsam_monai.networks.detector.scores import score_detector
 from amsam_monai.networks.detector.views import Augmentation, Scene, random_view
@@ -186,9 +189,92 @@ def test_the_file_holds_no_code_and_others_may_read_it(tmp_path, tiny_yolo):
     (tmp_path / "ordinary").touch()
     assert (tmp_path / "detector.pth").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
     content = torch.load(tmp_path / "detector.pth", weights_only=True)
-    assert set(content) == {"format", "config", "state_dict"}
+    assert set(content) == {"format", "config", "made", "state_dict"}
     assert json.loads(json.dumps(content["config"]))["image_size"] == 320
     assert {value.dtype for value in content["state_dict"].values()} <= {torch.float16, torch.int64}
+
+
+def test_a_damaged_detector_is_refused_with_the_path_and_what_to_do(tmp_path, tiny_yolo):
+    path = tmp_path / "detector.pth"
+    save_detector(pretrained_detector(tiny_yolo), path)
+    content = torch.load(path, weights_only=True)
+    name = next(iter(content["state_dict"]))
+    for change, message in [
+        (lambda weight: weight.flatten()[0].add_(0.5), r"detector.pth is damaged: .* digest .*train-detector"),
+        (lambda weight: weight.flatten()[0].fill_(torch.nan), rf"NaN or infinite values in {name}.*train-detector"),
+    ]:
+        change(content["state_dict"][name])
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=message):
+            load_detector(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"detector.pth is damaged or not a checkpoint .*train-detector"):
+        load_detector(path)
+
+
+def test_a_detector_that_diverged_is_not_written(tmp_path, tiny_yolo):
+    detector = pretrained_detector(tiny_yolo)
+    next(detector.parameters()).data.fill_(torch.inf)
+    with pytest.raises(ValueError, match=r"is not written: .* NaN or infinite"):
+        save_detector(detector, tmp_path / "detector.pth")
+    assert not (tmp_path / "detector.pth").exists()
+
+
+def test_what_training_fixed_in_a_detector_is_not_overridden(tmp_path, tiny_yolo):
+    save_detector(pretrained_detector(tiny_yolo, image_size=64), tmp_path / "detector.pth")
+    with pytest.raises(ValueError, match=r"image_size must be 64, as the detector was trained, got 128"):
+        load_detector(tmp_path / "detector.pth", image_size=128)
+
+
+def test_a_detector_of_before_is_brought_over_with_its_weights(tmp_path, tiny_yolo):
+    detector = pretrained_detector(tiny_yolo, snap_to_dark_object=True)
+    config = detector_config(detector)
+    config["contrast"] = config.pop("snap_to_dark_object")
+    del config["more_sizes"]  # the oldest do not say it
+    state = {name: value.half() for name, value in detector.model.state_dict().items()}
+    old = {"format": "amsam_monai.detector/1", "config": config, "state_dict": state}
+    torch.save(old, tmp_path / "old.pth")
+    with pytest.raises(ValueError, match=r"bring it over by `amsam convert detector .*old.pth"):
+        load_detector(tmp_path / "old.pth")
+    bring_over_detector(tmp_path / "old.pth", tmp_path / "new.pth")
+    new = load_detector(tmp_path / "new.pth")
+    assert (new.snap_to_dark_object, new.more_sizes) == (True, [])
+    assert all(value.half().equal(state[name]) for name, value in new.model.state_dict().items() if name in state)
+    with pytest.raises(ValueError, match="it is in the present format already"):
+        bring_over_detector(tmp_path / "new.pth", tmp_path / "newer.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"activation": "__import__('pathlib').Path('ran').touch()"}, "activation must be one of"),
+        ({"backbone": [[-1, 1, "__import__", ["os"]]]}, "a layer must be one of"),
+        ({"backbone": [[-1, 1, "nn.ModuleList", []]]}, "a layer must be one of"),
+        ({"backbone": [[-1, 1, "Conv", ["ch", 3, 2]]]}, "an argument of a layer must be a number or one of"),
+        ({"backbone": [[-1, 1, "Conv", [1e9, 3, 2]]]}, "must be a number up to 4096"),
+        ({"backbone": [[-1, 1, "Conv", [64, 3, 2]]] * 300}, "at most 200 layers"),
+    ],
+)
+def test_text_in_an_architecture_is_never_run(tmp_path, tiny_yolo, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    content = torch.load(tiny_yolo, weights_only=False)
+    content["model"].yaml.update(change)
+    torch.save(content, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match=message):
+        pretrained_detector(tmp_path / "evil.pt")
+    save_detector(pretrained_detector(tiny_yolo), tmp_path / "detector.pth")
+    content = torch.load(tmp_path / "detector.pth", weights_only=True)
+    config = {**content["config"], "architecture": {**content["config"]["architecture"], **change}}
+    write_detector(tmp_path / "detector.pth", config, content["state_dict"])
+    with pytest.raises(ValueError, match=message):
+        load_detector(tmp_path / "detector.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_known_activation_is_built(tiny_yolo):
+    architecture, names, _ = read_checkpoint(tiny_yolo)
+    model = build_model({**architecture, "activation": "nn.ReLU()"}, len(names))
+    assert any(isinstance(module, nn.ReLU) for module in model.modules())
 
 
 def test_a_name_that_monai_label_would_take_for_the_network_is_refused(tmp_path, tiny_yolo):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +15,16 @@ from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.dark_object import dark_boxes
 from amsam_monai.networks.detector.yolo import build_model, read_checkpoint
 from amsam_monai.networks.prompts.boxes import box_iou
+from amsam_monai.networks.weights.sealed import check_seal, not_finite, read_plain, sealed
+from amsam_monai.networks.weights.store import digest
+from amsam_monai.version import __version__
 
 GREY = (114 / 255,) * 3  # what YOLO saw as padding when it was pretrained
-FORMAT = "amsam_monai.detector/1"
+FORMAT, OLD_FORMAT = "amsam_monai.detector/2", "amsam_monai.detector/1"
+FIXED_OPTIONS = ("class_names", "classes", "image_size", "cases")  # training chose them
+REMEDY = "Copy it again from where it came, or train one with `amsam train-detector`."
+
+logger = logging.getLogger(__name__)
 
 
 class BoxDetector(nn.Module):
@@ -76,6 +84,7 @@ class BoxDetector(nn.Module):
         self.vote_iou = vote_iou
         self.snap_to_dark_object = snap_to_dark_object
         self.cases = None if cases is None else list(cases)
+        self.sha256: str | None = None  # of the file that it was read from or written to
 
     @property
     def num_classes(self) -> int:
@@ -138,10 +147,11 @@ def vote(boxes: Tensor, scores: Tensor, vote_iou: float) -> tuple[Tensor, Tensor
 
 
 def save_detector(detector: BoxDetector, path: str | Path) -> None:
-    """Write a detector as a plain state dict (fp16) with its configuration; loads with `weights_only=True`.
+    """Write a detector as a plain state dict (fp16) with its configuration and a digest of both.
 
     Raises:
-        ValueError: a name that ends in .pt, which MONAI Label would take for the segmentation network.
+        ValueError: a name that ends in .pt, which MONAI Label would take for the segmentation network; weights that
+            are NaN or infinite.
     """
     path = Path(path)
     if path.suffix == ".pt":
@@ -150,11 +160,24 @@ def save_detector(detector: BoxDetector, path: str | Path) -> None:
         name: value.half() if value.is_floating_point() else value
         for name, value in detector.model.state_dict().items()
     }
-    content = {"format": FORMAT, "config": detector_config(detector), "state_dict": state}
+    write_detector(path, detector_config(detector), state)
+    detector.sha256 = digest(path)
+
+
+def write_detector(path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Write the parts of a detector's file, whole or not at all.
+
+    Raises:
+        ValueError: weights that are NaN or infinite.
+    """
+    state = {name: value.detach().cpu().clone() for name, value in state.items()}
+    if bad := not_finite(state):
+        raise ValueError(f"{path} is not written: {bad}. The training diverged; lower its learning rate.")
+    block = {"format": FORMAT, "config": dict(config), "made": {"package": f"amsam-monai {__version__}"}}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # not a temporary file, which only its owner reads
     try:
-        torch.save(content, partial)
+        torch.save({**sealed(state, block), "state_dict": state}, partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -181,32 +204,42 @@ def load_detector(path: str | Path, **overrides: Any) -> BoxDetector:
 
     Args:
         path: the file.
-        overrides: options of `BoxDetector` to change, such as `confidence`.
+        overrides: options of `BoxDetector` that training did not fix, such as `confidence`; a change is logged.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file.
+        ValueError: not such a file, a damaged one, or an override of what training fixed.
         ImportError: ultralytics is not installed.
     """
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         raise FileNotFoundError(f"detector must be a file, got {path}. Train one with `amsam train-detector`.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        config, state = dict(content["config"]), content["state_dict"]
-        known = content["format"] == FORMAT
-        if "contrast" in config:  # what files called it before 0.2
-            config["snap_to_dark_object"] = config.pop("contrast")
-    except Exception as error:  # torch.load raises many kinds on a broken file
+    content = read_plain(path, remedy=REMEDY)
+    told = content.get("format") if isinstance(content, dict) else None
+    if told == OLD_FORMAT:
         raise ValueError(
-            f"detector must be written by `amsam train-detector`, got {path} ({str(error)[:200]})."
-        ) from error
-    if not known:
-        raise ValueError(f"detector file must have format {FORMAT}, got {content['format']}; update amsam-monai.")
+            f"{path} was written by a version before detectors kept a digest; bring it over by "
+            f"`amsam convert detector {path} {path} --overwrite`."
+        )
+    if told != FORMAT:
+        raise ValueError(f"{path} must have format {FORMAT}, got {told!r}; update amsam-monai, or: {REMEDY}")
+    state = content.pop("state_dict", {})
+    check_seal(path, state, content, remedy=REMEDY)
+    config = dict(content["config"])
+    for name, value in overrides.items():
+        if name in FIXED_OPTIONS and value != config.get(name):
+            raise ValueError(
+                f"{path}: {name} must be {config.get(name)!r}, as the detector was trained, got {value!r}."
+            )
+        if value != config.get(name):
+            logger.info("%s: %s is %r, where the file has %r", path, name, value, config.get(name))
     model = build_model(config.pop("architecture"), len(config["class_names"]), dense=False)
     model.load_state_dict(
         {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     )
-    return BoxDetector(model, **{**config, **overrides})
+    detector = BoxDetector(model, **{**config, **overrides})
+    detector.sha256 = digest(path)
+    return detector
 
 
 def pretrained_detector(weights: str | Path, **options: Any) -> BoxDetector:

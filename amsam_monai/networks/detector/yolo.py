@@ -22,6 +22,8 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
+from amsam_monai.networks.detector.architecture import known_architecture
+
 
 def build_model(architecture: Mapping[str, Any], num_classes: int, *, dense: bool = True) -> nn.Module:
     """An Ultralytics detection model with random weights, in evaluation mode.
@@ -30,11 +32,15 @@ def build_model(architecture: Mapping[str, Any], num_classes: int, *, dense: boo
         architecture: its configuration, as Ultralytics keeps it in a model's `yaml`.
         num_classes: classes that it tells apart.
         dense: leave out YOLO26's second, one-box-per-object head; the dense head's boxes vote better.
+
+    Raises:
+        ValueError: an architecture of unknown layers or activations: text in it would be run.
     """
-    wanted = copy.deepcopy(dict(architecture))
+    tasks = ultralytics_module("nn.tasks")
+    wanted = known_architecture(architecture)
     if dense:
         wanted["end2end"] = False
-    model = ultralytics_module("nn.tasks").DetectionModel(wanted, ch=3, verbose=False)
+    model = tasks.DetectionModel(wanted, ch=3, verbose=False)
     _set_classes(model.model[-1], num_classes)
     return cast(nn.Module, model).eval()
 
