@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -38,19 +39,54 @@ def start(
         bool,
         typer.Option(help="Average over mirror images where the bundle does; without, clicks are 2-4 times faster."),
     ] = True,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DICOMweb: offer series of this modality, such as MR; may be repeated [default: all images]."
+        ),
+    ] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(help="DICOMweb: offer what has this attribute, such as PatientID=17 or StudyDescription=*heart*."),
+    ] = None,
+    cache_seconds: Annotated[
+        float, typer.Option(help="DICOMweb: how long the list of series is taken to hold.", min=0)
+    ] = 60,
+    token: Annotated[
+        str, typer.Option(envvar="AMSAM_LABEL_TOKEN", help="Ask every request for this (Authorization: Bearer TOKEN).")
+    ] = "",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen on another address than this machine's own without a token.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Name under which browsers may reach the server; may be repeated.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="Page of another server that may ask, such as http://localhost:3000.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Copy the bundles anew; what they learned is lost.")] = False,
 ) -> None:
     """Start the server; 3D Slicer and OHIF connect to its address. Nothing is downloaded."""
+    from amsam_monai.label_app.gate import GateOptions, is_loopback
     from amsam_monai.label_app.launch import prepare_app, server_command
 
+    if not (is_loopback(host) or token or insecure):
+        raise ValueError(
+            f"{host} lets other machines in: give --token (pages and scripts can send one; 3D Slicer and OHIF cannot), "
+            "or --insecure where the network is yours alone."
+        )
     remote = studies.startswith(("http://", "https://"))
     if not remote and not Path(studies).is_dir():
         raise FileNotFoundError(f"{studies}: no such folder; give the folder of your images.")
+    if not remote and (modality or search):
+        raise ValueError(f"--modality and --search choose among a DICOMweb server's series, got the folder {studies}.")
     home = app_dir or (Path("amsam_label") if remote else Path(studies) / ".amsam_label")
     if not bundle and not list(home.glob("model/*/configs/metadata.json")):
         raise ValueError("--bundle must name at least one bundle, got none, and none was served from here before.")
     folder = prepare_app(home, bundle or [], fresh=fresh)
     conf = {"cache_mb": str(cache_mb)}
+    if remote:
+        conf |= dicomweb_conf(modality or [], search or [], cache_seconds)
     if device:
         conf["device"] = device
     if not flips:
@@ -59,7 +95,25 @@ def start(
         from amsam_monai.bundles.find import find_bundle
 
         conf["models"] = ",".join(find_bundle(one).name for one in bundle)
+    gate = GateOptions((*(allow_host or []), host), tuple(allow_origin or ()), token)
+    os.environ.update(gate.to_environment())
     command = server_command(folder, studies, host=host, port=port, conf=conf)
     if os.name == "posix":
         os.execv(command[0], command)  # signals reach the server itself
     raise typer.Exit(subprocess.call(command))
+
+
+def dicomweb_conf(modalities: list[str], search: list[str], cache_seconds: float) -> dict[str, str]:
+    """The settings of a DICOMweb server, as `DicomWebOptions.of_conf` reads them.
+
+    Raises:
+        ValueError: a search without "=".
+    """
+    if wrong := [one for one in search if not one.partition("=")[2]]:
+        raise ValueError(f"--search must be ATTRIBUTE=VALUE, got {wrong[0]!r}.")
+    attributes = {name: value for name, _, value in (one.partition("=") for one in search)}
+    return {
+        "modalities": ",".join(modalities),
+        "search": json.dumps(attributes),
+        "cache_seconds": str(cache_seconds),
+    }

@@ -8,17 +8,20 @@ from typing import Any
 from fastapi import HTTPException
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
-from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
-from amsam_monai.bundles.load import class_names, read_metadata
+from amsam_monai.bundles.load import class_names, config_settings, has_settings, read_metadata
+from amsam_monai.bundles.model_file import read_model
 from amsam_monai.bundles.overrides import said
 from amsam_monai.label_app.datastore import StudiesDatastore
-from amsam_monai.label_app.infer import AutomaticInfer, InteractiveInfer
+from amsam_monai.label_app.dicomweb import DicomWebStore
+from amsam_monai.label_app.dicomweb_server import DicomWebOptions
+from amsam_monai.label_app.infer import BACKGROUND, AutomaticInfer, InteractiveInfer
 from amsam_monai.label_app.service import BundleService
 from amsam_monai.label_app.strategies import LeastCertain, MostDiverse
 from amsam_monai.label_app.train import FewShotTrain
@@ -33,7 +36,8 @@ class AmsamApp(MONAILabelApp):
         app_dir: as `prepare_app` made it.
         studies: folder of images.
         conf: `models`: names of bundles, comma-separated (all by default); `cache_mb`: memory for embeddings (512);
-            `sessions`: images open at once (8); `device`; `flips`: "false" leaves mirror images out.
+            `sessions`: images open at once (8); `device`; `flips`: "false" leaves mirror images out;
+            what of a DICOMweb server is offered (`DicomWebOptions`).
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
@@ -46,7 +50,7 @@ class AmsamApp(MONAILabelApp):
         infers: dict[str, InferTask] = {}
         for name, service in self.services.items():
             metadata = read_metadata(service.root)
-            labels = {label: index for index, label in class_names(service.root, metadata).items()}
+            labels = written_labels(service.root, class_names(service.root, metadata))
             about = str(metadata.get("description", name))
             dimension = dimension_of(metadata)
             infers[name] = AutomaticInfer(service, labels, dimension, about)
@@ -68,9 +72,11 @@ class AmsamApp(MONAILabelApp):
         }
 
     def init_datastore(self) -> Datastore:
-        """A local folder, or a DICOMweb server as MONAI Label has it."""
+        """A local folder, or a DICOMweb server; XNAT and DSA as MONAI Label has them."""
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+            if settings.MONAI_LABEL_DATASTORE.lower() in ("xnat", "dsa"):
+                return super().init_datastore()
+            return DicomWebStore(self.studies, Path(self.app_dir) / "dicomweb", DicomWebOptions.of_conf(self.conf))
         return StudiesDatastore(
             self.studies,
             Path(self.app_dir) / "dicom",
@@ -78,11 +84,38 @@ class AmsamApp(MONAILabelApp):
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
 
-    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> Any:
-        """See MONAILabelApp; an unknown model is the client's mistake."""
-        if request.get("model") not in self._infers:
+    def info(self) -> dict[str, Any]:
+        """See MONAILabelApp; "background" comes last, since 3D Slicer numbers labels by their place.
+
+        The training that runs, or ended last, comes first: viewers look at the first one alone.
+        """
+        info: dict[str, Any] = super().info()
+        info["labels"] = sorted(info["labels"], key=lambda label: label == BACKGROUND)
+        info["train_stats"] = dict(sorted(info["train_stats"].items(), key=lambda entry: running_first(entry[1])))
+        return info
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Run a model on an image of the studies, by its id and nothing else, or on the `file` that a client sent.
+
+        Args:
+            request: the client's parameters, and `model`, `image`, `file`; with `save_label` the answer is kept.
+            datastore: where ids are looked up; by default the app's.
+        """
+        task = self._infers.get(request.get("model"))
+        if task is None:
             raise HTTPException(404, f"model must be one of {', '.join(self._infers)}, got {request.get('model')!r}.")
-        return super().infer(request, datastore)
+        store, image = datastore or self.datastore(), request.get("image")
+        sent = request.get("file")
+        path = sent or (store.get_image_uri(image) if isinstance(image, str) and image else "")
+        file, params = task({**request, "image": path, "description": task.description})
+        tag, label = request.get("label_tag", DefaultLabelTag.ORIGINAL), file
+        if request.get("save_label") and not sent:
+            label = store.save_label(image, file, tag, {"model": request["model"], "params": params})
+        return {"label": label, "tag": tag, "file": file, "params": params}
+
+    def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> Any:
+        """Refuse: no bundle is for whole slides."""
+        raise HTTPException(404, "no bundle segments whole-slide images; ask /infer/MODEL.")
 
     def next_sample(self, request: dict[str, Any]) -> Any:
         """See MONAILabelApp; an unknown strategy is the client's mistake."""
@@ -110,6 +143,21 @@ def services_of(folder: Path, conf: dict[str, str]) -> dict[str, BundleService]:
     if conf.get("sessions"):
         options["max_sessions"] = int(conf["sessions"])
     return {name: BundleService(folder / name, **options) for name in wanted}
+
+
+def written_labels(root: Path, names: dict[int, str]) -> dict[str, int]:
+    """Name of each class -> its value in the label maps that clients get."""
+    weights = root / "models" / "model.pt"
+    values = None
+    if weights.is_file() and has_settings(weights):
+        values = read_model(weights).settings.changed(config_settings(root)).result_values
+    return {name: (values or {}).get(index, index) for index, name in names.items()}
+
+
+def running_first(stats: dict[str, Any]) -> tuple[bool, bool, list[int]]:
+    """Sorting key: trainings that run, then those that ended, the newest first, then those that never ran."""
+    newest_first = [-ord(letter) for letter in str(stats.get("start_ts", ""))]
+    return not stats, "total_time" in stats, newest_first
 
 
 def dimension_of(metadata: dict[str, Any]) -> int:

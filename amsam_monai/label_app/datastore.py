@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nibabel as nib
-import numpy as np
 from monailabel.datastore.local import LocalDatastore
 
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.dicom import is_dicom_folder
-from amsam_monai.data.files.images import read_image, read_label
+from amsam_monai.data.files.images import LoadedImage, label_suffix, read_image, write_label
+from amsam_monai.label_app.saved_labels import listed, read_saved_label, value_names
 
 EXTENSIONS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg", "*.tif", "*.tiff", "*.bmp")
+UNSAFE = re.compile(r"[\\/:*?\"<>|\x00-\x1f]+")
+LONGEST = 160  # bytes of a name, so that endings and marks of temporary files fit
 
 
 class StudiesDatastore(LocalDatastore):
@@ -50,47 +55,105 @@ class StudiesDatastore(LocalDatastore):
 
     def get_image_uri(self, image_id: str) -> str:
         """The image's file; of a DICOM series a NIfTI copy; "" where there is no such image."""
+        image_id = self.known_id(image_id)
         uri = str(super().get_image_uri(image_id))
         return self._as_nifti(image_id, Path(uri)) if uri and os.path.isdir(uri) else uri
 
+    def series_folder(self, image_id: str) -> Path | None:
+        """The folder of an image that is a DICOM series."""
+        folder = Path(super().get_image_uri(self.known_id(image_id)) or os.devnull)
+        return folder if folder.is_dir() else None
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        """See LocalDatastore; `name` and `path` are of a file that clients can load, for a DICOM series too."""
+        info: dict[str, Any] = super().get_image_info(self.known_id(image_id))
+        if self.series_folder(image_id):
+            info["path"] = self.get_image_uri(image_id)
+            info["name"] = os.path.basename(info["path"])
+        return info
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        """See LocalDatastore."""
+        super().update_image_info(self.known_id(image_id), info)
+
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        """See LocalDatastore.
+        """See LocalDatastore; an id that no file can have, such as one with a slash, is made safe.
 
         Raises:
-            ValueError: the id is no plain name, or the file cannot be read.
+            ValueError: the file cannot be read.
         """
-        check_name("image", image_id)
         read_image(image_filename)
-        return str(super().add_image(image_id, image_filename, image_info))
+        return str(super().add_image(self.known_id(image_id), image_filename, image_info))
+
+    def remove_image(self, image_id: str) -> None:
+        """See LocalDatastore."""
+        super().remove_image(self.known_id(image_id))
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """See LocalDatastore; what is no label map of this image is not kept.
 
         Raises:
-            ValueError: the tag is no plain name, or the file cannot be read or has other dimensions than the image.
+            ValueError: the tag is no plain name, the file cannot be read or lies elsewhere than the image, or
+                `label_info` does not name its values.
         """
         check_name("tag", label_tag)
+        image_id = self.known_id(image_id)
         if uri := self.get_image_uri(image_id):
-            label, image = read_label(label_filename).array, read_image(uri)
-            if label.size != int(np.prod(image.spatial_shape)):
-                raise ValueError(f"label must have the image's shape {image.spatial_shape}, got {label.shape}.")
+            image = read_image(uri)
+            label, names = read_saved_label(label_filename, image, value_names(label_info))
+            if names is not None:
+                label_info = {**label_info, "label_info": listed(names)}
+            if label_filename.endswith((".bin", ".seg.nrrd", ".dcm")):
+                with TemporaryDirectory() as folder:
+                    path = write_label(Path(folder, "label").with_suffix(label_suffix(image)), label, image)
+                    return str(super().save_label(image_id, str(path), label_tag, label_info))
         return str(super().save_label(image_id, label_filename, label_tag, label_info))
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        """See LocalDatastore."""
+        return str(super().get_label_uri(self.known_id(label_id), label_tag))
+
+    def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
+        """See LocalDatastore."""
+        return dict(super().get_label_info(self.known_id(label_id), label_tag))
+
+    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
+        """See LocalDatastore; names that are none are refused."""
+        value_names(info)
+        super().update_label_info(self.known_id(label_id), label_tag, info)
+
+    def known_id(self, image_id: str) -> str:
+        """The id as it is where the store has it, else made safe: clients go on using the one that they sent."""
+        return image_id if image_id in self._datastore.objects else safe_name(image_id)
 
     def _as_nifti(self, image_id: str, folder: Path) -> str:
         copy = self.converted / f"{image_id}.nii.gz"
         if not copy.is_file() or copy.stat().st_mtime_ns < folder.stat().st_mtime_ns:
-            source = read_image(folder)
-            volume = nib.Nifti1Image(source.array, source.affine)  # type: ignore[no-untyped-call]
             with whole_file(copy) as partial:
-                nib.save(volume, partial)
+                write_copy(partial, read_image(folder))
         return str(copy)
+
+
+def write_copy(path: Path, source: LoadedImage) -> Path:
+    """A DICOM series as NIfTI, the same voxels in the same order."""
+    nib.save(nib.Nifti1Image(source.array, source.affine), path)  # type: ignore[no-untyped-call]
+    return path
+
+
+def safe_name(name: str) -> str:
+    """A name that a file can have: a plain one as it is, else cleaned, cut, and marked so that no two become one."""
+    plain = os.path.basename(name) == name and not UNSAFE.search(name) and not name.startswith(".")
+    if not name or (plain and len(name.encode()) <= LONGEST):
+        return name
+    cleaned = UNSAFE.sub("_", name).strip("._ ").encode()[: LONGEST - 9].decode(errors="ignore")
+    return f"{cleaned or 'image'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def check_name(what: str, name: str) -> None:
     """Refuse what would be a path in another folder.
 
     Raises:
-        ValueError: it has separators, or is a parent folder.
+        ValueError: it has separators, is a parent folder, or is too long for a file.
     """
-    if name and (os.path.basename(name) != name or "\\" in name or name in (".", "..")):
-        raise ValueError(f"{what} must be a plain name, got {name!r}.")
+    if name and safe_name(name) != name:
+        raise ValueError(f"{what} must be a plain name of at most {LONGEST} bytes, got {name[:80]!r}.")

@@ -7,8 +7,10 @@ from typing import Any
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from amsam_monai.label_app.results import write_result
+from amsam_monai.label_app.results import ResultFormat, write_result
 from amsam_monai.label_app.service import Answer, BundleService
+
+BACKGROUND = "background"  # its value is one that no class has: of 0 OHIF makes the place in its list
 
 
 class AutomaticInfer(InferTask):
@@ -28,11 +30,19 @@ class AutomaticInfer(InferTask):
 
 
 class InteractiveInfer(InferTask):
-    """A bundle's answer to clicks and boxes ("deepgrow", which 3D Slicer and OHIF show as interactive)."""
+    """A bundle's answer to clicks and boxes.
+
+    With one class of the type "deepgrow": points for and against it. With several of the type "deepedit": both viewers
+    send a list of points under each class's name, and under "background"; OHIF names no class for "deepgrow".
+    """
 
     def __init__(self, service: BundleService, labels: dict[str, int], dimension: int, description: str) -> None:
         config = {"propagate": False, "automatic_points": True}
-        super().__init__(InferType.DEEPGROW, list(labels), dimension, description, config)
+        several = len(labels) > 1
+        kind = InferType.DEEPEDIT if several else InferType.DEEPGROW
+        free = max({*range(1, 255)} - set(labels.values()))
+        shown = {**labels, BACKGROUND: free} if several else list(labels)
+        super().__init__(kind, shown, dimension, description, config)
         self.service = service
 
     def is_valid(self) -> bool:
@@ -60,7 +70,7 @@ def respond(request: dict[str, Any], answer_of: Any) -> tuple[str | None, dict[s
     try:
         answer: Answer = answer_of(path)
         source = answer.session.image.source
-        file = write_result(answer.label, source, answer.names, request.get("result_extension"))
+        file = write_result(answer.label, source, answer.names, ResultFormat.of_request(request))
     except FileNotFoundError as error:
         raise HTTPException(404, str(error)) from error
     except (ValueError, TypeError) as error:

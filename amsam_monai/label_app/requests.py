@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,7 +113,7 @@ def _numbers(values: Sequence[Any], what: str) -> list[float]:
         numbers = [float(value) for value in values]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} must be numbers, got {values!r}.") from error
-    if any(number != number for number in numbers):
+    if not all(map(math.isfinite, numbers)):
         raise ValueError(f"{what} must be numbers, got {values!r}.")
     return numbers
 
@@ -219,7 +220,7 @@ def _slice(value: Any) -> int | None:
         return None
     try:
         return round(float(value))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"slice must be a number, got {value!r}.") from error
 
 

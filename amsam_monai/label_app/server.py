@@ -1,72 +1,18 @@
-"""MONAI Label's web server, mended: clicks do not wait for each other, and mistakes are 4xx with a message."""
+"""MONAI Label's web server, mended: who may ask is checked, clicks do not wait for each other, mistakes are 4xx."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from fastapi import BackgroundTasks, Depends, File, Form, HTTPException, Request, UploadFile
-from fastapi.concurrency import run_in_threadpool
+from fastapi import Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from monailabel.app import app
-from monailabel.config import RBAC_ADMIN, RBAC_USER, settings
-from monailabel.endpoints.infer import ResultType, run_inference
-from monailabel.endpoints.train import run as run_all
-from monailabel.endpoints.train import run_model
-from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.config import RBAC_ADMIN, RBAC_ANNOTATOR, RBAC_USER, settings
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
-from monailabel.interfaces.utils.app import app_instance
 
-
-async def infer(
-    background_tasks: BackgroundTasks,
-    model: str,
-    image: str = "",
-    session_id: str = "",
-    params: str = Form("{}"),
-    file: UploadFile = File(None),
-    label: UploadFile = File(None),
-    output: ResultType | None = None,
-    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)),
-) -> Any:
-    """Run a model, in a thread of its own."""
-    if not file and not image and not session_id:
-        raise HTTPException(400, "give an image id, a session id or a file.")
-    try:
-        if not isinstance(json.loads(params or "{}"), dict):
-            raise ValueError(f"got {params[:80]!r}")
-    except ValueError as error:
-        raise HTTPException(400, f"params must be a JSON object ({error}).") from error
-    return await run_in_threadpool(
-        run_inference, background_tasks, model, image, session_id, params, file, label, output
-    )
-
-
-async def train(
-    model: str,
-    params: dict[str, Any] | None = None,
-    run_sync: bool = False,
-    enqueue: bool = False,
-    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)),
-) -> Any:
-    """Start training, unless it could only fail."""
-    application = app_instance()
-    if model not in application._trainers:
-        raise HTTPException(404, f"model must be one of {', '.join(application._trainers)}, got {model!r}.")
-    await run_in_threadpool(application._trainers[model].check, params or {}, application.datastore())
-    return await run_in_threadpool(run_model, model, params, run_sync, enqueue)
-
-
-async def train_all(
-    params: dict[str, Any] | None = None,
-    run_sync: bool = False,
-    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)),
-) -> Any:
-    """Start training of every bundle, one after another, unless one could only fail."""
-    application = app_instance()
-    for model, task in application._trainers.items():
-        await run_in_threadpool(task.check, (params or {}).get(model) or {}, application.datastore())
-    return await run_in_threadpool(run_all, params, run_sync)
+from amsam_monai.label_app import endpoints
+from amsam_monai.label_app.gate import Gate, GateOptions
 
 
 def client_mistake(request: Request, error: Exception) -> JSONResponse:
@@ -81,14 +27,27 @@ def client_mistake(request: Request, error: Exception) -> JSONResponse:
 
 
 def mend(application: Any) -> Any:
-    """Put our routes before MONAI Label's, and answer for what clients do wrong."""
+    """Put our routes before MONAI Label's, answer for what clients do wrong, and let in whom the options name."""
+    options = GateOptions.of_environment()
+    others = [one for one in application.user_middleware if one.cls is not CORSMiddleware]  # MONAI Label's lets all in
+    application.user_middleware = others
+    if options.origins:
+        application.add_middleware(
+            CORSMiddleware, allow_origins=list(options.origins), allow_methods=["*"], allow_headers=["*"]
+        )
+    application.add_middleware(Gate, options=options)  # the last one added is asked first
     start = settings.MONAI_LABEL_API_STR
-    for path, answer, summary in (
-        (f"{start}/infer/{{model}}", infer, f"{RBAC_USER}Run Inference for supported model"),
-        (f"{start}/train/{{model}}", train, f"{RBAC_ADMIN}Run Training Task for specific model"),
-        (f"{start}/train/", train_all, f"{RBAC_ADMIN}Run All Training Tasks"),
+    for method, path, answer, summary in (
+        ("POST", "/infer/{model}", endpoints.infer, f"{RBAC_USER}Run Inference for supported model"),
+        ("POST", "/train/{model}", endpoints.train, f"{RBAC_ADMIN}Run Training Task for specific model"),
+        ("POST", "/train/", endpoints.train_all, f"{RBAC_ADMIN}Run All Training Tasks"),
+        ("PUT", "/datastore/", endpoints.add_image, f"{RBAC_ANNOTATOR}Upload new Image"),
+        ("PUT", "/datastore/image", endpoints.add_image, f"{RBAC_ANNOTATOR}Upload new Image"),
+        ("PUT", "/datastore/image/info", endpoints.image_info, f"{RBAC_ANNOTATOR}Update Image Info"),
+        ("PUT", "/datastore/label", endpoints.save_label, f"{RBAC_ANNOTATOR}Save Finished Label"),
+        ("PUT", "/datastore/label/info", endpoints.label_info, f"{RBAC_ANNOTATOR}Update Label Info"),
     ):
-        application.add_api_route(path, answer, methods=["POST"], summary=summary)
+        application.add_api_route(start + path, answer, methods=[method], summary=summary)
         application.router.routes.insert(0, application.router.routes.pop())
     for kind in (ValueError, FileNotFoundError, MONAILabelException):
         application.add_exception_handler(kind, client_mistake)

@@ -182,8 +182,7 @@ def apply_prompts(session: InteractiveSession, prompts: PromptRequest) -> list[i
     named = [prompts.label] if prompts.label else list(prompts.points)
     if prompts.reset:
         for name in named:
-            session.clear(name)
-            session.label[session.label == session.label_index(name)] = 0
+            forget_prompts(session, name)
     changed: set[int] = set()
     for name, points in prompts.points.items():
         changed |= set(session.set_points(name, points, keep_automatic=prompts.keep_automatic))
@@ -201,6 +200,14 @@ def apply_prompts(session: InteractiveSession, prompts: PromptRequest) -> list[i
         for reached in session.propagate(start, labels=named).values():
             changed |= set(reached)
     return sorted(changed)
+
+
+def forget_prompts(session: InteractiveSession, name: str) -> None:
+    """Drop the prompts of a class, in all slices, and keep its masks: 3D Slicer asks for it when a label is chosen."""
+    index = session.label_index(name)
+    kept = session.label == index
+    session.clear(name)
+    session.label[kept] = index
 
 
 def describe(

@@ -13,6 +13,8 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from amsam_monai.bundles.load import class_names, read_metadata
 from amsam_monai.label_app.cases import LabelledCase, holds_class, patient_of
+from amsam_monai.label_app.progress import TrainingProgress
+from amsam_monai.label_app.saved_labels import value_names
 from amsam_monai.label_app.service import BundleService
 from amsam_monai.label_app.training import TrainOptions, train_bundle
 
@@ -30,15 +32,15 @@ class FewShotTrain(TrainTask):
     def __init__(self, service: BundleService, cache: Path) -> None:
         super().__init__(f"Train {service.root.name} on the labels saved so far")
         self.service, self.cache = service, cache
-        self._stats: dict[str, Any] = {}
+        self.progress = TrainingProgress(service.root / "models" / "training.json")
 
     def config(self) -> dict[str, Any]:
         """What a client may set."""
         return asdict(TrainOptions())
 
     def stats(self) -> dict[str, Any]:
-        """Of the last run."""
-        return self._stats
+        """How far a run is, or how the last one ended; it runs in another process."""
+        return self.progress.read()
 
     def check(self, request: Mapping[str, Any], datastore: Datastore) -> None:
         """Refuse at once what could only fail.
@@ -58,29 +60,23 @@ class FewShotTrain(TrainTask):
         """Train; the server serves the new weights from the next request on."""
         self.check(request, datastore)
         options = TrainOptions.of_request(request)
-        self._stats = train_bundle(self.service.root, labelled_cases(datastore), options, cache=self.cache)
-        logger.info("trained %s: %s", self.service.root.name, self._stats)
-        return self._stats
+        cases, root = labelled_cases(datastore), self.service.root
+        stats = train_bundle(root, cases, options, cache=self.cache, progress=self.progress)
+        logger.info("trained %s: %s", root.name, stats)
+        return stats
 
 
 def labelled_cases(datastore: Datastore) -> list[LabelledCase]:
-    """Images with a final label, with the names that the client gave its values."""
-    cases = []
+    """Images with a final label, with the names that the client gave its values; what cannot be read is left out."""
+    cases, tag = [], DefaultLabelTag.FINAL
     for image in sorted(datastore.get_labeled_images()):
-        tag = DefaultLabelTag.FINAL
-        info = datastore.get_image_info(image)
-        names = names_of(datastore.get_label_info(image, tag))
+        try:
+            info = datastore.get_image_info(image)
+            names = value_names(datastore.get_label_info(image, tag))
+            paths = Path(datastore.get_image_uri(image)), Path(datastore.get_label_uri(image, tag))
+        except (ValueError, OSError) as error:
+            logger.warning("%s is left out: %s", image, error)
+            continue
         patient = str(info.get("patient_id") or patient_of(image))
-        paths = Path(datastore.get_image_uri(image)), Path(datastore.get_label_uri(image, tag))
         cases.append(LabelledCase(image, patient, *paths, names))
     return cases
-
-
-def names_of(info: dict[str, Any]) -> dict[int, str] | None:
-    """Value -> name from what 3D Slicer and OHIF save with a label (`label_info`), or None."""
-    listed = info.get("label_info") or info.get("params", {}).get("label_names")
-    if isinstance(listed, dict):
-        return {int(index): str(name) for name, index in listed.items()}
-    if not isinstance(listed, list):
-        return None
-    return {int(entry.get("idx", at)): str(entry["name"]) for at, entry in enumerate(listed, 1) if "name" in entry}

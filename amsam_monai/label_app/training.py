@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ignite.engine import Engine, Events
 from monai.transforms import Compose, EnsureTyped, RandAdjustContrastd
 
 from amsam_monai import keys
@@ -24,6 +25,7 @@ from amsam_monai.engines.few_shot import FewShotSettings, few_shot_trainer
 from amsam_monai.handlers import ClipGradients
 from amsam_monai.handlers.checkpoints import save_adapter
 from amsam_monai.label_app.cases import VOLUME, LabelledCase, samples_of, split_cases
+from amsam_monai.label_app.progress import TrainingProgress
 from amsam_monai.networks.systems.aisam import AISAM
 from amsam_monai.networks.systems.system import System
 from amsam_monai.networks.systems.training_wrappers import fixed_encoder
@@ -85,7 +87,12 @@ class TrainOptions:
 
 
 def train_bundle(
-    root: Path, cases: Sequence[LabelledCase], options: TrainOptions | None = None, *, cache: Path | None = None
+    root: Path,
+    cases: Sequence[LabelledCase],
+    options: TrainOptions | None = None,
+    *,
+    cache: Path | None = None,
+    progress: TrainingProgress | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a bundle on labelled cases with cached embeddings, keep the previous weights, and put the new in place.
 
@@ -97,6 +104,7 @@ def train_bundle(
         cases: images with labels.
         options: see `TrainOptions`.
         cache: folder of embeddings.
+        progress: told of every epoch, and of the Dice before and after.
 
     Returns:
         Numbers of cases and slices, Dice on the patients left out before and after, seconds, previous weights.
@@ -117,10 +125,12 @@ def train_bundle(
     with fixed_encoder(network):
         embeddings = embedding_cache(network, cache)
         before = mean_dice(network, held_out, embeddings)
-        fit(network, samples, embeddings, options)
+        if progress is not None:
+            progress.begin(options.max_epochs, before)
+        fit(network, samples, embeddings, options, progress)
         after = mean_dice(network, held_out, embeddings)
     previous = replace_weights(root, network)
-    return {
+    stats = {
         "cases": len(training),
         "slices": len(samples),
         "validation_cases": len(validation),
@@ -130,6 +140,9 @@ def train_bundle(
         "seconds": round(time.perf_counter() - start, 1),
         "previous_weights": previous.name,
     }
+    if progress is not None:
+        progress.end(after, **stats)
+    return stats
 
 
 def at_most(count: int, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -138,7 +151,13 @@ def at_most(count: int, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any
     return [samples[int(at)] for at in places]
 
 
-def fit(network: System, samples: Sequence[dict[str, Any]], cache: EmbeddingCache, options: TrainOptions) -> None:
+def fit(
+    network: System,
+    samples: Sequence[dict[str, Any]],
+    cache: EmbeddingCache,
+    options: TrainOptions,
+    progress: TrainingProgress | None = None,
+) -> None:
     """Train a network whose encoder is fixed.
 
     Pictures are also seen flipped and turned. A body has a right and a left side: slices of volumes are tilted and
@@ -157,7 +176,7 @@ def fit(network: System, samples: Sequence[dict[str, Any]], cache: EmbeddingCach
         bilevel=hasattr(network, "upper_parameters") and patients > 1,
         seed=options.seed,
     )
-    few_shot_trainer(
+    trainer = few_shot_trainer(
         network,
         samples,
         cache,
@@ -165,8 +184,18 @@ def fit(network: System, samples: Sequence[dict[str, Any]], cache: EmbeddingCach
         augment=FixedViews(tilted(network.image_size), seed=options.seed) if volumes else None,
         handlers=[ClipGradients(network)] if isinstance(network, AISAM) else [],
         device=device,
-    ).run()
+    )
+    if progress is not None:
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, tell, progress)
+    trainer.run()
     network.eval()
+
+
+def tell(engine: Engine, progress: TrainingProgress) -> None:
+    """Tell how far a trainer is."""
+    output = engine.state.output
+    loss = float((output[0] if isinstance(output, list) else output)["loss"])  # type: ignore[index, call-overload]
+    progress.epoch(engine.state.epoch, engine.state.max_epochs or 0, loss)
 
 
 def tilted(side: int) -> Compose:

@@ -87,19 +87,19 @@ def write_metadata(root: Path, labels: tuple[str, ...], data_type: str) -> None:
     (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
 
 
-def write_bright_bundle(folder: Path, plane: str) -> Path:
-    """A bundle whose mask is the clicked bright region, in slices of a plane; needs this repository on the path."""
-    root = folder / f"bright_{plane}"
+def write_bright_bundle(folder: Path, plane: str, labels: tuple[str, ...] = ("bar",)) -> Path:
+    """A bundle whose masks are the clicked bright regions, in slices of a plane; needs this repository on the path."""
+    root = folder / (f"bright_{plane}" if len(labels) == 1 else f"bright_{plane}_{len(labels)}")
     (root / "configs").mkdir(parents=True)
     (root / "models").mkdir()
     torch.save({"model": {}}, root / "models" / "model.pt")
     config = {
         "bundle_root": ".",
         "device": "cpu",
-        "network": {"_target_": "tests.segment.toy_net.BrightRegions", "num_classes": 1, "automatic": []},
+        "network": {"_target_": "tests.segment.toy_net.BrightRegions", "num_classes": len(labels), "automatic": []},
         "intensity": {"mode": "none"},
         "slices": {"axis": plane},
     }
     (root / "configs" / "inference.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    write_metadata(root, ("bar",), "nifti")
+    write_metadata(root, labels, "nifti")
     return root

@@ -4,50 +4,27 @@ import gzip
 import io
 import json
 import os
-import socket
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from tests.label_app.nano_bundle import write_bright_bundle, write_nano_bundle
+from tests.label_app.serving import serving
 from tests.label_app.test_service import save_ball
 from tests.segment.toy import oblique, stored_as
 
+requests = pytest.importorskip("requests", reason="needs MONAI Label")
 pytest.importorskip("monailabel", reason="needs MONAI Label (an environment of its own, see docs/monai_label.md)")
-import requests
 
 pytestmark = pytest.mark.label
 
-ROOT = Path(__file__).parents[2]
 UNLABELLED = {"p0", "p1", "p2", "series", "skin", "bars-RAS", "bars-LPS", "bars-oblique"}
 PLANES = ("axial", "coronal", "sagittal")
 AUTOMATIC, CLICKS, PICTURES = "nano_segmentation", "nano_segmentation_click", "skin_segmentation_click"
-
-
-class Server:
-    """A server process and its address."""
-
-    def __init__(self, process, url, studies, log):
-        self.process, self.url, self.studies, self.log = process, url, studies, log
-
-    def post(self, path, **options):
-        return requests.post(self.url + path, timeout=120, **options)
-
-    def infer(self, model, image, output="json", **params):
-        answer = self.post(
-            f"/infer/{model}?image={image}&output={output}",
-            data={"params": json.dumps({"client_id": "slicer", **params})},
-        )
-        return answer
-
-    def alive(self):
-        return self.process.poll() is None and requests.get(self.url + "/info/", timeout=60).status_code == 200
+TWO = "bright_axial_2_click"  # two classes, each the bright region that holds its point
 
 
 @pytest.fixture(scope="module")
@@ -66,53 +43,16 @@ def server(tmp_path_factory):
     pictures = write_nano_bundle(
         root / "bundles", name="skin_segmentation", labels=("lesion",), data_type="png", intensity={"mode": "bit_depth"}
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    blocked = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     bright = [write_bright_bundle(root / "bundles", plane) for plane in PLANES]
-    environment = {
-        **os.environ,
-        **blocked,
-        "PYTHONPATH": str(ROOT),
-        "no_proxy": "127.0.0.1",
-        "NO_PROXY": "127.0.0.1",
-        "OMP_NUM_THREADS": "1",
-    }
-    log = open(root / "server.log", "w+")  # noqa: SIM115 - closed below
-    command = [sys.executable, "-m", "amsam_monai", "label", "start", str(studies), "--port", str(port)]
-    command += [part for one in (volumes, pictures, *bright) for part in ("--bundle", str(one))]
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
-    server = Server(process, f"http://127.0.0.1:{port}", studies, root / "server.log")
-    server.root = root
-    try:
-        wait_until_it_answers(server)
+    bright.append(write_bright_bundle(root / "bundles", "axial", ("one", "other")))
+    with serving(root, studies, [volumes, pictures, *bright]) as server:
         yield server
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
-    with pytest.raises(requests.ConnectionError):  # nothing is left that serves
-        requests.get(server.url + "/info/", timeout=60)
 
 
 @pytest.fixture(autouse=True)
 def _alive_afterwards(server):
     yield
     assert server.alive()
-
-
-def wait_until_it_answers(server):
-    """Wait for a minute or five, as long as the process lives."""
-    for _ in range(600):
-        time.sleep(0.5)
-        assert server.process.poll() is None, server.log.read_text()[-3000:]
-        try:
-            if server.alive():
-                return
-        except requests.ConnectionError:
-            continue
-    pytest.fail(f"the server did not start: {server.log.read_text()[-3000:]}")
 
 
 def write_bars(folder):
@@ -172,15 +112,125 @@ def label_of(answer):
 def test_info_lists_every_bundle_twice(server):
     info = requests.get(server.url + "/info/", timeout=60).json()
     models = info["models"]
-    bright = {f"bright_{plane}" for plane in PLANES}
+    bright = {*(f"bright_{plane}" for plane in PLANES), TWO.removesuffix("_click")}
     assert set(models) == {AUTOMATIC, CLICKS, "skin_segmentation", PICTURES, *bright, *(f"{b}_click" for b in bright)}
     assert (models[AUTOMATIC]["type"], models[AUTOMATIC]["dimension"]) == ("segmentation", 3)
-    assert (models[CLICKS]["type"], models[CLICKS]["dimension"]) == ("deepgrow", 3)
-    assert models[PICTURES]["dimension"] == 2
-    assert list(models[CLICKS]["labels"]) == ["liver", "spleen"]
+    assert (models[CLICKS]["type"], models[CLICKS]["dimension"]) == ("deepedit", 3)
+    assert (models[PICTURES]["type"], models[PICTURES]["dimension"]) == ("deepgrow", 2)
+    assert list(models[CLICKS]["labels"]) == ["liver", "spleen", "background"]
+    assert info["labels"][-1] == "background"
     assert {"least_certain", "most_diverse"} <= set(info["strategies"])
     assert AUTOMATIC in info["trainers"]
     assert info["datastore"]["total"] == 9
+
+
+def nrrd(content):
+    """Sizes, type, encoding and bytes of an NRRD file, as OHIF's reader takes them."""
+    head, _, data = content.partition(b"\n\n")
+    fields = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
+    return [int(size) for size in fields["sizes"].split()], fields["type"], fields["encoding"], data
+
+
+def ohif_infer(server, model, image, **params):
+    """The request of OHIF's plug-in: no client_id, raw uint8 NRRD; gives the mask (I, J, K)."""
+    params |= {"result_extension": ".nrrd", "result_dtype": "uint8", "result_compress": False}
+    body = {"params": (None, json.dumps({**params, "restore_label_idx": False}))}
+    answer = server.post(f"/infer/{model}?image={image}&output=image", files=body)
+    assert answer.status_code == 200, answer.text
+    sizes, kind, encoding, data = nrrd(answer.content)
+    assert (kind, encoding) == ("unsigned char", "raw")
+    return np.frombuffer(data, np.uint8).reshape(sizes, order="F")
+
+
+def test_ohifs_auto_segmentation_and_class_prompts_get_bytes_of_class_indices(server):
+    """The image is stored as int16; OHIF draws the bytes as they come."""
+    mask = ohif_infer(server, AUTOMATIC, "p0")
+    plain = np.asarray(label_of(server.infer(AUTOMATIC, "p0", "image")).dataobj)
+    np.testing.assert_array_equal(mask, plain)
+    np.testing.assert_array_equal(ohif_infer(server, AUTOMATIC, "p0", label_prompt=[1]), plain)
+
+
+def test_ohifs_point_prompts_answer_for_several_classes(server):
+    """Points come under the names of the classes that were clicked, in a list of their own for the background."""
+    labels = requests.get(server.url + "/info/", timeout=60).json()["models"][TWO]["labels"]
+    assert all(labels.values())  # of a value 0 OHIF makes the place in its list, and paints one class as another
+    bright = np.asarray(nib.load(server.studies / "bars-RAS.nii.gz").dataobj) > 0.5
+    expected = np.zeros(bright.shape, np.uint8)
+    expected[:10, :, 5] = labels["one"] * bright[:10, :, 5]
+    expected[10:, :, 5] = labels["other"] * bright[10:, :, 5]
+    points = {"one": [[5, 5, 5]], "other": [[13, 6, 5]]}
+    np.testing.assert_array_equal(ohif_infer(server, TWO, "bars-RAS", background=[[0, 0, 5]], **points), expected)
+    against = ohif_infer(server, TWO, "bars-RAS", background=[[5, 4, 5]], other=[[13, 6, 5]], one=[[5, 5, 5]])
+    assert set(np.unique(against)) == {0, labels["other"]}
+    one_class = ohif_infer(server, "bright_axial_click", "bars-RAS", foreground=[[5, 5, 4]], background=[])
+    assert one_class[5, 5, 4] == 1  # "deepgrow": OHIF names no class, and there is one
+
+
+def test_slicers_deepedit_request_lists_every_label_of_the_server(server):
+    info = requests.get(server.url + "/info/", timeout=60).json()
+    points = {name: [] for name in info["labels"]} | {"liver": [[14, 15, 3]], "background": [[1, 1, 3]]}
+    config = info["models"][CLICKS]["config"]
+    asked = {**points, "label": "liver", **config, "reset_state": True, "client_id": "slicer-edit"}
+    params = server.infer(CLICKS, "p0", **asked, result_extension=".nrrd", result_dtype="uint8").json()
+    assert params["slices"] == [3]
+    assert params["label_names"].items() <= {"liver": 1, "spleen": 2}.items()
+    voxels = [(point["voxel"], point["positive"]) for point in params["points"]["liver"] if not point["automatic"]]
+    assert voxels == [([14.0, 15.0, 3.0], True), ([1.0, 1.0, 3.0], False)]
+
+
+def test_the_first_click_after_another_label_was_chosen_keeps_the_automatic_masks(server):
+    client = {"client_id": "keeps"}
+    automatic = np.asarray(label_of(server.infer(AUTOMATIC, "p1", "image", **client)).dataobj)
+    request = {"label": "liver", "foreground": [[18, 15, 3]], "background": [], "reset_state": True, **client}
+    clicked = np.asarray(label_of(server.infer(CLICKS, "p1", "image", **request)).dataobj)
+    others = [0, 1, 2, 4, 5, 6]
+    assert (automatic[..., others] == 1).any()
+    np.testing.assert_array_equal(clicked[..., others], automatic[..., others] == 1)
+
+
+def test_slicer_can_save_a_dicom_series_under_the_name_that_it_is_told(server):
+    names = set()
+    for _ in range(len(UNLABELLED) * 8):
+        sample = server.post("/activelearning/random", json={"client_id": "slicer"}).json()
+        assert "." in sample["name"]
+        assert os.path.isfile(sample["path"])
+        names.add(sample["name"])
+        if "series.nii.gz" in names:
+            break
+    assert "series.nii.gz" in names
+
+
+def test_a_volumes_name_with_a_slash_is_made_safe_and_still_known(server):
+    name = "CT/Chest: 5 mm"
+    with open(server.studies / "p2.nii.gz", "rb") as file:
+        put = requests.put(
+            server.url + "/datastore/", params={"image": name}, files={"file": ("x.nii.gz", file)}, timeout=60
+        )
+    assert put.status_code == 200, put.text
+    stored = put.json()["image"]
+    assert "/" not in stored
+    for image in (name, stored):
+        answer = requests.post(
+            f"{server.url}/infer/{AUTOMATIC}", params={"image": image, "output": "image"}, timeout=120
+        )
+        assert label_of(answer).shape == (40, 36, 7)
+    assert requests.delete(server.url + "/datastore/", params={"id": name}, timeout=60).status_code == 200
+
+
+def test_ids_are_those_of_the_studies_and_no_paths(server):
+    """What is answered does not tell whether a file is there."""
+    outside = server.root / "label0.nii.gz"
+    texts = set()
+    for path in (outside, server.studies / "p0.nii.gz", "p0.nii.gz", "../label0.nii.gz", "/nowhere.png", "a" * 300):
+        answer = server.infer(AUTOMATIC, path)
+        assert answer.status_code == 404, path
+        texts.add(answer.text)
+        assert server.post("/infer/wsi_v2/" + AUTOMATIC, params={"image": str(path)}, json={}).status_code == 404
+        assert requests.get(server.url + f"/datastore/image?image={path}", timeout=60).status_code == 404
+    assert len(texts) == 1
+    paths = {"image": str(server.studies / "p2.nii.gz"), "file": str(outside)}
+    other = server.post(f"/infer/{AUTOMATIC}?image=p0&output=image", data={"params": json.dumps(paths)})
+    np.testing.assert_allclose(label_of(other).affine, nib.load(server.studies / "p0.nii.gz").affine)
 
 
 def test_automatic_segmentation_keeps_the_geometry(server):
@@ -255,12 +305,26 @@ def test_pictures_and_dicom_series_are_served(server):
         (CLICKS, "p0", {"label": "liver", "roi": [90, 95, 90, 95, 9, 9]}, 400, "roi must overlap"),
         (CLICKS, "p0", {"label": "liver", "result_extension": ".exe"}, 400, "result_extension"),
         (AUTOMATIC, "broken", {}, 400, "broken.nii.gz"),
+        (AUTOMATIC, "p0", {"result_dtype": "text"}, 400, "result_dtype must be one of"),
+        (CLICKS, "p0", {"label": "liver", "slice": float("inf")}, 400, "slice must be a number"),
+        (CLICKS, "p0", {"label": "liver", "roi": [0, float("inf"), 0, 1, 0, 1]}, 400, "roi must be numbers"),
     ],
 )
 def test_a_clients_mistake_is_a_4xx_with_a_message(server, model, image, params, status, message):
     answer = server.infer(model, image, **params)
     assert answer.status_code == status
     assert message in answer.json()["detail"]
+
+
+def test_pages_and_names_of_others_are_refused(server):
+    """A page of another server makes a browser ask; a name that was made to lead here gives itself away."""
+    own = {"Origin": server.url}
+    assert requests.get(server.url + "/info/", headers=own, timeout=60).status_code == 200
+    for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}):
+        answer = requests.delete(server.url + "/datastore/?id=p2", headers=headers, timeout=60)
+        assert answer.status_code == 403, headers
+        assert "access-control-allow-origin" not in {name.lower() for name in answer.headers}
+    assert "p2" in requests.get(server.url + "/datastore/?output=all", timeout=60).json()["objects"]
 
 
 def test_corrupt_uploads_and_parameters_are_refused(server):
@@ -290,6 +354,25 @@ def test_what_is_no_image_and_no_label_map_is_not_kept(server):
     assert put("label", "image=p2&tag=../../x", b"garbage").status_code == 400
     assert put("image", "image=new", b"garbage").status_code == 400
     assert put("image", "image=../new", b"garbage").status_code == 400
+    image = nib.load(server.studies / "p2.nii.gz")
+    moved = nib.Nifti1Image(np.zeros(image.shape, np.uint8), np.diag([1.5, 1.5, 6, 1]))
+    answer = put("label", "image=p2&tag=final", gzip.compress(moved.to_bytes()))
+    assert answer.status_code == 400
+    assert "label must lie where its image lies" in answer.json()["detail"]
+    right = gzip.compress(nib.Nifti1Image(np.ones(image.shape, np.uint8), image.affine).to_bytes())
+    files = {"label": ("x.nii.gz", right)}
+    for params, message in (
+        ("[1]", "params must be a JSON object"),
+        ('{"label_info": "liver"}', "label_info must be a list"),
+        ('{"label_info": [{"name": "liver", "idx": 9}]}', "label values must be among those of label_info"),
+    ):
+        query = f"{server.url}/datastore/label?image=p2"
+        answer = requests.put(query, files=files, data={"params": params}, timeout=60)
+        assert answer.status_code == 400, answer.text
+        assert message in answer.json()["detail"]
+    assert (
+        requests.put(f"{server.url}/datastore/image/info?image=p2", data={"info": "[1]"}, timeout=60).status_code == 400
+    )
     listed = requests.get(server.url + "/datastore/?output=all", timeout=60).json()
     assert "new" not in listed["objects"]
     assert "final" not in listed["objects"]["p2"].get("labels", {})
@@ -357,14 +440,21 @@ def test_labels_are_saved_trained_on_and_served(server):
         assert answer.status_code == 200, answer.text
     assert next_case("most_diverse")["id"] in UNLABELLED - {"p0", "p1"}
     before = label_of(server.infer(AUTOMATIC, "p2", "image")).get_fdata()
-    body = {"max_epochs": 1, "steps_per_epoch": 40, "val_split": 0}
+    body = {"max_epochs": 4, "steps_per_epoch": 10, "val_split": 0}
     assert server.post(f"/train/{AUTOMATIC}", json=body).status_code == 200
-    for _ in range(240):
+    told = []
+    for _ in range(480):
         time.sleep(0.5)
         task = requests.get(server.url + "/train/", timeout=60).json()
         if task["status"] in ("DONE", "ERROR"):
             break
+        told.append(next(iter(requests.get(server.url + "/info/", timeout=60).json()["train_stats"].values())))
     assert task["status"] == "DONE", task
+    while_it_ran = [stats for stats in told if stats and "total_time" not in stats]
+    assert while_it_ran
+    assert all(stats["total_epochs"] == 4 for stats in while_it_ran)
+    ended = next(iter(requests.get(server.url + "/info/", timeout=60).json()["train_stats"].values()))
+    assert (ended["epoch"], ended["total_epochs"], ended["cases"]) == (4, 4, 2)
     assert (label_of(server.infer(AUTOMATIC, "p2", "image")).get_fdata() != before).any()
     previous = server.studies / ".amsam_label" / "model" / AUTOMATIC / "models" / "previous"
     assert len(list(previous.iterdir())) == 1

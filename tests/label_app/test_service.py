@@ -5,12 +5,13 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import torch
 
 from amsam_monai.bundles.load import load_bundle
 from amsam_monai.label_app.cases import LabelledCase, as_classes, holds_class, patient_of, split_cases
 from amsam_monai.label_app.launch import prepare_app
-from amsam_monai.label_app.results import write_result
+from amsam_monai.label_app.results import ResultFormat, write_result
 from amsam_monai.label_app.service import BundleService
 from amsam_monai.label_app.training import TrainOptions, train_bundle
 from amsam_monai.segment.ranking import certainty, least_certain, most_diverse, sample_slices, slice_certainty
@@ -66,11 +67,17 @@ def test_all_points_of_the_client_replace_those_before(bundle, ball):
     assert params["slices"] == [3, 4]
 
 
-def test_reset_forgets_the_label(bundle, ball):
+def test_reset_forgets_the_points_and_keeps_the_masks(bundle, ball):
+    """3D Slicer asks for a reset with the first click after another label was chosen."""
     service = BundleService(bundle)
-    service.segment("a", ball)
-    answer = service.click("a", ball, {"label": "liver", "reset_state": True})
-    assert answer.label.sum() == 0
+    automatic = service.segment("a", ball).label == 1
+    others = [0, 1, 2, 5, 6]
+    assert automatic[..., others].any()
+    service.click("a", ball, CLICK)
+    answer = service.click("a", ball, {**CLICK, "foreground": [[21, 16, 4]], "reset_state": True})
+    np.testing.assert_array_equal(answer.label[..., others], automatic[..., others])
+    assert answer.params["slices"] == [4]
+    assert [point["voxel"] for point in answer.params["points"]["liver"] if not point["automatic"]] == [[21, 16, 4]]
 
 
 def test_a_click_outside_leaves_the_session_as_it_was(bundle, ball):
@@ -94,11 +101,39 @@ def test_sessions_and_embeddings_are_bounded(bundle, tmp_path):
 def test_results_are_written_in_the_format_that_is_asked_for(bundle, ball):
     answer = BundleService(bundle).segment("a", ball)
     for extension in (None, ".nrrd", ".nii.gz"):
-        path = write_result(answer.label, answer.session.image.source, answer.names, extension)
+        form = ResultFormat.of_request({"result_extension": extension})
+        path = write_result(answer.label, answer.session.image.source, answer.names, form)
         assert path.name.endswith(extension or ".nii.gz")
         path.unlink()
-    with pytest.raises(ValueError, match="result_extension must be one of"):
-        write_result(answer.label, answer.session.image.source, answer.names, ".exe")
+
+
+@pytest.mark.parametrize(
+    ("asked", "pixel_type", "encoding"),
+    [
+        ({}, sitk.sitkUInt8, b"gzip"),
+        ({"result_dtype": "uint8", "result_compress": False}, sitk.sitkUInt8, b"raw"),
+        ({"result_dtype": "uint16", "result_compress": "true"}, sitk.sitkUInt16, b"gzip"),
+    ],
+)
+def test_voxel_type_and_compression_are_those_asked_for(bundle, ball, asked, pixel_type, encoding):
+    answer = BundleService(bundle).segment("a", ball)  # of an image stored as int16
+    form = ResultFormat.of_request({"result_extension": ".nrrd", **asked})
+    path = write_result(answer.label, answer.session.image.source, answer.names, form)
+    assert sitk.ReadImage(str(path)).GetPixelID() == pixel_type
+    assert b"encoding: " + encoding in path.read_bytes()[:600]
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"result_extension": ".exe"}, "result_extension must be one of"),
+        ({"result_dtype": "complex64"}, "result_dtype must be one of"),
+    ],
+)
+def test_formats_that_are_none_are_refused(asked, message):
+    with pytest.raises(ValueError, match=message):
+        ResultFormat.of_request(asked)
 
 
 @pytest.mark.parametrize("system", ["amsam", "aisam_full", "autosam"])

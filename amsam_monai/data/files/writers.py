@@ -30,7 +30,13 @@ def label_suffix(source: LoadedImage) -> str:
 
 
 def write_label(
-    path: str | Path, label: np.ndarray, source: LoadedImage, labels: Mapping[int, str] | None = None
+    path: str | Path,
+    label: np.ndarray,
+    source: LoadedImage,
+    labels: Mapping[int, str] | None = None,
+    *,
+    dtype: np.dtype | None = None,
+    compress: bool = True,
 ) -> Path:
     """Write a label map in its image's geometry; the ending chooses the format.
 
@@ -43,6 +49,8 @@ def write_label(
         label: class indices, or values that stand for them; 0 background.
         source: the image, as `read_image` gave it.
         labels: names by value, needed for DICOM-SEG.
+        dtype: voxel type of a volume, where not as above.
+        compress: whether NRRD and MetaImage are compressed.
 
     Shape: label is source.spatial_shape.
 
@@ -52,13 +60,13 @@ def write_label(
     path = Path(path)
     if label.shape != source.spatial_shape:
         raise ValueError(f"label must have the shape of its image, {source.spatial_shape}, got {label.shape}.")
-    dtype = label_dtype(label, source)
+    dtype = dtype or label_dtype(label, source)
     name = path.name.lower()
     with whole_file(path) as temporary:
         if name.endswith(NIFTI_SUFFIXES) and source.kind == "volume":
             write_nifti(temporary, label.reshape(nifti_shape(source)), source, dtype)
         elif name.endswith(ITK_SUFFIXES) and source.kind == "volume":
-            write_itk(temporary, label.astype(dtype, copy=False), source)
+            write_itk(temporary, label.astype(dtype, copy=False), source, compress=compress)
         elif name.endswith(PICTURE_SUFFIXES) and (is_flat(source) or name.endswith((".tif", ".tiff"))):
             write_picture(temporary, as_picture(label, source))
         elif name.endswith(".dcm"):
@@ -154,8 +162,8 @@ def blank_header(header: Any) -> None:
     header["scl_slope"], header["scl_inter"] = np.nan, np.nan
 
 
-def write_itk(path: Path, label: np.ndarray, source: LoadedImage) -> None:
-    """Write NRRD or MetaImage, compressed."""
+def write_itk(path: Path, label: np.ndarray, source: LoadedImage, *, compress: bool = True) -> None:
+    """Write NRRD or MetaImage."""
     import SimpleITK as sitk  # noqa: N813
 
     flat = isinstance(source.header, ItkGeometry) and len(source.stored_shape) == 2
@@ -168,7 +176,7 @@ def write_itk(path: Path, label: np.ndarray, source: LoadedImage) -> None:
         image.SetDirection(geometry.direction)
     if source.affine is not None and source.spacing_mm is None:
         image.SetMetaData("Description", SPACING_UNKNOWN)
-    sitk.WriteImage(image, str(path), useCompression=True)
+    sitk.WriteImage(image, str(path), useCompression=compress)
 
 
 def itk_geometry(source: LoadedImage) -> ItkGeometry | None:
