@@ -10,7 +10,7 @@ SHARED = {"bit_depth", "keys", "framing", "lazy", "version"}
 BASE = {"networks", "losses", "transforms", "data"}
 MODEL_FILES = {"arguments", "settings", "network", "fit", "model_file"}  # of bundles
 MIDDLE = {"engines", "handlers", "segment", "session", "evaluation", "phantoms"}
-TOP = {"cli", "label_app", "annotate", "doctor"}
+TOP = {"cli", "label_app", "annotate", "doctor", "gate"}
 
 
 def imported_parts(path: Path) -> set[str]:

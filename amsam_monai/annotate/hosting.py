@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from amsam_monai.annotate.page import STYLE
+from amsam_monai.gate import Gate, GateOptions
 
 logger = logging.getLogger(__name__)
 
@@ -58,12 +59,13 @@ class NothingOutside:
         await self.app(scope, receive, mend)
 
 
-def application(page: Any, *, allowed: Sequence[Path] = ()) -> Any:
+def application(page: Any, *, allowed: Sequence[Path] = (), gate: GateOptions | None = None) -> Any:
     """The page as an ASGI application.
 
     Args:
         page: what `build_page` gave.
         allowed: folders whose files the page may hand out, the output folder.
+        gate: who may ask; by default this machine alone, from the page itself.
     """
     from fastapi import FastAPI
 
@@ -79,10 +81,17 @@ def application(page: Any, *, allowed: Sequence[Path] = ()) -> Any:
         show_error=True, footer_links=[],
     )  # fmt: skip
     page.has_launched = True  # else Gradio takes any path of this machine as a file that a browser sent
-    return NothingOutside(app)
+    return Gate(NothingOutside(app), gate or GateOptions())
 
 
-def serve(page: Any, *, host: str = "127.0.0.1", port: int = 7860, allowed: Sequence[Path] = ()) -> None:
+def serve(
+    page: Any,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    allowed: Sequence[Path] = (),
+    gate: GateOptions | None = None,
+) -> None:
     """Serve the page until interrupted.
 
     Args:
@@ -90,9 +99,10 @@ def serve(page: Any, *, host: str = "127.0.0.1", port: int = 7860, allowed: Sequ
         host: address to listen on.
         port: port.
         allowed: see `application`.
+        gate: see `application`.
     """
     import uvicorn
 
-    app = application(page, allowed=allowed)
+    app = application(page, allowed=allowed, gate=gate)
     logger.info("amsam annotate on http://%s:%d", host, port)
     uvicorn.run(app, host=host, port=port, log_level="warning")

@@ -23,6 +23,13 @@ def annotate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for label maps.")] = Path("annotations"),
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port.")] = 7860,
+    token: Annotated[str, typer.Option(envvar="AMSAM_TOKEN", help="Ask browsers for this: ADDRESS/?token=TOKEN.")] = "",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen on another address than this machine's own without a token.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Name under which browsers may reach the page; may be repeated.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ... [default: the bundle's].")] = "",
     flips: Annotated[
         bool,
@@ -36,7 +43,9 @@ def annotate(
     from amsam_monai.annotate.hosting import serve
     from amsam_monai.annotate.workbench import find_files
     from amsam_monai.bundles.load import load_bundle
+    from amsam_monai.gate import GateOptions, check_address
 
+    check_address(host, token, insecure, "browsers open ADDRESS/?token=TOKEN once")
     files = find_files(path) if path else []
     loaded = load_bundle(bundle, device=device or None)
     if not flips:
@@ -44,4 +53,4 @@ def annotate(
     out = out.resolve()
     page = build_page(loaded, [file.resolve() for file in files], out)
     typer.echo(f"{len(files)} case(s); the page is at http://{host}:{port} (Ctrl+C ends it); label maps go to {out}")
-    serve(page, host=host, port=port, allowed=[out])
+    serve(page, host=host, port=port, allowed=[out], gate=GateOptions((*(allow_host or []), host), token=token))

@@ -67,14 +67,10 @@ def start(
     fresh: Annotated[bool, typer.Option("--fresh", help="Copy the bundles anew; what they learned is lost.")] = False,
 ) -> None:
     """Start the server; 3D Slicer and OHIF connect to its address. Nothing is downloaded."""
-    from amsam_monai.label_app.gate import GateOptions, is_loopback
+    from amsam_monai.gate import GateOptions, check_address
     from amsam_monai.label_app.launch import prepare_app, server_command
 
-    if not (is_loopback(host) or token or insecure):
-        raise ValueError(
-            f"{host} lets other machines in: give --token (pages and scripts can send one; 3D Slicer and OHIF cannot), "
-            "or --insecure where the network is yours alone."
-        )
+    check_address(host, token, insecure, "pages and scripts can send one; 3D Slicer and OHIF cannot")
     remote = studies.startswith(("http://", "https://"))
     if not remote and not Path(studies).is_dir():
         raise FileNotFoundError(f"{studies}: no such folder; give the folder of your images.")

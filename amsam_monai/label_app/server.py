@@ -11,8 +11,8 @@ from monailabel.app import app
 from monailabel.config import RBAC_ADMIN, RBAC_ANNOTATOR, RBAC_USER, settings
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 
+from amsam_monai.gate import Gate, GateOptions
 from amsam_monai.label_app import endpoints
-from amsam_monai.label_app.gate import Gate, GateOptions
 
 
 def client_mistake(request: Request, error: Exception) -> JSONResponse:

@@ -6,6 +6,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -22,11 +24,19 @@ SECRET = "nobody may read this"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
+    with page_server(tmp_path_factory) as running:
+        yield running
+
+
+@contextmanager
+def page_server(tmp_path_factory, **options):
+    """A page on a free port: its address, the page, and files of the machine."""
     import uvicorn
 
     from amsam_monai.annotate.app import build_page
     from amsam_monai.annotate.hosting import application
     from amsam_monai.bundles.load import LoadedBundle
+    from amsam_monai.gate import GateOptions
 
     root = tmp_path_factory.mktemp("page")
     nib.save(nib.Nifti1Image(two_bars(), np.diag([1.0, 1.0, 4.0, 1.0])), root / "a.nii.gz")
@@ -38,7 +48,7 @@ def server(tmp_path_factory):
     nib.save(nib.Nifti1Image(two_bars(), np.eye(4)), volume)
     bundle = LoadedBundle("toy", root, BrightRegions(2), {1: "vessel", 2: "node"}, intensity={"mode": "none"})
     page = build_page(bundle, [root / "a.nii.gz"], root / "out")
-    app = application(page, allowed=[root / "out"])
+    app = application(page, allowed=[root / "out"], gate=GateOptions(**options))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -114,8 +124,6 @@ def test_a_file_that_the_browser_sent_is_opened(server):
     )
     with urllib.request.urlopen(request) as answer:
         (path,) = json.loads(answer.read())
-    from pathlib import Path
-
     said = call(address, page, "upload_case", [file_value(Path(path))])
     assert '"success":true' in said.replace(" ", "")
     assert "b.nii.gz" in said

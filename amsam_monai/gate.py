@@ -1,4 +1,4 @@
-"""Who may ask the label server: this machine's names, its own pages and listed ones, and whoever has the token."""
+"""Who may ask a server of this package: its own pages and listed ones, under its own names, with the token."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
+from urllib.parse import parse_qs
 
 ENVIRONMENT = "AMSAM_LABEL_"
+COOKIE = "amsam_token"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -22,7 +25,8 @@ class GateOptions:
         hosts: names that the server answers to beside this machine's; addresses in digits always do, since what leads a
             browser astray is a name. "*" is any.
         origins: pages of other servers that may ask, say http://localhost:3000; "*" is any.
-        token: what a request must carry as `Authorization: Bearer TOKEN`; "" asks for none.
+        token: what a request must carry as `Authorization: Bearer TOKEN`, or a browser has as a cookie since it opened
+            an address with `?token=TOKEN`; "" asks for none.
     """
 
     hosts: tuple[str, ...] = ()
@@ -68,9 +72,14 @@ class Gate:
         if refused is None:
             await self.app(scope, receive, send)
             return
-        from starlette.responses import JSONResponse
+        from starlette.responses import JSONResponse, RedirectResponse
 
         status, message = refused
+        if status == 401 and scope.get("method") == "GET" and self._is_token(_asked(scope, "token")):
+            answer = RedirectResponse(scope["path"], status_code=303)  # the token leaves the address line
+            answer.set_cookie(COOKIE, self.options.token, httponly=True, samesite="strict")
+            await answer(scope, receive, send)
+            return
         await JSONResponse({"detail": message}, status_code=status)(scope, receive, send)
 
     def refusal(self, scope: Mapping[str, Any]) -> tuple[int, str] | None:
@@ -85,13 +94,48 @@ class Gate:
         asks_first = scope.get("method") == "OPTIONS" and "access-control-request-method" in headers
         if self.options.token and not asks_first:
             said = headers.get("authorization", "").removeprefix("Bearer ").strip()
-            if not hmac.compare_digest(said.encode(), self.options.token.encode()):
-                return 401, "the server asks for its token, as the header Authorization: Bearer TOKEN."
+            if not (self._is_token(said) or self._is_token(_cookie(headers.get("cookie", "")))):
+                return 401, "the server asks for its token: the header Authorization: Bearer TOKEN, or ?token=TOKEN."
         return None
+
+    def _is_token(self, said: str) -> bool:
+        return hmac.compare_digest(said.encode(), self.options.token.encode())
 
     def answers_to(self, name: str) -> bool:
         """Whether a host's name is this server's."""
         return name in self.names or "*" in self.names or is_address(name)
+
+
+def _asked(scope: Mapping[str, Any], name: str) -> str:
+    """An entry of the address's query."""
+    return parse_qs(scope.get("query_string", b"").decode("latin-1")).get(name, [""])[0]
+
+
+def _cookie(header: str) -> str:
+    """The token that a browser kept."""
+    try:
+        morsel = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return ""
+    return morsel.value if morsel else ""
+
+
+def check_address(host: str, token: str, insecure: bool, who: str) -> None:
+    """Refuse to let other machines in without a token.
+
+    Args:
+        host: address to listen on.
+        token: that requests must carry.
+        insecure: the user says that the network is his alone.
+        who: which clients can send a token, for the message.
+
+    Raises:
+        ValueError: an address that other machines reach, and no token.
+    """
+    if not (is_loopback(host) or token or insecure):
+        raise ValueError(
+            f"{host} lets other machines in: give --token ({who}), or --insecure where the network is yours alone."
+        )
 
 
 def host_name(host: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from amsam_monai.label_app.gate import Gate, GateOptions, host_name, is_loopback
+from amsam_monai.gate import COOKIE, Gate, GateOptions, check_address, host_name, is_loopback
 
 
 def asked(headers, method="GET", **options):
@@ -63,3 +63,17 @@ def test_loopback_addresses_are_told_from_others():
         *[False] * 3,
     ]
     assert host_name("[fe80::1]:80") == "fe80::1"
+
+
+def test_a_browser_keeps_the_token_as_a_cookie():
+    assert asked({"Host": "localhost", "Cookie": f"a=b; {COOKIE}=secret"}, token="secret") is None
+    for cookie in (f"{COOKIE}=other", "a=b", f"{COOKIE}=", "\x00"):
+        assert asked({"Host": "localhost", "Cookie": cookie}, token="secret")[0] == 401
+
+
+def test_other_machines_are_let_in_with_a_token_or_knowingly():
+    check_address("127.0.0.1", "", False, "")
+    check_address("0.0.0.0", "secret", False, "")
+    check_address("0.0.0.0", "", True, "")
+    with pytest.raises(ValueError, match=r"lets other machines in: give --token \(pages can\), or --insecure"):
+        check_address("0.0.0.0", "", False, "pages can")
