@@ -9,7 +9,8 @@ from amsam_monai.networks.prompts.class_prompts import ClassPrompts, point_signs
 from amsam_monai.networks.prompts.confine import box_cells, box_keeps, outside_of_masks
 from amsam_monai.networks.prompts.prompt_sets import group_by_length
 from amsam_monai.networks.sam import build_sam
-from amsam_monai.networks.systems.aisam import AISAM, SUPPRESSED_LOGIT
+from amsam_monai.networks.systems.aisam import AISAM
+from amsam_monai.networks.systems.class_decoding import SUPPRESSED_LOGIT
 from amsam_monai.networks.systems.training_wrappers import WithLossInputs
 from tests.contract import SystemContract
 

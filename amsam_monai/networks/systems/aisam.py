@@ -23,11 +23,12 @@ from amsam_monai.networks.prompts.class_prompts import (
 from amsam_monai.networks.prompts.class_tokens import corner_tokens, given_tokens, label_embeddings, positive_tokens
 from amsam_monai.networks.prompts.confine import box_cells, box_keeps, grow_boxes, outside_of_masks
 from amsam_monai.networks.prompts.presence_classifier import PresenceClassifier
-from amsam_monai.networks.prompts.prompt_sets import decode_sets, may_read_back
+from amsam_monai.networks.prompts.prompt_sets import may_read_back
 from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import SAM
 from amsam_monai.networks.sam.lora import add_decoder_lora, add_encoder_lora
 from amsam_monai.networks.sam.mask_calibration import MaskCalibration
+from amsam_monai.networks.systems.class_decoding import SUPPRESSED_LOGIT, class_dense, decode_classes
 from amsam_monai.networks.systems.system import Prediction, System
 
 ENCODER_MODES = ("frozen", "lora", "full")
@@ -36,9 +37,6 @@ BOX_SOURCES = ("none", "detector", "user")
 
 # Standard deviation of a new class prompt, near that of SAM's positional encoding.
 CLASS_PROMPT_SCALE = 0.5
-
-# Logit of a class that is not in the image, and of every class outside its box.
-SUPPRESSED_LOGIT = -1e4
 
 
 @dataclass(kw_only=True)
@@ -204,11 +202,13 @@ class AISAM(System):
         # Not where a person's points take the place of all.
         asked = self.training or (self.automatic_points and not wants_none_automatic(prompts))
         points = self._points(embedding, boxes) if asked else self.prompter.no_points(embedding)
-        dense = self._dense(pixels, embedding, prompts)
+        made = None if self.dense_prompter is None else self.dense_prompter(pixels, embedding)
+        dense = class_dense(self.sam, made, prompts.mask, len(embedding), self.num_classes)
 
         def decoded(points: PrompterOutput) -> tuple[Tensor, Tensor]:
-            tokens = self._tokens(points, prompts, automatic, counted, boxes)
-            return self._decode(embedding, *tokens, dense, shown, boxes)
+            tokens, there = self._tokens(points, prompts, automatic, counted, boxes)
+            logits, iou = decode_classes(self.sam, self.calibration, embedding, tokens, there, dense, shown)
+            return logits if boxes is None or self.training else self._within(boxes, logits), iou
 
         logits, iou = decoded(points)
         if asked and self.second_look and self.one_hot and not self.training:
@@ -220,6 +220,11 @@ class AISAM(System):
         quality = torch.where(shown[:, 1:], presence * iou[:, 1:].clamp(0, 1), 1 - presence)
         used = used_prompts(points.points_xy, prompts, boxes, automatic & counted)
         return AISAMPrediction(logits, used, presence, quality, points=points, presence_logits=presence_logits, iou=iou)
+
+    def _within(self, boxes: Tensor, logits: Tensor) -> Tensor:
+        """Logits (B, C, h, w) with every class suppressed outside its box (B, K, 4)."""
+        outside = ~box_keeps(boxes, logits.shape[-1], self.image_size)
+        return torch.cat([logits[:, :1], logits[:, 1:].masked_fill(outside, SUPPRESSED_LOGIT)], dim=1)
 
     def _boxes(self, pixels: Tensor, prompts: Prompts) -> Tensor | None:
         """The boxes that confine the points, (B, K, 4): a person's, and for the other classes the detector's."""
@@ -289,62 +294,6 @@ class AISAM(System):
             parts.append(given_tokens(self.sam, prompts.points_xy, prompts.point_labels, counted))
         tokens, there = zip(*parts, strict=True)
         return torch.cat(tokens, dim=2), torch.cat(there, dim=2)
-
-    def _dense(self, pixels: Tensor, embedding: Tensor, prompts: Prompts) -> Tensor | None:
-        """Dense prompts (B, C, 256, g, g): a person's mask, else the dense prompter's, and "no mask" for background.
-
-        None where all are "no mask".
-        """
-        if prompts.mask is None and self.dense_prompter is None:
-            return None
-        empty = self.sam.no_mask_dense(len(embedding))[:, None]
-        dense = empty.expand(-1, self.num_classes, -1, -1, -1)
-        if self.dense_prompter is not None:
-            dense = self.dense_prompter(pixels, embedding).unflatten(1, (self.num_classes, -1))
-        if prompts.mask is not None:
-            drawn = self.sam.mask_dense(prompts.mask.nan_to_num().flatten(0, 1)[:, None]).unflatten(0, dense.shape[:2])
-            dense = torch.where(has_mask(prompts.mask)[..., None, None, None], drawn, dense)
-        return torch.cat([empty, dense], dim=1)
-
-    def _decode(
-        self,
-        embedding: Tensor,
-        tokens: Tensor,
-        there: Tensor,
-        dense: Tensor | None,
-        shown: Tensor,
-        boxes: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (B, C, h, w) and predicted IoU (B, C) of the classes that are shown; the rest suppressed and NaN.
-
-        In evaluation mode a class is suppressed outside its box, too.
-        """
-        flat = shown.flatten()
-        rows = flat.nonzero()[:, 0] if may_read_back(flat) else torch.arange(len(flat), device=flat.device)
-
-        def decode(chosen: Tensor, sparse: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-            return self._decode_rows(embedding, rows[chosen], sparse, valid, dense)
-
-        masks, iou = decode_sets(decode, tokens.flatten(0, 1)[rows], there.flatten(0, 1)[rows])
-        if len(rows) < len(flat):
-            masks = masks.new_full((len(flat), *masks.shape[1:]), SUPPRESSED_LOGIT).index_copy(0, rows, masks)
-            iou = iou.new_full((len(flat),), torch.nan).index_copy(0, rows, iou)
-        logits = masks.unflatten(0, shown.shape).where(shown[..., None, None], SUPPRESSED_LOGIT)
-        quality = iou.unflatten(0, shown.shape).where(shown, torch.nan)
-        if boxes is not None and not self.training:
-            outside = ~box_keeps(boxes, logits.shape[-1], self.image_size)
-            logits = torch.cat([logits[:, :1], logits[:, 1:].masked_fill(outside, SUPPRESSED_LOGIT)], dim=1)
-        return logits, quality
-
-    def _decode_rows(
-        self, embedding: Tensor, rows: Tensor, sparse: Tensor, there: Tensor | None, dense: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """One mask and its predicted IoU for each row, image * C + class; (n, h, w) and (n,)."""
-        images = rows // (self.num_classes + 1)
-        dense = None if dense is None else dense.flatten(0, 1)[rows]
-        output = self.sam.decode(embedding, sparse, dense, images=images, there=there)
-        masks = self.calibration(self.sam.hyper(output.mask_tokens[:, :1]), output.features)
-        return output.picture(masks)[:, 0], self.sam.iou(output)[:, 0]
 
 
 def _train_decoder(sam: SAM, mode: str, rank: int, train_quality: bool) -> None:
