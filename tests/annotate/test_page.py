@@ -60,17 +60,17 @@ def address(bundle, tmp_path_factory):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
     url = f"http://127.0.0.1:{port}"
-    for _ in range(300):
+    while True:
         time.sleep(0.5)
         assert process.poll() is None, (root / "log").read_text()[-3000:]
         try:
-            urllib.request.urlopen(url, timeout=5)
+            urllib.request.urlopen(url, timeout=60)
             break
         except (urllib.error.URLError, TimeoutError):
             continue
     yield url, root
     process.terminate()
-    process.wait(20)
+    process.wait()
     log.close()
 
 
@@ -79,7 +79,7 @@ def page(address):
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1320, "height": 980})
-        page.set_default_timeout(90_000)
+        page.set_default_timeout(600_000)
         page.asked = []
         page.on("request", lambda request: page.asked.append(request.url))
         page.goto(address[0])

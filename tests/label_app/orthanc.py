@@ -47,13 +47,13 @@ def orthanc(root):
             yield f"{url}/dicom-web"
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait()
 
 
 def send(url, folder):
     """Store a folder's files over DICOMweb's neighbour, Orthanc's own REST."""
     for path in sorted(folder.iterdir()):
-        answer = requests.post(url.replace("/dicom-web", "/instances"), data=path.read_bytes(), timeout=60)
+        answer = requests.post(url.replace("/dicom-web", "/instances"), data=path.read_bytes(), timeout=600)
         assert answer.ok, answer.text
 
 

@@ -23,7 +23,7 @@ class Server:
         self.process, self.url, self.studies, self.root = process, url, studies, root
 
     def post(self, path, **options):
-        return requests.post(self.url + path, timeout=120, **options)
+        return requests.post(self.url + path, timeout=600, **options)
 
     def infer(self, model, image, output="json", **params):
         answer = self.post(
@@ -33,7 +33,7 @@ class Server:
         return answer
 
     def alive(self):
-        return self.process.poll() is None and requests.get(self.url + "/info/", timeout=60).status_code == 200
+        return self.process.poll() is None and requests.get(self.url + "/info/", timeout=600).status_code == 200
 
     def log(self):
         return (self.root / "server.log").read_text()
@@ -64,9 +64,9 @@ def serving(root, studies, bundles, *options):
             yield server
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait()
     with pytest.raises(requests.ConnectionError):  # nothing is left that serves
-        requests.get(server.url + "/info/", timeout=60)
+        requests.get(server.url + "/info/", timeout=600)
 
 
 def free_port():
@@ -76,8 +76,8 @@ def free_port():
 
 
 def wait_until_it_answers(server):
-    """Wait for a minute or five, as long as the process lives."""
-    for _ in range(600):
+    """Wait as long as the process lives."""
+    while True:
         time.sleep(0.5)
         assert server.process.poll() is None, server.log()[-3000:]
         try:
@@ -85,4 +85,3 @@ def wait_until_it_answers(server):
                 return
         except requests.ConnectionError:
             continue
-    pytest.fail(f"the server did not start: {server.log()[-3000:]}")
