@@ -62,17 +62,25 @@ def prepare(
         channel=channel,
     )
     report = prepared.report
-    sections = ", ".join(f"{count} {name}" for name, count in report["sections"].items())
-    typer.echo(f"{dataset}: {report['cases']} cases of {report['patients']} patients ({sections})")
+    sections = ", ".join(
+        f"{count} {name if name != 'none' else 'in no section'}" for name, count in report["sections"].items()
+    )
+    patients_seen = counted(report["patients"], "patient")
+    typer.echo(f"{dataset}: {counted(report['cases'], 'case')} of {patients_seen} ({sections})")
     for row in report["labels"]:
         size = f"mean {row['mean_ml']} ml" if row["mean_ml"] is not None else f"mean {row['mean_voxels']} pixels"
-        typer.echo(f"  {row['id']} {row['name']}: in {row['cases']} cases, {size}")
+        typer.echo(f"  {row['id']} {row['name']}: in {counted(row['cases'], 'case')}, {size}")
     for note in report["notes"]:
         typer.echo(f"  note: {note}")
     if report["problems"]:
-        typer.echo(f"  {len(report['problems'])} problem(s), left out; see the report")
+        typer.echo(f"  left out, for {counted(len(report['problems']), 'problem')}: see the report")
     for path in prepared.files:
         typer.echo(f"wrote {path}")
+
+
+def counted(number: int, noun: str) -> str:
+    """1 case, 2 cases."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _table(text: str | None) -> str | dict[int, str] | None:

@@ -201,8 +201,8 @@ def test_the_command_tells_what_it_saw(tmp_path):
     isic_pair(tmp_path / "src")
     result = CliRunner().invoke(app, ["isic", str(tmp_path / "src"), str(tmp_path / "out")])
     assert result.exit_code == 0
-    assert "isic: 1 cases of 1 patients" in result.output
-    assert "1 lesion: in 1 cases, mean 12.0 pixels" in result.output
+    assert "isic: 1 case of 1 patient (1 in no section)" in result.output
+    assert "1 lesion: in 1 case, mean 12.0 pixels" in result.output
 
 
 def test_the_command_takes_a_table(tmp_path):
