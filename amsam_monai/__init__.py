@@ -5,8 +5,29 @@ from typing import TYPE_CHECKING
 from amsam_monai.lazy import lazily
 
 if TYPE_CHECKING:
+    from amsam_monai.bundles.model import load
+    from amsam_monai.networks.prompts import Prompts
+    from amsam_monai.networks.sam import build_sam
+    from amsam_monai.networks.systems.aisam import AISAM
+    from amsam_monai.networks.systems.amsam import AMSAM
+    from amsam_monai.networks.systems.autosam import AutoSAM
     from amsam_monai.version import __version__
 
-__all__ = ["__version__"]
+__all__ = ["AISAM", "AMSAM", "AutoSAM", "Prompts", "__version__", "build_sam", "load"]
 
-__getattr__ = lazily(__name__, {"__version__": "version"})
+__getattr__ = lazily(
+    __name__,
+    {
+        "AISAM": "networks.systems.aisam",
+        "AMSAM": "networks.systems.amsam",
+        "AutoSAM": "networks.systems.autosam",
+        "Prompts": "networks.prompts",
+        "__version__": "version",
+        "build_sam": "networks.sam",
+        "load": "bundles.model",
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from amsam_monai.bundles.find import find_bundle
-from amsam_monai.bundles.network import load_model
+from amsam_monai.bundles.network import LoadedModel, load_model
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.networks.systems.system import System
 from amsam_monai.networks.weights.sealed import read_plain
@@ -111,16 +111,21 @@ def load_bundle(
             f"{root / 'configs' / 'metadata.json'}: channel_def must name the model's classes {model.settings.labels}, "
             f"got {labels}."
         )
+    return of_model(root, model, metadata)
+
+
+def of_model(root: Path, model: LoadedModel, metadata: dict[str, Any] | None = None) -> LoadedBundle:
+    """A loaded model as a bundle; without metadata where there is its file alone."""
     return LoadedBundle(
         name=root.name,
         root=root,
         network=model.network,
-        labels=labels,
+        labels=model.settings.labels,
         intensity=model.settings.intensity,
         slices=model.settings.slices,
         largest_component=model.settings.largest_component,
         label_values=model.settings.result_values,
-        metadata=metadata,
+        metadata=metadata or {},
         settings=model.settings,
         made=model.made,
     )
