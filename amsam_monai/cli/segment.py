@@ -55,7 +55,7 @@ def segment(
         int | None, typer.Option(min=1, help="DICOM: which of several images at each place, or frame of a film.")
     ] = None,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="How large an image may be; pictures 178956970, volumes 2**31 by default.")
+        int | None, typer.Option(min=1, help="How large an image may be; pictures 178956970, volumes 2**30 by default.")
     ] = None,
     light: Annotated[bool, typer.Option("--light", help="AutoSAM without SAM's decoder: h(g(I)).")] = False,
     frames: Annotated[

@@ -67,8 +67,18 @@ def write_scores(scores: Iterable[Score], columns: Sequence[str], path: str | os
         for score in scores:
             values = [score.values.get(column, math.nan) for column in columns]
             writer.writerow(
-                [score.case, score.label, *("" if math.isnan(v) else f"{v:.6g}" for v in values), score.outcome]
+                [
+                    cell(score.case),
+                    cell(score.label),
+                    *("" if math.isnan(v) else f"{v:.6g}" for v in values),
+                    score.outcome,
+                ]
             )
+
+
+def cell(text: str) -> str:
+    """A name as a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def markdown(summary: Mapping[str, Any], beside: str | None = None, beside_table: Table | None = None) -> str:

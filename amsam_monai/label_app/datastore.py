@@ -82,7 +82,7 @@ class StudiesDatastore(LocalDatastore):
         Raises:
             ValueError: the file cannot be read.
         """
-        read_image(image_filename)
+        read_image(image_filename, alone=True)
         return str(super().add_image(self.known_id(image_id), image_filename, image_info))
 
     def remove_image(self, image_id: str) -> None:

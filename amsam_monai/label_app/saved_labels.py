@@ -80,7 +80,7 @@ def read_saved_label(
             raise ValueError(f"label must have one byte for each of the image's {shape} voxels, got {array.size}.")
         array = array.reshape(shape, order="F" if image.kind == "volume" else "C")
     else:
-        label = read_label(path)
+        label = read_label(path, alone=True)
         if label.segments is not None:
             return _with_segments(label, image)
         if label.array.size != int(np.prod(shape)):

@@ -51,8 +51,13 @@ class Job:
     def existing(self) -> Path | None:
         """The label map, where it is there already."""
         candidates = [self.output] if self.output else [self.beside(ending) for ending in DEFAULT_SUFFIXES]
-        found = (path for path in candidates if path.is_file() and path.resolve() != self.source.resolve())
+        found = (path for path in candidates if is_written(path) and path.resolve() != self.source.resolve())
         return next(found, None)
+
+
+def is_written(path: Path) -> bool:
+    """Whether a file is there and holds something."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 @dataclass
@@ -200,7 +205,7 @@ class BatchSegmenter:
         if label is None:
             return False
         is_volume = not label.name.lower().endswith(".png")
-        return all(path.is_file() for path in self.extras.paths(job, is_volume, list(self.segmenter.labels.values())))
+        return all(is_written(path) for path in self.extras.paths(job, is_volume, list(self.segmenter.labels.values())))
 
     def _segment(self, job: Job) -> Record:
         image = read_image(job.source, **self.reading)

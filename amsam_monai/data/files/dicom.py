@@ -10,6 +10,7 @@ import numpy as np
 
 from amsam_monai.data.files.dicom_headers import Frame, Header, is_dicom_file, read_header
 from amsam_monai.data.files.dicom_stack import Stack, stack
+from amsam_monai.data.files.limits import check_voxels
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_affine
 from amsam_monai.data.files.readers import LPS_TO_RAS, native
 
@@ -92,23 +93,27 @@ def inputs_of(folder: Path, names: Iterable[str]) -> list[Path]:
     return [header.path for header in found.pictures or found.segmentations]
 
 
-def read_dicom_file(path: Path, phase: int | None = None) -> LoadedImage:
+def read_dicom_file(path: Path, phase: int | None = None, max_voxels: int | None = None) -> LoadedImage:
     """A single DICOM file: one slice, a multi-frame volume, or a picture.
 
     Args:
         path: the file.
         phase: which frame of a film, or which of several images at each place, from 1.
+        max_voxels: see `check_voxels`.
     """
-    return read_headers(path, [read_header(path)], phase)
+    return read_headers(path, [read_header(path)], phase, max_voxels)
 
 
-def read_dicom_series(folder: Path, series: str | None = None, phase: int | None = None) -> LoadedImage:
+def read_dicom_series(
+    folder: Path, series: str | None = None, phase: int | None = None, max_voxels: int | None = None
+) -> LoadedImage:
     """The one series of a folder (or the one named), sorted by position; other objects beside it are passed over.
 
     Args:
         folder: holds the files of the series, itself, not in subfolders.
         series: series instance UID, where the folder holds several.
         phase: which of several images at each place, from 1.
+        max_voxels: see `check_voxels`.
 
     Raises:
         ImageFileError: several series and none named, a damaged file, or slices that form no volume.
@@ -129,7 +134,8 @@ def read_dicom_series(folder: Path, series: str | None = None, phase: int | None
     if series is None and len(groups) > 1:
         problem = f"must hold one DICOM series, got {len(groups)} ({series_words(groups)})"
         raise ImageFileError(folder, f"{problem}; choose one with --series, or put each into a folder of its own.")
-    return read_headers(folder, groups[series] if series is not None else next(iter(groups.values())), phase)
+    chosen = groups[series] if series is not None else next(iter(groups.values()))
+    return read_headers(folder, chosen, phase, max_voxels)
 
 
 def series_words(groups: dict[str, list[Header]]) -> str:
@@ -141,7 +147,9 @@ def series_words(groups: dict[str, list[Header]]) -> str:
     return ", ".join(words) + (" ..." if len(groups) > LISTED_SERIES else "")
 
 
-def read_headers(path: Path, headers: Sequence[Header], phase: int | None) -> LoadedImage:
+def read_headers(
+    path: Path, headers: Sequence[Header], phase: int | None, max_voxels: int | None = None
+) -> LoadedImage:
     """The image of one or several files of a series.
 
     Raises:
@@ -152,6 +160,7 @@ def read_headers(path: Path, headers: Sequence[Header], phase: int | None) -> Lo
         raise ImageFileError(path, "is a DICOM segmentation: a label and no image; give the image that it belongs to.")
     if not first.frames:
         raise ImageFileError(path, f"must be an image, got {first.what}; give the images that it belongs to.")
+    check_voxels(path, (*first.frames[0].size, sum(len(header.frames) for header in headers)), max_voxels)
     if first.kind in ("picture", "film"):
         return read_dicom_picture(path, headers, phase)
     reader = PixelReader(headers)

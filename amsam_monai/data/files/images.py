@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from amsam_monai.data.files.arrays import LABEL_KEYS, read_arrays
 from amsam_monai.data.files.dicom import is_dicom_folder, is_meant_as_dicom, read_dicom_file, read_dicom_series
 from amsam_monai.data.files.dicom_headers import is_dicom_file, is_dicom_segmentation
 from amsam_monai.data.files.formats import SUFFIXES, format_of, stem_of
 from amsam_monai.data.files.inputs import list_inputs
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_finite, check_same_geometry
 from amsam_monai.data.files.pictures import read_picture
-from amsam_monai.data.files.readers import LABEL_KEYS, read_arrays, read_itk, read_nifti
+from amsam_monai.data.files.readers import read_itk, read_nifti
 from amsam_monai.data.files.seg_readers import read_dicom_seg, read_itk_label
 from amsam_monai.data.files.writers import label_suffix, write_label, write_probabilities
 
@@ -40,6 +41,7 @@ def read_image(
     series: str | None = None,
     phase: int | None = None,
     max_pixels: int | None = None,
+    alone: bool = False,
 ) -> LoadedImage:
     """An image or volume with its geometry.
 
@@ -49,15 +51,18 @@ def read_image(
         series: series instance UID, where a DICOM folder holds several.
         phase: which of several DICOM images at each place (of a film: which frame), from 1.
         max_pixels: how large a picture or volume may be; MAX_PIXELS and MAX_VOXELS of `limits` by default.
+        alone: refuse a header whose voxels lie in a file beside it; for what a stranger sends.
 
     Raises:
         FileNotFoundError: there is no such file.
         ImageFileError: the file is empty, truncated, of another format, 4D, or holds NaN.
     """
     readers: dict[str, Callable[[Path], LoadedImage]] = {
-        "array": lambda file: read_arrays(file, key=key),
-        "dicom": lambda file: read_dicom_file(file, phase),
-        "series": lambda folder: read_dicom_series(folder, series, phase),
+        "nifti": lambda file: read_nifti(file, max_pixels),
+        "itk": lambda file: read_itk(file, max_pixels, alone=alone),
+        "array": lambda file: read_arrays(file, key=key, max_voxels=max_pixels),
+        "dicom": lambda file: read_dicom_file(file, phase, max_pixels),
+        "series": lambda folder: read_dicom_series(folder, series, phase, max_pixels),
         "picture": lambda file: read_picture(file, max_pixels=max_pixels),
     }
     loaded = _read(Path(path), readers)
@@ -65,7 +70,9 @@ def read_image(
     return loaded
 
 
-def read_label(path: str | Path, *, key: str | None = None, labels: Mapping[int, str] | None = None) -> LoadedImage:
+def read_label(
+    path: str | Path, *, key: str | None = None, labels: Mapping[int, str] | None = None, alone: bool = False
+) -> LoadedImage:
     """A label map, integer: palette pictures give their indices, whole numbers stored as floats become integers.
 
     Files that name their classes (3D Slicer's .seg.nrrd, DICOM-SEG) are brought to `labels` by name and keep their
@@ -75,6 +82,7 @@ def read_label(path: str | Path, *, key: str | None = None, labels: Mapping[int,
         path: as in `read_image`.
         key: name of the array in an npz or h5 file.
         labels: class indices to names; without it, such files keep their own numbers.
+        alone: as in `read_image`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -84,7 +92,7 @@ def read_label(path: str | Path, *, key: str | None = None, labels: Mapping[int,
     readers: dict[str, Callable[[Path], LoadedImage]] = {
         "array": lambda file: read_arrays(file, key=key, keys=LABEL_KEYS),
         "picture": lambda file: read_picture(file, indices=True),
-        "itk": read_itk_label,
+        "itk": lambda file: read_itk_label(file, alone=alone),
         "dicom": lambda file: read_dicom_seg(file) if is_dicom_segmentation(file) else read_dicom_file(file),
     }
     loaded = _read(Path(path), readers)
@@ -122,9 +130,9 @@ def _read(path: Path, readers: dict[str, Callable[[Path], LoadedImage]]) -> Load
     if family is None:
         known = " ".join(ending for endings in SUFFIXES.values() for ending in endings)
         raise ImageFileError(path, f"unknown ending; known are {known}, and folders of a DICOM series.")
-    known_readers = {"nifti": read_nifti, "itk": read_itk, "dicom": read_dicom_file, "picture": read_picture, **readers}
+    usual: dict[str, Callable[..., LoadedImage]] = {"nifti": read_nifti, "dicom": read_dicom_file}
     with naming_errors(path, family):
-        return known_readers[family](path)
+        return {**usual, **readers}[family](path)
 
 
 @contextmanager

@@ -65,6 +65,8 @@ class LoadedImage:
     segments: Any = None
 
     def __post_init__(self) -> None:
+        if self.array.dtype.kind not in "biuf":
+            raise ImageFileError(self.path, f"must hold single real numbers, got {self.array.dtype}; convert it.")
         self.stored_shape = tuple(self.stored_shape) or self.array.shape
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,9 +36,11 @@ def read_picture(path: Path, *, indices: bool = False, max_pixels: int | None = 
         ImageFileError: of another format than its ending says, too large, or pages in colour.
     """
     with opened(path) as picture:
-        pages, turn = int(getattr(picture, "n_frames", 1)), int(picture.getexif().get(ORIENTATION, 1) or 1)
         check_pixels(path, picture.size, max_pixels)
+        pages, turn = int(getattr(picture, "n_frames", 1)), int(picture.getexif().get(ORIENTATION, 1) or 1)
         bits = declared_bits(path, picture)
+        if picture.format == "PNG":
+            check_png(path)
         if deep_colour(path, picture):
             first = turned(read_deep_colour(path), turn)
             return picture_of(first, path, turn, bits)
@@ -133,6 +136,17 @@ def read_deep_colour(path: Path) -> np.ndarray:
     import SimpleITK as sitk  # noqa: N813
 
     return colour_from_itk(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), path, "picture").array
+
+
+def check_png(path: Path) -> None:
+    """Refuse a PNG with a chunk whose checksum is wrong, which Pillow decodes without a word."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            content, check = file.read(length), file.read(4)
+            if len(check) == 4 and struct.unpack(">I", check)[0] != zlib.crc32(name + content):
+                raise ImageFileError(path, f"its part {name.decode('latin-1')} is damaged; copy it again.")
 
 
 def declared_bits(path: Path, picture: Any) -> int | None:

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from amsam_monai.data.files.itk_headers import check_itk_file
+from amsam_monai.data.files.limits import check_voxels
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_affine, spacing_of
 
-IMAGE_KEYS = ("image", "img", "data", "arr_0")  # npz and h5 of TransUNet, SSL4MIS, MT-UNet; numpy's own default
-LABEL_KEYS = ("label", "mask", "gt", "seg", "arr_0")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SPACING_UNKNOWN = "spacing unknown"  # how a label map says that its image's lengths of 1 mean nothing
 FORMS_APART = 0.1  # voxels by which a NIfTI file's two transforms may differ unsaid
+MOST_DEFLATED = 1100  # times that deflate can shorten a file
+PIECE = 1 << 20
 UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 
-def read_nifti(path: Path) -> LoadedImage:
-    """A NIfTI volume; a trailing axis of length 1 is dropped and remembered, a series in time is refused."""
-    import nibabel as nib
+def read_nifti(path: Path, max_voxels: int | None = None) -> LoadedImage:
+    """A NIfTI volume; a trailing axis of length 1 is dropped and remembered, a series in time is refused.
 
-    file: Any = nib.load(path)
-    if not isinstance(file, nib.Nifti1Pair):
-        raise ImageFileError(path, f"must be a NIfTI file, got {type(file).__name__}; convert it.")
-    stored_shape = file.shape
-    shape = three_axes(path, stored_shape)
-    if file.get_data_dtype().kind not in "biuf":
-        raise ImageFileError(path, f"voxels must be single numbers, got {file.get_data_dtype()}; split its channels.")
-    proxy: Any = file.dataobj
-    rescaled = (proxy.slope, proxy.inter) != (1, 0)
-    stored = file.get_fdata("unchanged", np.float32) if rescaled else np.asanyarray(proxy)
+    Args:
+        path: the file.
+        max_voxels: see `check_voxels`.
+    """
+    with nifti_file(path) as file:
+        stored_shape = file.shape
+        shape = three_axes(path, stored_shape)
+        dtype = file.get_data_dtype()
+        if dtype.kind not in "biuf":
+            raise ImageFileError(path, f"voxels must be single numbers, got {dtype}; split its channels.")
+        check_voxels(path, shape, max_voxels)
+        if int(np.prod(shape)) * dtype.itemsize > MOST_DEFLATED * path.stat().st_size:
+            raise ImageFileError(path, f"declares {shape} voxels, more than it can hold; it is damaged or truncated.")
+        proxy: Any = file.dataobj
+        rescaled = (proxy.slope, proxy.inter) != (1, 0)
+        stored = file.get_fdata("unchanged", np.float32) if rescaled else np.asanyarray(proxy)
     array = native(stored).reshape(shape, order="F")
     affine = check_affine(path, file.affine)
     spacing = spacing_of(affine)
@@ -49,6 +58,30 @@ def read_nifti(path: Path) -> LoadedImage:
             "image elsewhere"
         )
     return loaded
+
+
+@contextmanager
+def nifti_file(path: Path) -> Iterator[Any]:
+    """nibabel's image of a file; of a gzip file, the checksum is compared when its voxels have been read."""
+    import nibabel as nib
+
+    kinds = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
+    packed = path.name.lower().endswith(".gz")
+    with gzip.open(path) if packed else open(path, "rb") as stream:
+        size = stream.read(4)
+        kind = next(
+            (kinds[number] for order in ("little", "big") if (number := int.from_bytes(size, order)) in kinds), None
+        )
+        if not packed or kind is None:
+            file: Any = nib.load(path)
+            if not isinstance(file, nib.Nifti1Pair):
+                raise ImageFileError(path, f"must be a NIfTI file, got {type(file).__name__}; convert it.")
+            yield file
+            return
+        stream.seek(0)
+        yield kind.from_stream(stream)
+        while stream.read(PIECE):  # to the end, where gzip's checksum is
+            pass
 
 
 def forms_apart(header: Any, shape: tuple[int, int, int]) -> float:
@@ -72,11 +105,27 @@ class ItkGeometry(NamedTuple):
     direction: tuple[float, ...]
 
 
-def read_itk(path: Path) -> LoadedImage:
-    """A NRRD or MetaImage volume, or a single DICOM file."""
+def read_itk(path: Path, max_voxels: int | None = None, *, alone: bool = False) -> LoadedImage:
+    """A NRRD or MetaImage volume.
+
+    Args:
+        path: the file; its voxels lie in it or beside it.
+        max_voxels: see `check_voxels`.
+        alone: refuse voxels beside it.
+    """
+    return from_itk(open_itk(path, max_voxels, alone=alone).Execute(), path, "itk")
+
+
+def open_itk(path: Path, max_voxels: int | None = None, *, alone: bool = False) -> Any:
+    """SimpleITK's reader of a file whose header has been read and checked."""
     import SimpleITK as sitk  # noqa: N813
 
-    return from_itk(sitk.ReadImage(str(path)), path, "itk")
+    check_itk_file(path, alone=alone)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    check_voxels(path, (*reader.GetSize(), reader.GetNumberOfComponents()), max_voxels)
+    return reader
 
 
 def from_itk(image: Any, path: Path, form: str) -> LoadedImage:
@@ -86,6 +135,8 @@ def from_itk(image: Any, path: Path, form: str) -> LoadedImage:
     array = sitk.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         return colour_from_itk(array, path, form)
+    if array.dtype.kind not in "biuf":
+        raise ImageFileError(path, f"voxels must be single numbers, got {array.dtype}; give magnitude or phase.")
     array = array.transpose()  # (k, j, i) -> (i, j, k)
     shape = three_axes(path, array.shape)
     affine = check_affine(path, itk_affine(image))
@@ -126,40 +177,6 @@ def three_axes(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
         raise ImageFileError(path, f"must hold at least one slice of two axes, got shape {tuple(shape)}.")
     rows, columns, depth = [*shape[:3], 1][:3]
     return rows, columns, depth
-
-
-def read_arrays(path: Path, *, key: str | None, keys: tuple[str, ...] = IMAGE_KEYS) -> LoadedImage:
-    """One array of an npz or h5 file; volumes, stored slices first there, come out slices last.
-
-    Args:
-        path: the file.
-        key: name of the array; by default the first of `keys` that the file has.
-        keys: usual names.
-    """
-    if path.suffix.lower() == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            array = pick(path, file, key, keys)
-    else:
-        import h5py
-
-        with h5py.File(path, "r") as file:
-            array = pick(path, file, key, keys)
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3):
-        return LoadedImage(array, "image", path, "array")
-    if array.ndim != 3:
-        raise ImageFileError(path, f"array must be a slice (H, W) or a volume (D, H, W), got shape {array.shape}.")
-    return LoadedImage(np.moveaxis(array, 0, -1), "volume", path, "array", stored_shape=array.shape)
-
-
-def pick(path: Path, file: Mapping[str, Any], key: str | None, keys: tuple[str, ...]) -> np.ndarray:
-    """The array called `key`, or the first of `keys` there is."""
-    name = key or next((name for name in keys if name in file), None)
-    if name is None or name not in file:
-        raise ImageFileError(path, f"must hold an array named {key or ' or '.join(keys)}, got {sorted(file)}; name it.")
-    array = native(np.asarray(file[name]))
-    if array.dtype.kind not in "biuf":
-        raise ImageFileError(path, f"array {name} must be of numbers, got {array.dtype}.")
-    return array
 
 
 def native(array: np.ndarray) -> np.ndarray:

@@ -8,22 +8,20 @@ from typing import Any
 import numpy as np
 
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_affine, spacing_of
-from amsam_monai.data.files.readers import LPS_TO_RAS, itk_affine, read_itk
+from amsam_monai.data.files.readers import LPS_TO_RAS, from_itk, itk_affine, open_itk
 from amsam_monai.data.files.segments import Segments
 
 SAME_PLACE = 0.01  # mm
 
 
-def read_itk_label(path: Path) -> LoadedImage:
+def read_itk_label(path: Path, *, alone: bool = False) -> LoadedImage:
     """A NRRD or MetaImage label map, with its segments where it is 3D Slicer's."""
     import SimpleITK as sitk  # noqa: N813
 
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    reader = open_itk(path, alone=alone)
     facts = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
     if "Segment0_Name" not in facts and "Segment0_ID" not in facts:
-        return read_itk(path)
+        return from_itk(reader.Execute(), path, "itk")
     image = reader.Execute()
     array = sitk.GetArrayFromImage(image)  # (k, j, i), or (k, j, i, layers)
     stored = array.transpose(2, 1, 0, 3) if array.ndim == 4 else array.transpose(2, 1, 0)[..., None]
