@@ -106,7 +106,7 @@ class Workbench(Hand):
     def formats(self) -> dict[str, str]:
         """Formats that the open image's label map can be saved in, by name."""
         source = self.session.image.source
-        return FORMATS["dicom" if source.format == "dicom" and source.members else source.kind]
+        return FORMATS["dicom" if source.format == "dicom" and source.kind == "volume" else source.kind]
 
     def save(self, form: str) -> Path:
         """Save label map and session; gives the label map's path."""

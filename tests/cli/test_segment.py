@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from amsam_monai.cli import app
 from amsam_monai.data.files.images import read_image, read_label
+from tests.data.dicom_files import write_stack
 from tests.segment.conftest import write_series
 
 CONFIG = """
@@ -321,3 +322,17 @@ def test_a_bundle_without_a_light_form_says_so(bundle, study, tmp_path):
     refused = CliRunner().invoke(app, command)
     assert refused.exit_code == 1
     assert "must define 'light' to have it replaced" in refused.output
+
+
+def test_a_series_and_a_limit_are_chosen_on_the_command_line(bundle, tmp_path):
+    write_stack(tmp_path / "ct", 3, base=0)
+    write_stack(tmp_path / "ct", 2, start=10, base=0, series="1.2.3.9")
+    code, printed = run(tmp_path / "ct", tmp_path / "a.nii.gz", "--bundle", bundle)
+    assert code == 1
+    assert "choose one with --series" in printed
+    code, _ = run(tmp_path / "ct", tmp_path / "a.nii.gz", "--bundle", bundle, "--series", "1.2.3.9")
+    assert code == 0
+    assert read_label(tmp_path / "a.nii.gz").array.shape == (6, 8, 2)
+    Image.fromarray(np.zeros((9, 8), np.uint8)).save(tmp_path / "b.png")
+    code, printed = run(tmp_path / "b.png", tmp_path / "c.png", "--bundle", bundle, "--max-pixels", 70)
+    assert (code, "give --max-pixels 72" in printed) == (1, True)

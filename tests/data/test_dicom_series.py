@@ -235,3 +235,56 @@ def test_one_slice_can_be_written_as_a_picture(tmp_path):
     for ending in (".png", ".tif"):
         with Image.open(write_label(tmp_path / f"y{ending}", label, loaded)) as picture:
             np.testing.assert_array_equal(np.array(picture), label[..., 0].T)
+
+
+def enhanced(path, frames, positions, rescales=None, times=None):
+    """A multi-frame file whose planes stand in functional groups. Shape of frames: (count, rows, columns)."""
+    write_slice(path, frames, modality="MR", position=False, PixelSpacing=None, SliceThickness=None)
+    dataset = pydicom.dcmread(path)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
+
+    def group(**values):
+        item = pydicom.Dataset()
+        for name, value in values.items():
+            setattr(item, name, value)
+        return pydicom.Sequence([item])
+
+    shared = pydicom.Dataset()
+    shared.PixelMeasuresSequence = group(PixelSpacing=[1.5, 2.0], SliceThickness=4.0)
+    shared.PlaneOrientationSequence = group(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    dataset.SharedFunctionalGroupsSequence = pydicom.Sequence([shared])
+    planes = []
+    for number, z in enumerate(positions):
+        plane = pydicom.Dataset()
+        plane.PlanePositionSequence = group(ImagePositionPatient=[0, 0, z])
+        if rescales is not None:
+            slope, intercept = rescales[number]
+            plane.PixelValueTransformationSequence = group(RescaleSlope=slope, RescaleIntercept=intercept)
+        if times is not None:
+            plane.FrameContentSequence = group(TemporalPositionIndex=times[number])
+            plane.CardiacSynchronizationSequence = group(NominalCardiacTriggerDelayTime=30.0 * times[number])
+        planes.append(plane)
+    dataset.PerFrameFunctionalGroupsSequence = pydicom.Sequence(planes)
+    dataset.save_as(path)
+    return path
+
+
+def test_frames_of_one_file_are_sorted_and_rescaled_each_by_its_own(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 4000, (3, 8, 6)).astype(np.uint16)
+    path = enhanced(tmp_path / "e.dcm", frames, [10, 0, 5], [(1, 0), (2, -1024), (0.5, 3)])
+    loaded = read_image(path)
+    wanted = np.stack([frames[1] * 2.0 - 1024, frames[2] * 0.5 + 3, frames[0]])
+    np.testing.assert_allclose(loaded.array, wanted.transpose(2, 1, 0))
+    assert loaded.spacing_mm == (2.0, 1.5, 5.0)
+    assert loaded.frames == [1, 2, 0]
+
+
+def test_phases_of_one_file_are_told_apart(tmp_path):
+    frames = np.arange(6 * 48, dtype=np.uint16).reshape(6, 8, 6)
+    path = enhanced(tmp_path / "e.dcm", frames, [0, 5, 0, 5, 0, 5], times=[1, 1, 2, 2, 3, 3])
+    with pytest.raises(ImageFileError, match="is a time series of 3 phases: choose one with --phase, 1 to 3"):
+        read_image(path)
+    loaded = read_image(path, phase=2)
+    np.testing.assert_array_equal(loaded.array, frames[2:4].transpose(2, 1, 0))
+    with pytest.raises(ImageFileError, match=r"DICOM-SEG cannot refer to this series .*; write NIfTI instead"):
+        write_label(tmp_path / "a.dcm", np.ones(loaded.spatial_shape, np.uint8), loaded, {1: "liver"})

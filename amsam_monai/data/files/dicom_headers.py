@@ -17,8 +17,11 @@ TOMOGRAPHY = ("CT", "MR", "PT", "NM")  # modalities whose single frames are slic
 # What tells the images at one place apart, in the order of how much it says, and a word for them.
 MOMENTS = (
     ("TemporalPositionIdentifier", "a time series of {} phases"),
+    ("TemporalPositionIndex", "a time series of {} phases"),
     ("TriggerTime", "a time series of {} phases"),
+    ("NominalCardiacTriggerDelayTime", "a time series of {} phases"),
     ("EchoTime", "{} echoes"),
+    ("EffectiveEchoTime", "{} echoes"),
     ("DiffusionBValue", "{} diffusion weightings"),
     ("AcquisitionNumber", "{} acquisitions"),
     ("AcquisitionTime", "a time series of {} phases"),

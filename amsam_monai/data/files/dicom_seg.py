@@ -55,7 +55,8 @@ def write_dicom_seg(path: Path, label: np.ndarray, source: LoadedImage, labels: 
     numbered = np.zeros(frames.shape, dtype=np.uint8)
     for index, number in numbers.items():
         numbered[frames == index] = number
-    segmentation = hd.seg.Segmentation(
+    segmentation = segmentation_of(
+        source,
         source_images=series,
         pixel_array=numbered,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
@@ -73,6 +74,21 @@ def write_dicom_seg(path: Path, label: np.ndarray, source: LoadedImage, labels: 
         series_description="amsam_monai segmentation",
     )
     segmentation.save_as(path)
+
+
+def segmentation_of(source: LoadedImage, **contents: Any) -> Any:
+    """highdicom's segmentation.
+
+    Raises:
+        ImageFileError: the series lacks something that a segmentation must say.
+    """
+    import highdicom as hd
+
+    try:
+        return hd.seg.Segmentation(**contents)
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        problem = f"DICOM-SEG cannot refer to this series ({error})"
+        raise ImageFileError(source.path, f"{problem}; write NIfTI instead.") from error
 
 
 def source_datasets(source: LoadedImage) -> Sequence[Any]:
