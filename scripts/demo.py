@@ -20,7 +20,6 @@ from rich.table import Table
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "isic_amsam_segmentation"
 CASES, SHOTS = 32, 8
-NONE = "$None"  # MONAI passes over overrides that are None
 
 
 def main() -> None:
@@ -36,15 +35,15 @@ def main() -> None:
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(BUNDLE, root, ignore=shutil.ignore_patterns("model.pt", "detector.pth", "eval"))
     (root / "models").mkdir(exist_ok=True)
-    common = {"dataset_dir": data, "shots": SHOTS, "support_pool": SHOTS, "val_images": 0, "listed_draws": NONE}
-    network: dict[str, object] = {} if arguments.data else {"dark_object_weight": 0}
+    common = {"dataset_dir": data, "shots": SHOTS, "pool": SHOTS, "val": 0, "listed": "null"}
+    network: dict[str, object] = {} if arguments.data else {"settings#arguments#dark_object_weight": 0}
     if not arguments.data:  # phantoms must not help to find phantoms, and eight of them teach their edges well enough
         common |= {"detector_start": "yolo26n", "detector_steps": 150, "phantoms": 0, "mixed_phantoms": 0}
-        common |= {"snap_to_dark_object": False, "box_iou": 0.85, **network}
+        common |= {"settings#detector#snap_to_dark_object": False, "box_iou": 0.85, **network}
     step("Train on 8 images", "train.yaml", root, common, max_epochs=arguments.epochs)
     places = {"dataset_dir": data / "images", "output_dir": out / "predictions"}
-    step("Segment all images", "inference.yaml", root, {"slices#flips": [], **network}, **places)
-    common |= {"validate#inferer#flips": []}  # images as they are: mirror images are four times the work
+    step("Segment all images", "inference.yaml", root, {"settings#slices#flips": []}, **places)
+    common |= {"settings#slices#flips": []}  # images as they are: mirror images are four times the work
     step("Score the images not trained on", "evaluate.yaml", root, common, output_dir=out / "adapted")
     step(
         "Score the untrained SAM on the same images",
@@ -52,7 +51,8 @@ def main() -> None:
         root,
         common,
         output_dir=out / "untrained",
-        **{"network_def#detector": NONE, "calibration": "none", "validate#handlers#0#_disabled_": True},
+        **{"settings#detector": "null", "detector": "$None", "settings#arguments#calibration": "none"},
+        **{"validate#handlers#0#_disabled_": True},
     )
     report(out)
 

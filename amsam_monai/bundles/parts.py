@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from monai.transforms import Transform
 from torch import nn
 
+from amsam_monai.bundles.load import config_file, merged, read_config
 from amsam_monai.bundles.model_file import read_model
 from amsam_monai.bundles.network import build_network
 from amsam_monai.bundles.settings import Settings
@@ -35,17 +35,8 @@ def bundle_settings(root: str | Path, settings: Mapping[str, Any] | None = None)
     model = Path(root) / "models" / "model.pt"
     if model.is_file():
         return read_model(model).settings.changed(settings)
-    block = yaml.safe_load((Path(root) / "configs" / "train.yaml").read_text(encoding="utf-8"))["settings"]
-    return Settings.of(_merged(block, settings or {}))
-
-
-def _merged(block: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    made = dict(block)
-    for name, value in changes.items():
-        have = made.get(name)
-        both = isinstance(have, Mapping) and isinstance(value, Mapping) and name not in ("classes", "intensity")
-        made[name] = _merged(have, value) if both else value  # type: ignore[arg-type]
-    return made
+    block = read_config(config_file(Path(root), "train"))["settings"]
+    return Settings.of(merged(block, settings or {}))
 
 
 def network_of(root: str | Path, settings: Settings | Mapping[str, Any], models: str | Path | None = None) -> System:

@@ -10,6 +10,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
+NANO = {"settings#sam": {"backbone": "vit_nano", "weights": None, "image_size": 64}, "precision": "float32"}
 
 
 def workflow_of(bundle, configs=("train",), workflow_type="train", **overrides):

@@ -7,12 +7,12 @@ import torch
 from ignite.engine import Events
 
 from amsam_monai.phantoms.sets import write_phantoms
-from tests.bundles.runs import adapter_of, in_two_processes, workflow_of
+from tests.bundles.runs import NANO, adapter_of, in_two_processes, workflow_of
 
-NANO = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "window": 0, "depth": 1}
-SHORT = {"max_epochs": 2, "val_interval": 1, "batch_size": 2, "warmup": 1, "precision": "float32"}
-SCANS = {"listed_split": "$None", "val_patients": 1, "test_patients": 1, "every": 4}
-DRAWS = {"listed_draws": "$None", "shots": 2, "val_images": 1, "support_pool": 2, "mixed_phantoms": 2}
+SMALL = {**NANO, "settings#arguments#depth": 1, "window": 0}
+SHORT = {"max_epochs": 2, "val_interval": 1, "batch_size": 2, "warmup": 1}
+SCANS = {"listed": "null", "val": 1, "test": 1, "every": 4}
+DRAWS = {"listed": "null", "shots": 2, "val": 1, "pool": 2, "mixed_phantoms": 2}
 # Nothing random; the losses that are means over what a whole batch has are left out; and steps so small that AdamW,
 # which makes whole steps of the rounding of vanishing gradients, does not lead the runs apart
 SAME = {
@@ -28,7 +28,7 @@ def settings(kind, folder):
     """What the command line would say."""
     if not (folder / "data").is_dir():
         list(write_phantoms(kind, folder / "data", cases=4, side=48))
-    return {**NANO, **SHORT, **KINDS[kind][0], "dataset_dir": str(folder / "data"), "output_dir": str(folder / "out")}
+    return {**SMALL, **SHORT, **KINDS[kind][0], "dataset_dir": str(folder / "data"), "output_dir": str(folder / "out")}
 
 
 def workflow(kind, folder, *args, **overrides):
@@ -49,13 +49,13 @@ def test_a_bundle_trains_evaluates_and_infers(kind, folder):
     workflow(kind, folder, ("train", "evaluate"), **chosen).run()
     assert (folder / "out" / "scores" / "report.html").is_file()
     places = {"dataset_dir": str(folder / "data" / KINDS[kind][1]), "output_dir": str(folder / "predictions")}
-    network = {name: value for name, value in NANO.items() if name != "window"}
-    workflow(kind, folder, ("inference",), "infer", **network, **places).run()
-    assert len(list((folder / "predictions").glob("*.*"))) >= 4
+    workflow(kind, folder, ("inference",), "infer", **places).run()
+    assert len(list((folder / "predictions").rglob("*.*"))) >= 4
 
 
 def test_a_bundle_trains_on_windows_of_a_tinyvit(folder):
-    chosen = {**settings("acdc", folder), "backbone": "vit_t", "window": 32, "max_epochs": 1, "val_patients": 0}
+    tiny = {"settings#sam#backbone": "vit_t", "window": 32, "max_epochs": 1, "val": 0}
+    chosen = {**settings("acdc", folder), **tiny}
     workflow("acdc", folder, **chosen).run()
     assert all(value.isfinite().all() for value in adapter_of(folder).values())
 

@@ -10,20 +10,13 @@ from ignite.engine import Events
 
 from amsam_monai.phantoms.sets import write_phantoms
 from tests.bundles.runs import BUNDLES as ROOT
-from tests.bundles.runs import adapter_of, workflow_of
+from tests.bundles.runs import NANO, adapter_of, workflow_of
 
-NANO = {
-    "backbone": "vit_nano",
-    "image_size": 64,
-    "weights": "$None",
-    "generator_weights": "$None",
-    "prompt_size": "$None",
-    "precision": "float32",
-}
+SMALL = {**NANO, "settings#arguments#backbone_weights": None}
 SHORT = {"max_epochs": 2, "val_interval": 1, "views": 2, "batch_size": 2}
-PICTURES = {"preset": "plain", "listed_split": "$None", "val_images": 1, "test_images": 1}
-SCANS = {"listed_split": "$None", "val_patients": 1, "test_patients": 1, "every": 4}
-DRAWS = {"listed_draws": "$None", "shots": 2, "val_images": 1, "support_pool": 2, "mixed_phantoms": 2}
+PICTURES = {"preset": "plain", "listed": "null", "val": 1, "test": 1}
+SCANS = {"listed": "null", "val": 1, "test": 1, "every": 4}
+DRAWS = {"listed": "null", "shots": 2, "val": 1, "pool": 2, "mixed_phantoms": 2}
 # bundle -> (kind of phantom, settings, folder of images for inference)
 BUNDLES = {
     "glas_autosam_segmentation": ("isic", PICTURES, "images"),
@@ -42,7 +35,7 @@ def settings(folder, bundle):
     if not (folder / "data").is_dir():
         list(write_phantoms(kind, folder / "data", cases=4, side=48))
     places = {"bundle_root": str(folder), "dataset_dir": str(folder / "data"), "output_dir": str(folder / "out")}
-    return {**NANO, **SHORT, **own, **places}
+    return {**SMALL, **SHORT, **own, **places}
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)
@@ -54,7 +47,7 @@ def test_a_bundle_trains_both_forms_evaluates_and_infers(bundle, folder):
     assert {name.split(".")[0] for name in first.keys() - lora} == {"generator", "surrogate"}
     assert all(".lora_" in name for name in lora)
     assert bool(lora) == (bundle in WITH_LORA)
-    workflow_of(bundle, light=True, **chosen).run()
+    workflow_of(bundle, **chosen, **{"settings#arguments#light": True}).run()
     second = adapter_of(folder)
     moved = {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])}
     assert moved == {"surrogate"}
@@ -62,8 +55,8 @@ def test_a_bundle_trains_both_forms_evaluates_and_infers(bundle, folder):
     assert (folder / "out" / "scores" / "report.html").is_file()
     images = folder / "data" / BUNDLES[bundle][2]
     places = {"bundle_root": str(folder), "dataset_dir": str(images), "output_dir": str(folder / "predictions")}
-    workflow_of(bundle, ("inference",), "infer", **NANO, **places).run()
-    assert len(list((folder / "predictions").glob("*.*"))) >= 4
+    workflow_of(bundle, ("inference",), "infer", **places).run()
+    assert len(list((folder / "predictions").rglob("*.*"))) >= 4
 
 
 def test_an_interrupted_run_ends_as_one_that_was_not(folder):
@@ -98,7 +91,9 @@ def test_training_ends_when_validation_gets_no_better(folder):
 def test_two_processes_train_one_network(folder, bundle):
     chosen = settings(folder, bundle)
     configs = [str(ROOT / bundle / "configs" / f"{n}.yaml") for n in ("train", "multi_gpu_train")]
-    options = [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
+    parts = {f"settings#sam#{name}": value for name, value in NANO["settings#sam"].items()}
+    said = {name: "null" if value is None else value for name, value in {**chosen, **parts}.items()}
+    options = [word for name, value in said.items() if name != "settings#sam" for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", "monai.bundle", "run", "--config_file", str(configs), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

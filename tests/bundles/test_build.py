@@ -1,5 +1,9 @@
 """Bundles from recipes: layers, comments, names of handlers, and the committed bundles."""
 
+import shutil
+import subprocess
+import sys
+
 import pytest
 import yaml
 from monai.bundle import ConfigParser
@@ -8,6 +12,7 @@ from amsam_monai.bundles.build import build_bundle, bundle_files
 from amsam_monai.bundles.layers import merge, positions, resolved, with_lists
 from amsam_monai.bundles.prose import plain, read, write
 from amsam_monai.bundles.recipes import FOLDER, find_recipe, read_recipe, recipe_names
+from tests.bundles.runs import BUNDLES
 
 PROSE = """\
 # What this is
@@ -124,3 +129,23 @@ def test_what_is_written_by_hand_stays_short():
     lines = {file: len(file.read_text().splitlines()) for file in [*layers, *FOLDER.glob("datasets/*.yaml")]}
     assert sum(lines.values()) <= 1700
     assert all(8 <= count <= 25 for file, count in lines.items() if file.parent.name == "datasets")
+
+
+def test_the_committed_bundles_are_what_their_recipes_give():
+    assert {read_recipe(name).name for name in recipe_names()} == {
+        file.parent.name for file in BUNDLES.glob("*/LICENSE")
+    }
+    script = BUNDLES.parent / "scripts" / "build_bundles.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_bundle_that_was_changed_by_hand_is_named(tmp_path):
+    shutil.copytree(BUNDLES, tmp_path / "bundles", ignore=shutil.ignore_patterns("models", "eval", "data"))
+    changed = tmp_path / "bundles" / "isic_amsam_segmentation" / "configs" / "train.yaml"
+    changed.write_text(changed.read_text().replace("shots: 8", "shots: 9"))
+    script = BUNDLES.parent / "scripts" / "build_bundles.py"
+    command = [sys.executable, str(script), "--check", "--bundles", str(tmp_path / "bundles")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [f"{changed} is not what its recipe gives; run scripts/build_bundles.py"]

@@ -4,9 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
+import monai.bundle
 import pytest
+import torch
 import yaml
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
+from monai.data import MetaTensor
+
+from amsam_monai.bundles.model_file import read_model, write_model
+from amsam_monai.bundles.parts import bundle_settings, network_of, trained
+from amsam_monai.bundles.settings import Settings
+from tests.bundles.runs import NANO
 
 BUNDLES = sorted(path.parents[1] for path in (Path(__file__).parents[2] / "bundles").glob("*/configs/metadata.json"))
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
@@ -84,42 +92,73 @@ def test_targets_are_full_paths_that_exist(bundle):
                 assert pydoc.locate(target) is not None, f"{config.name}: {target}"
 
 
+def untrained(bundle: Path, folder: Path) -> Path:
+    """A copy of a bundle without its models."""
+    shutil.copytree(bundle, folder / bundle.name, ignore=shutil.ignore_patterns("models"))
+    return folder / bundle.name
+
+
 @every_bundle
-def test_its_network_takes_one_tensor_and_gives_one(bundle):
-    nano = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "network_def#detector": "$None"}
-    nano["generator_weights"] = "$None"
-    config = bundle / "configs" / "inference.yaml"
-    keys = ConfigParser.load_config_file(str(config))
-    known = {name: value for name, value in nano.items() if name.split("#")[-1] in {*keys, *keys["network_def"]}}
+def test_its_network_takes_one_tensor_and_gives_one(bundle, tmp_path):
+    root = untrained(bundle, tmp_path)
+    system = yaml.safe_load((root / "configs" / "train.yaml").read_text())["settings"]["system"]
     verify_net_in_out(
         net_id="network_def",
-        meta_file=str(bundle / "configs" / "metadata.json"),
-        config_file=str(config),
+        meta_file=str(root / "configs" / "metadata.json"),
+        config_file=str(root / "configs" / "inference.yaml"),
         device="cpu",
         p=2,
         n=32,
         any=70,
-        **known,
+        bundle_root=str(root),
+        **{"settings#sam": NANO["settings#sam"]},
+        **({"settings#arguments#backbone_weights": "null"} if system == "autosam" else {}),
     )
 
 
 @every_bundle
-def test_train_and_inference_share_the_networks_settings(bundle):
-    train, inference = (
-        ConfigParser.load_config_file(str(bundle / "configs" / f"{name}.yaml")) for name in ("train", "inference")
-    )
-    settings = [name for name in inference["network_def"] if name not in ("sam", "detector", "_target_")]
-    for name in [*settings, "sam"]:
-        assert inference["network_def"][name] == train["network_def"][name], name
-    for name in (
-        "backbone",
-        "weights",
-        "image_size",
-        "calibration",
-        "alpha",
-        "lora_rank",
-        "generator",
-        "generator_weights",
-        "prompt_size",
-    ):
-        assert inference.get(name) == train.get(name), name
+def test_metadata_and_model_file_name_the_classes_of_the_settings(bundle):
+    settings = Settings.of(yaml.safe_load((bundle / "configs" / "train.yaml").read_text())["settings"])
+    outputs = metadata_of(bundle)["network_data_format"]["outputs"]["pred"]
+    assert outputs["channel_def"] == {"0": "background", **{str(at): name for at, name in settings.labels.items()}}
+    assert outputs["num_channels"] == settings.num_classes + 1
+    if (model := bundle / "models" / "model.pt").is_file():
+        assert read_model(model).settings.classes == settings.classes
+
+
+@every_bundle
+def test_an_untrained_bundle_says_how_to_train_it(bundle, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"not trained yet; train it with .*train.yaml"):
+        trained(torch.nn.Linear(1, 1), untrained(bundle, tmp_path))
+
+
+def test_one_override_of_the_intensity_reaches_all_that_scales(tmp_path):
+    root = untrained(BUNDLES[0], tmp_path)
+    parser = ConfigParser()
+    parser.read_config(str(root / "configs" / "inference.yaml"))
+    parser.update({"bundle_root": str(root), "settings#intensity": {"mode": "none"}})
+    image = MetaTensor(torch.tensor([[[0.2, 0.7]]]))
+    scale = parser.get_parsed_content("preprocessing").transforms[1]
+    assert scale({"image": image})["image"].tolist() == image.tolist()
+    assert parser.get_parsed_content("checked").intensity == {"mode": "none"}
+
+
+@pytest.mark.parametrize("system", ["amsam", "aisam", "autosam"])
+def test_monai_loads_a_network_with_its_weights(system, tmp_path, monkeypatch):
+    root = untrained(next(path for path in BUNDLES if path.name.split("_")[1] == system), tmp_path)
+    monkeypatch.setenv("AMSAM_BUNDLES", str(tmp_path))
+    for name in ("train.yaml", "train.json"):
+        file = root / "configs" / name
+        config = ConfigParser.load_config_file(str(file))
+        config["settings"]["sam"] = NANO["settings#sam"]
+        if system == "autosam":
+            config["settings"]["arguments"]["backbone_weights"] = None
+        file.write_text(json.dumps(config))  # JSON is YAML
+    trained_one = network_of(root, bundle_settings(root))
+    adapter = {name: value + 1 for name, value in trained_one.adapter_state_dict().items()}
+    (root / "models").mkdir()
+    write_model(root / "models" / "model.pt", adapter, bundle_settings(root))
+    loaded = monai.bundle.load(root.name, bundle_dir=str(tmp_path), key_in_ckpt="model", device="cpu")
+    state = loaded.adapter_state_dict()
+    assert state.keys() == adapter.keys()
+    assert all(torch.equal(value, adapter[name]) for name, value in state.items())

@@ -10,21 +10,20 @@ import torch
 from ignite.engine import Events
 
 from amsam_monai.phantoms.sets import write_phantoms
-from tests.bundles.runs import adapter_of, in_two_processes, workflow_of
+from tests.bundles.runs import NANO, adapter_of, in_two_processes, workflow_of
 
-KINDS = {"isic": "images", "human": "images", "acdc": "patients", "synapse": "patients"}
-NANO = {
-    "backbone": "vit_nano",
-    "image_size": 64,
-    "weights": "$None",
-    "network_def#detector": "$None",
-    "precision": "float32",
-}
+KINDS = ("isic", "human", "acdc", "synapse")
+UNDETECTED = {**NANO, "settings#detector": None, "detector": None}
 
 
 def workflow(kind, configs, workflow_type, folder, **overrides):
     places = {"bundle_root": str(folder), "output_dir": str(folder / "out")}
-    return workflow_of(f"{kind}_amsam_segmentation", configs, workflow_type, **{**NANO, **places, **overrides})
+    return workflow_of(
+        f"{kind}_amsam_segmentation",
+        configs,
+        workflow_type,
+        **{**(UNDETECTED if workflow_type == "train" else {}), **places, **overrides},
+    )
 
 
 def run(*args, **overrides):
@@ -46,9 +45,9 @@ def phantoms(kind, folder, cases=4):
     return {
         "dataset_dir": str(folder / "data"),
         "shots": 1,
-        f"val_{KINDS[kind]}": 1,
-        "support_pool": 1,
-        "listed_draws": "$None",
+        "val": 1,
+        "pool": 1,
+        "listed": "null",
         "max_epochs": 1,
         "steps_per_epoch": 1,
         "val_interval": 1,
@@ -66,7 +65,7 @@ def test_a_bundle_trains_evaluates_and_infers(kind, folder):
     assert (folder / "out" / "scores" / "report.html").is_file()
     images = folder / "data" / {"acdc": "training", "synapse": "img"}.get(kind, "images")
     run(kind, ["inference"], "infer", folder, dataset_dir=str(images), output_dir=str(folder / "predictions"))
-    assert len(list((folder / "predictions").glob("*.*"))) >= 4
+    assert len(list((folder / "predictions").rglob("*.*"))) >= 4
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_the_papers_settings_run(kind, folder):
 
 
 def test_the_encoder_trains_too(folder):
-    training = {**phantoms("isic", folder), "image_size": 64, "detector_steps": 1}
+    training = {**phantoms("isic", folder), "settings#sam#image_size": 64, "warmup": 1}
     made = workflow("isic", ["train", "encoder_train"], "train", folder, **training)
     network = made.parser.get_parsed_content("network")
     before = {name: value.clone() for name, value in network.adapter_state_dict().items()}
@@ -135,7 +134,7 @@ MORE += [("synapse", ["train", "bilevel_train"])]
 )
 def test_two_processes_have_the_losses_of_one(kind, configs, folder):
     training = {**phantoms(kind, folder, cases=8), "shots": 4, "batch_size": 2, "steps_per_epoch": 3, "max_epochs": 2}
-    training |= {"train#trainer#prepare_batch#boxes": "$None", "support_pool": 4}  # nothing random
+    training |= {"train#trainer#prepare_batch#boxes": "$None", "pool": 4}  # nothing random
     in_two_processes(train_a_rank, folder, kind, configs, training, method="fork")
     assert (folder / "two" / "models" / "model.pt").is_file()
 
