@@ -1,6 +1,6 @@
 # make demo   set up, then train, infer and evaluate a bundle on demo data (DATA=dir: on your own, in the ISIC layout)
 # make test   set up, then run the tests
-# make lint   ruff, mypy and codespell
+# make lint   ruff, mypy, codespell, and whether bundles/ is what its recipes give
 # make docs   build the documentation into site/
 #
 # Tests that need an environment of their own, each made below .venv-*/ at the first call:
@@ -72,6 +72,7 @@ lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check amsam_monai tests scripts
 	$(BIN)/ruff format --check amsam_monai tests scripts
 	$(BIN)/mypy
+	$(BIN)/python scripts/build_bundles.py --check
 	$(BIN)/codespell amsam_monai tests scripts docs bundles README.md CONTRIBUTING.md CHANGELOG.md
 
 docs: $(BIN)/.installed-docs

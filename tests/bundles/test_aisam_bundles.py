@@ -108,7 +108,7 @@ def train_a_rank(folder, kind, chosen):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_have_the_losses_of_one(kind, folder):
-    square = {"_target_": "amsam_monai.transforms.sam_input.SquareImaged", "size": "@image_size"}
+    square = {"_target_": "amsam_monai.transforms.sam_input.SquareImaged", "size": "$@checked.image_size"}
     chosen = {**settings(kind, folder), **SAME, "train#preprocessing#transforms#2": square}
     in_two_processes(train_a_rank, folder, kind, chosen)
     assert (folder / "two" / "models" / "model.pt").is_file()
