@@ -2,13 +2,6 @@
 
 import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import nibabel as nib
@@ -26,13 +19,9 @@ from tests.label_app.test_service import save_ball
 from tests.segment.conftest import write_series
 
 pytest.importorskip("gradio", reason="needs gradio")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+from tests.annotate.browsing import annotating, browsing, choose, needs_browser, wait_for_status
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
-]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -51,50 +40,20 @@ def address(bundle, tmp_path_factory):
     picture = np.full((48, 64, 3), 200, dtype=np.uint8)
     picture[10:30, 20:45] = (120, 60, 40)
     Image.fromarray(picture).save(root / "cases" / "skin.png")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "amsam_monai", "annotate", str(root / "cases"), "--bundle", str(bundle)]
-    command += ["--out", str(root / "out"), "--port", str(port)]
-    log = open(root / "log", "w")  # noqa: SIM115 - closed below
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-    url = f"http://127.0.0.1:{port}"
-    while True:
-        time.sleep(0.5)
-        assert process.poll() is None, (root / "log").read_text()[-3000:]
-        try:
-            urllib.request.urlopen(url, timeout=60)
-            break
-        except (urllib.error.URLError, TimeoutError):
-            continue
-    yield url, root
-    process.terminate()
-    process.wait()
-    log.close()
+    with annotating(root, bundle) as url:
+        yield url, root
 
 
 @pytest.fixture
 def page(address):
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1320, "height": 980})
-        page.set_default_timeout(600_000)
-        page.asked = []
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.goto(address[0])
+    with browsing(address[0]) as page:
         yield page
         if folder := os.environ.get("AMSAM_SCREENSHOTS"):
             page.screenshot(path=str(Path(folder) / "annotate_test.png"))
-        browser.close()
 
 
 def source_of(page):
     return page.locator("#main-view img").get_attribute("src")
-
-
-def wait_for_status(page, text):
-    page.locator("#status", has_text=text).wait_for()
 
 
 def click_at(page, fraction):
@@ -164,11 +123,6 @@ def test_a_click_in_a_small_view_goes_there(page):
     page.mouse.click(frame["x"] + frame["width"] * 0.51, frame["y"] + frame["height"] * 0.3)
     wait_for_status(page, "Voxel (20, 18, 4)")
     assert page.locator("#slice input[type=number]").input_value() != "3"
-
-
-def choose(page, field, option):
-    page.click(f"{field} input")
-    page.get_by_role("option", name=option).click()
 
 
 def test_every_key_does_what_the_page_says(page, address):
