@@ -13,6 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?=
 DEMO_DIR ?= demo
+DOORS = $(if $(wildcard .doors),AMSAM_DOORS=.doors)  # masks of `make test`, which server and page must give too
 UV_PIP := $(BIN)/python -m uv pip install --quiet --compile-bytecode
 UV := $(UV_PIP) --python $(BIN)/python --constraint constraints.txt
 NEW_VENV := $(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python
@@ -41,7 +42,7 @@ demo: $(BIN)/.installed
 	$(BIN)/python scripts/demo.py --out $(DEMO_DIR) $(if $(DATA),--data "$(DATA)")
 
 test: $(BIN)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "$(CORE)"
+	AMSAM_DOORS=.doors OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "$(CORE)"
 
 test-wheel: $(BIN)/.uv
 	rm -rf build dist
@@ -57,7 +58,7 @@ test-wheel: $(BIN)/.uv
 	touch $@
 
 test-label: .venv-label/.installed
-	.venv-label/bin/python -m pytest -m label tests/label_app
+	$(DOORS) .venv-label/bin/python -m pytest -m label tests/label_app
 
 .venv-page/.installed: pyproject.toml constraints.txt $(BIN)/.uv
 	$(NEW_VENV) .venv-page
@@ -66,7 +67,7 @@ test-label: .venv-label/.installed
 	touch $@
 
 test-page: .venv-page/.installed
-	.venv-page/bin/python -m pytest -m browser tests
+	$(DOORS) .venv-page/bin/python -m pytest -m browser tests
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check amsam_monai tests scripts

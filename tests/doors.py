@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -70,16 +71,27 @@ def prepared(system: str, folder: Path, *, first: bool = False) -> Path:
     Args:
         system: a key of CASES.
         folder: an empty one, used where $AMSAM_DOORS is not set.
-        first: write what is in $AMSAM_DOORS anew.
+        first: write what is in $AMSAM_DOORS anew, once in a run of the tests.
     """
-    if shared := os.environ.get("AMSAM_DOORS"):
-        folder = Path(shared).resolve() / system
-        if not first:
-            if not (folder / "cli" / "segment_report.json").is_file():
-                pytest.fail(f"{folder} holds no masks; run tests/test_doors.py with this AMSAM_DOORS first.")
-            return folder / name_of(system)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    if not (shared := os.environ.get("AMSAM_DOORS")):
+        return write_case(system, folder)
+    folder = Path(shared).resolve() / system
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    with FileLock(folder.parent / f"{system}.lock"):
+        made = folder / "run"
+        if first and not (made.is_file() and made.read_text() == run):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            write_case(system, folder)
+            made.write_text(run)
+        if not made.is_file():
+            pytest.fail(f"{folder} holds no masks; run tests/test_doors.py with this AMSAM_DOORS first.")
+    return folder / name_of(system)
+
+
+def write_case(system: str, folder: Path) -> Path:
+    """Bundle, images, and the masks of `amsam segment` in folder/cli; gives the bundle."""
     root = write_bundle(folder, system)
     write_images(folder / "images", CASES[system]["images"])
     command = ["segment", str(folder / "images"), str(folder / "cli"), "--bundle", str(root), "--device", "cpu"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigWorkflow
 
+import amsam_monai
 from amsam_monai.bundles.load import load_bundle
 from amsam_monai.data.files.images import read_label
 from amsam_monai.session.session import InteractiveSession
@@ -31,13 +32,13 @@ def test_the_masks_tell_doors_apart(bundle):
 
 
 def test_python_gives_the_masks_of_the_command_line(bundle):
-    segmenter = load_bundle(bundle, device="cpu").segmenter()
+    model = amsam_monai.load(bundle, device="cpu")
     for path, mask in masks_of(bundle).items():
-        np.testing.assert_array_equal(segmenter(path).written(), mask, err_msg=path.name)
+        np.testing.assert_array_equal(model.segment(path).written(), mask, err_msg=path.name)
 
 
 def test_a_session_gives_the_masks_of_the_command_line(bundle, tmp_path):
-    session = InteractiveSession.of_bundle(load_bundle(bundle, device="cpu"))
+    session = amsam_monai.load(bundle, device="cpu").session()
     for path, mask in masks_of(bundle).items():
         image = session.open(path)
         session.segment("all")

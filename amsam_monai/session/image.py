@@ -45,9 +45,8 @@ class SessionImage:
         else:
             self._raw = picture_tensor(source)
         by_slice = intensity.by_slice and self.view is not None
-        self.limits = (
-            None if by_slice else intensity.limits(*((source.array, source.bits) if self.view else (self._raw,)))
-        )
+        values, bits = (source.array, source.bits) if self.view else (self._raw, None)
+        self.limits = None if by_slice else intensity.limits(values, bits)
         self.key = key_of(source)
         scaling = (intensity.mode, intensity.low, intensity.high, intensity.per)
         self.settings = (self.view, self.neighbours, scaling)  # what makes slices of the stored values, to compare
