@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from amsam_monai.data.datasets import LoadCased, read_case
+from amsam_monai.data.datasets.own import find_own
 from amsam_monai.data.files.images import ImageFileError, read_image, read_label, write_label
 from amsam_monai.data.files.load import LoadFiled
 from amsam_monai.data.files.segments import onto
@@ -161,6 +162,21 @@ def test_an_own_order_is_mapped_by_name_on_both_sides(study, tmp_path):
 def test_a_bad_map_is_refused(text, match):
     with pytest.raises(ValueError, match=match):
         parse_map(text, TABLE)
+
+
+def test_own_data_of_named_segments_is_matched_by_name(truth, tmp_path):
+    orders = ([("liver", 1, 0), ("spleen", 2, 0)], [("Spleen", 1, 0), ("liver", 2, 0)])
+    for number, names in enumerate(orders):
+        write(tmp_path / "images" / f"c{number}.nrrd", np.zeros((6, 12, 10), np.int16))
+        part, origin = cropped(truth)
+        write(tmp_path / "labels" / f"c{number}.seg.nrrd", part, names, origin)
+    listing = find_own(tmp_path)
+    assert (listing.problems, listing.labels) == ([], {1: "liver", 2: "spleen"})
+    assert any("different orders: matched by name" in note for note in listing.notes)
+    first, second = (read_case(one.image, one.label, one.rule, listing.labels).label.array for one in listing.cases)
+    np.testing.assert_array_equal(first, truth.T)
+    np.testing.assert_array_equal(second, np.array([0, 2, 1])[truth.T])
+    assert find_own(tmp_path, labels={1: "spleen", 2: "liver"}).labels == {1: "spleen", 2: "liver"}
 
 
 def test_training_reads_named_labels_by_name_and_never_by_number(study):

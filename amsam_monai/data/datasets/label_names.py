@@ -12,6 +12,7 @@ from amsam_monai.data.datasets.reading import present_values
 from amsam_monai.data.files.images import read_label
 from amsam_monai.data.files.labels import label_table
 from amsam_monai.data.files.loaded_image import ImageFileError
+from amsam_monai.data.files.segments import plain
 
 FOREGROUND = "foreground"
 MAX_CLASSES = 64  # more values than that are hardly classes
@@ -35,7 +36,11 @@ def name_labels(listing: Listing, labels: Mapping[int, str] | None) -> None:
     if drawn:
         listing.labels = label_table(labels) if labels else listing.labels
         return
-    counts = values_of(listing)
+    own_names: list[dict[int, str]] = []
+    counts = values_of(listing, own_names)
+    if own_names and not listing.problems:
+        name_segments(listing, labels, own_names)
+        return
     values = sorted(value for value in counts if value)
     if listing.problems:
         return
@@ -69,12 +74,45 @@ def name_labels(listing: Listing, labels: Mapping[int, str] | None) -> None:
     listing.labels = table
 
 
-def values_of(listing: Listing) -> Counter[int]:
-    """Value -> number of labels that hold it; unreadable labels become problems of the listing."""
+def name_segments(listing: Listing, labels: Mapping[int, str] | None, own_names: list[dict[int, str]]) -> None:
+    """The table of labels that name their classes (.seg.nrrd, DICOM-SEG); values count only where all files agree.
+
+    Args:
+        listing: cases whose labels are matched by name when they are read.
+        labels: the user's table.
+        own_names: number to name, of every file that names its classes.
+    """
+    if labels or listing.labels:
+        listing.labels = label_table(labels or listing.labels)
+        return
+    if len(own_names) < len(listing.cases):
+        message = (
+            f"{len(listing.cases) - len(own_names)} labels do not name their classes, the others do; give --labels."
+        )
+        listing.problems.append(Problem(listing.cases[0].label.parent, message))
+        return
+    spelling = {plain(name): name for names in reversed(own_names) for name in names.values()}
+    numbers = {(number, plain(name)) for names in own_names for number, name in names.items()}
+    if len(numbers) > len(spelling) or len({number for number, _ in numbers}) < len(numbers):
+        numbers = set(enumerate(sorted(spelling), start=1))
+        listing.notes.append("labels number their classes in different orders: matched by name")
+    listing.labels = label_table({number: spelling[name] for number, name in sorted(numbers)})
+
+
+def values_of(listing: Listing, own_names: list[dict[int, str]] | None = None) -> Counter[int]:
+    """Value -> number of labels that hold it; unreadable labels become problems of the listing.
+
+    Args:
+        listing: the cases.
+        own_names: takes number to name of every label file that names its classes.
+    """
     counts: Counter[int] = Counter()
     for case in listing.cases:
         try:
-            counts.update(present_values(read_label(case.label).array))
+            label = read_label(case.label)
+            counts.update(present_values(label.array))
+            if label.segments is not None and own_names is not None:
+                own_names.append(label.segments.names)
         except (ImageFileError, OSError) as error:
             words = getattr(error, "problem", None) or str(error).removeprefix(f"{case.label}: ")
             listing.problems.append(Problem(case.label, words))
