@@ -299,6 +299,26 @@ def test_training_hands_out_all_that_the_losses_read(image):
     assert answer["logits"].amin() > SUPPRESSED_LOGIT  # nothing is gated
 
 
+def test_gradients_behind_a_mask_are_those_of_groups(image, monkeypatch):
+    def gradients():
+        net = build(num_class_prompts=1, box_tokens=True, encoder="full").train()
+        boxes = torch.tensor([[[8.0, 8, 40, 40], [NAN] * 4]])
+        answer = WithLossInputs(net)(
+            image, low_res=True, prompts=ClassPrompts(box_xyxy=boxes, present=torch.tensor([[1.0, 0.0]]))
+        )
+        (answer["logits"].square().mean() + answer["quality"].sum()).backward()
+        return {name: parameter.grad for name, parameter in net.named_parameters() if parameter.grad is not None}
+
+    wanted = gradients()
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # no value may be read back then
+    found = gradients()
+    assert found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(
+            found[name], gradient, atol=1e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
 def test_every_parameter_that_trains_gets_a_gradient(image):
     for settings in ({}, {"encoder": "full", "decoder": "lora", "calibration": "fused"}, {"encoder": "frozen"}):
         net = build(**settings).train()

@@ -98,6 +98,15 @@ def test_what_training_minimises_stays_on_the_device(name, request):
     assert loss.requires_grad
 
 
+@pytest.mark.parametrize("name", ["AI-SAM with a second look", "AutoSAM"])
+@torch.no_grad()
+def test_one_exported_graph_holds_the_network(name):
+    net, image = SYSTEMS[name]().eval(), torch.rand(2, 3, SIZE, SIZE)
+    graph = torch.export.export(net, (image,), strict=False).module()
+    other = torch.rand(2, 3, SIZE, SIZE)  # may have other classes than the one it was made with
+    torch.testing.assert_close(graph(other), net(other), atol=1e-4, rtol=1e-4)
+
+
 def test_what_reads_a_value_back_is_found_out(request):
     request.getfixturevalue("gpu")
     with pytest.raises(Exception, match=r"data-dependent|_local_scalar_dense"):
