@@ -4,14 +4,13 @@ import pytest
 import torch
 
 from amsam_monai.phantoms.sets import write_phantoms
-from tests.bundles.runs import adapter_of, workflow_of
+from tests.bundles.runs import NANO, adapter_of, workflow_of
 
-NANO = {"backbone": "vit_nano", "image_size": 64, "weights": "$None", "precision": "bfloat16", "max_epochs": 1}
-NANO |= {"val_interval": 1}
-DRAWS = {"listed_draws": "$None", "shots": 2, "val_images": 1, "support_pool": 2, "mixed_phantoms": 2}
+SHORT = {"precision": "bfloat16", "max_epochs": 1, "val_interval": 1, "batch_size": 2}
+DRAWS = {"listed": "null", "shots": 2, "val": 1, "pool": 2, "mixed_phantoms": 2}
 METHODS = {
-    "isic_aisam_segmentation": {"window": 0, "depth": 1, "batch_size": 2, "warmup": 1},
-    "isic_autosam_segmentation": {"generator_weights": "$None", "prompt_size": "$None", "views": 1, "batch_size": 2},
+    "isic_aisam_segmentation": {"window": 0, "settings#arguments#depth": 1, "warmup": 1},
+    "isic_autosam_segmentation": {"settings#arguments#backbone_weights": None, "views": 1},
 }
 
 
@@ -19,7 +18,7 @@ METHODS = {
 def test_training_in_bfloat16_moves_the_adapter_and_keeps_it_finite(bundle, folder):
     list(write_phantoms("isic", folder / "data", cases=4, side=48))
     places = {"bundle_root": str(folder), "dataset_dir": str(folder / "data"), "output_dir": str(folder / "out")}
-    made = workflow_of(bundle, **{**NANO, **DRAWS, **METHODS[bundle], **places})
+    made = workflow_of(bundle, **{**NANO, **SHORT, **DRAWS, **METHODS[bundle], **places})
     network, seen = made.parser.get_parsed_content("network_def"), set()
     before = {name: value.clone() for name, value in network.adapter_state_dict().items()}
     for module in network.modules():
