@@ -18,8 +18,8 @@ from amsam_monai.losses.segmentation import CEDiceLoss
 class AISAMLoss(nn.Module):
     """Mask loss + presence BCE + prompt heuristic loss + error of the predicted IoU (AI-SAM, arXiv:2312.03119).
 
-    Takes what `WithLossInputs` makes an `AISAM` give. The paper names no mask loss and no weight of the classifier's;
-    these are SAMed's CE + Dice on all classes, and 1.
+    Takes what `WithLossInputs` gives. The paper states neither the mask loss nor the weight of the classifier's loss;
+    here they are CE + Dice over all classes, as in SAMed, and 1.
 
     Args:
         image_size: side of the system's square.
@@ -57,7 +57,7 @@ class AISAMLoss(nn.Module):
         }
 
     def forward(self, outputs: Mapping[str, Tensor], label: Tensor) -> Tensor:
-        """The weighted sum; a term of weight 0 still reaches its parameters, so that none is without gradient."""
+        """The weighted sum. A term of weight 0 takes part, so that every parameter has a gradient."""
         terms = self.terms(outputs, label)
         return torch.stack([self.weights[name] * terms[name] for name in self.weights]).sum()
 

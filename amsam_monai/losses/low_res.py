@@ -12,11 +12,11 @@ from amsam_monai.keys import IGNORE_INDEX
 class LowResLoss(nn.Module):
     """A loss at the decoder's resolution: the label is brought into SAM's square and sampled on the logits' grid.
 
-    What lies in the padding becomes IGNORE_INDEX. Without `image_size` the label is resized straight to the logits,
-    right only for square images.
+    The padding becomes IGNORE_INDEX. Without `image_size` the label is resized to the logits directly, which is right
+    for square images only.
 
     Args:
-        loss: takes logits and class indices of one size; leaves out IGNORE_INDEX.
+        loss: takes logits and class indices of the same size; ignores IGNORE_INDEX.
         image_size: side of the system's square.
         resize: the system's resize mode.
 

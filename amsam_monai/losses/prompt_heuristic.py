@@ -23,8 +23,8 @@ class PromptHeuristicLoss(nn.Module):
                                                                        points of the same index in other classes
         L = alpha_correct L_pc + alpha_sharp L_ps + alpha_diverse (beta_in L_in + beta_out L_out)
 
-    Values are those of the published code. Where it departs from the paper a switch says so; `published()` sets all
-    switches as the code has them, for comparison.
+    Values are those of the published code. Where the code departs from the paper there is a switch; `published()` sets
+    all switches as in the code, for comparison.
 
     Args:
         gamma: smooths the ratios.
@@ -34,16 +34,16 @@ class PromptHeuristicLoss(nn.Module):
         alpha_diverse: weight of the diversity.
         beta_in: weight of L_in.
         beta_out: weight of L_out.
-        stop_gradient: as the code, let no gradient through the denominator of L_ps; the paper shows none of this.
-            Without it L_ps pushes weight out of the object.
-        averaging: "points" takes the mean over all points of classes that are there, as the code; "classes" the
-            mean over such classes in each image, then over images, as the paper, so that an image's share does not
-            depend on how many classes its batch-mates have.
-        target_reduction: how masks come to the grid. "area" is the share of each cell; "centre" the same where the
-            object covers the cell's centre, which is where the point will lie, else 0, unless it covers none: for
-            objects about as thin as a cell; "corner_bilinear" is the code's, up to half a cell off at the borders and
-            without regard for thin objects.
-        absent_in_diversity: as the code, let the points of classes that are not there take part in the diversity.
+        stop_gradient: stop the gradient at the denominator of L_ps, as the code does; the paper does not mention it.
+            With False, L_ps pushes weight out of the object.
+        averaging: "points" is the mean over all points of the classes that are present, as in the code. "classes" is
+            the mean over the present classes of each image, then over images, as in the paper: an image then counts the
+            same however many classes the others in its batch have.
+        target_reduction: how masks come to the grid. "area" is the share of each cell that the object covers. "centre"
+            is the same, but 0 in cells whose centre, where points lie, the object does not cover, unless it covers no
+            centre at all; for objects about as thin as a cell. "corner_bilinear" is the code's: up to half a cell off
+            at the borders, and it may miss thin objects.
+        absent_in_diversity: let the points of absent classes take part in the diversity, as the code does.
 
     Shape: weights (B, C, N, h, w); target (B, C, H, W) masks, (B, 1, H, W) floating mask of the second of two classes,
         or (B, 1, H, W) class indices; features (B, C, N, D) -> scalar.

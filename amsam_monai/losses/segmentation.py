@@ -10,7 +10,7 @@ from amsam_monai.keys import IGNORE_INDEX
 
 
 class CEDiceLoss(nn.Module):
-    """(1 - dice_weight) * CE + dice_weight * Dice over all classes, background too (BLO-SAM; AM-SAM, Eq. 5).
+    """(1 - dice_weight) * CE + dice_weight * Dice over all classes and background (BLO-SAM; AM-SAM, Eq. 5).
 
     Dice of class k is 1 - (2 sum p t + e) / (sum p^2 + sum t^2 + e) within each sample, so that neither the batch size
     nor the number of processes changes the loss. Labels of another size than the logits are resized (nearest).

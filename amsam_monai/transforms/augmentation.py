@@ -50,7 +50,7 @@ def autosam_augmentation(dataset: str | Augmentation, *, framed: bool = False) -
     """AutoSAM's augmentation of (image, label) samples, as a MONAI transform that can be seeded.
 
     Args:
-        dataset: a name of AUGMENTATIONS, or settings of one's own.
+        dataset: a name of AUGMENTATIONS, or your own settings.
         framed: samples lie in SAM's square already; only the image in it is changed, not the padding.
 
     Raises:
@@ -112,7 +112,7 @@ class ColourJitterd(RandomizableTransform, MapTransform):
 
 
 class RotateScaled(RandomizableTransform, MapTransform):
-    """Rotate and magnify image and label about the centre; what comes in from outside is black, and background.
+    """Rotate and magnify image and label about the centre; what comes in is black, and background in the label.
 
     Args:
         keys: entries of one height and width.

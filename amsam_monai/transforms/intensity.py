@@ -21,20 +21,20 @@ CHUNK_VALUES = 1 << 20
 
 
 class Intensity(Transform):
-    """Scale values to [0, 1], float32, by one straight line that the mode chooses, clipped at both ends.
+    """Scale values linearly to [0, 1] as float32, between two limits that the mode sets, and clip them.
 
     hu_window: Hounsfield units between `low` and `high`, by default -125 and 275, the abdominal window of TransUNet
     and SAMed. percentile: the `low`-th and `high`-th percentile of the volume, by default 0.5 and 99.5, for MR.
     bit_depth: 0 to 255, or to the greatest value of 10, 12, 14 or 16 bits for 16-bit unsigned images.
     min_max: the smallest and largest value.
-    none: the image lies in [0, 1] already.
+    none: the image is in [0, 1] already.
 
     Args:
         mode: one of MODES.
         low: lower end, see above.
         high: upper end.
         per: "volume" takes the statistics of all values, "slice" those of each slice.
-        check: refuse values that cannot be what the mode takes them for.
+        check: refuse values that the mode cannot be meant for.
 
     Shape: any; with per="slice" the last axis counts the slices of an array of more than three axes.
 

@@ -1,4 +1,4 @@
-"""Ever new views of an image for networks that train as a whole."""
+"""Random views of an image, new at every step, for networks whose encoder trains too."""
 
 from __future__ import annotations
 

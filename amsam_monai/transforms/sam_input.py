@@ -79,8 +79,8 @@ class CheckUnitRanged(MapTransform):
 class SquareImaged(MapTransform):
     """Lay images and labels into SAM's square, so that samples of different size form a batch.
 
-    A system frames an image that is square already as it is, so training on squares and inference on images of any
-    size see the same pixels. Not for inference: the padding would come back in the prediction.
+    A system leaves such a square as it is, so that training on squares and inference on images of any size see the same
+    pixels. Not for inference: the prediction would include the padding.
 
     Args:
         keys: entries to frame.

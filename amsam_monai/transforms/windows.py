@@ -21,15 +21,15 @@ from amsam_monai.transforms.sam_input import SAM_MEAN
 class RandWindowd(RandomizableTransform, MapTransform):
     """A random window of an image as it lies in SAM's square: rotated, magnified, mirrored, in one interpolation.
 
-    With `window` equal to `size` and no freedom it is the whole image in the square, centred. Windows keep inside the
-    image as far as they fit; beyond its edge the image has `fill`, and nothing is scored.
+    With `window` equal to `size` and no random change it is the whole image, centred in the square. Windows stay inside
+    the image as far as they fit; beyond its edge there is `fill`, and nothing is scored.
 
     Args:
         keys: entries of one height and width.
         size: side of SAM's square, which the image's longest side fills.
         window: side of the window, in pixels of the square.
-        follow: share of windows that are drawn about the labelled object; the rest lie anywhere.
-        stray: how far from the object's middle they are drawn, as a share of the window.
+        follow: share of windows that lie about the labelled object; the others lie anywhere.
+        stray: how far from the object's middle the former may lie, as a share of the window.
         degrees: largest rotation to either side.
         scale: smallest and largest magnification.
         turn: probability of a quarter turn or more with a mirror image, as AI-SAM's augmentation has it.

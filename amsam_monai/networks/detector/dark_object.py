@@ -30,12 +30,12 @@ SURE = 4.0  # logit deep inside an object
 
 
 def dark_boxes(image: Tensor, boxes: Tensor) -> Tensor:
-    """Each box exchanged for that of the object darker than its surroundings on which it lies.
+    """Each box replaced by that of the object under it which is darker than its surroundings.
 
-    How dark a pixel is, is its optical density beyond the background's median, over all colours. Corners that a lens
-    left black belong to nothing. A box where nothing stands out stays as it is, and so does NaN.
+    A pixel is as dark as its optical density, over all colours, exceeds the background's median. The black corners
+    that a round lens leaves are not looked at. A box where nothing stands out stays as it is, and so does NaN.
 
-    Not for objects that are brighter than what is around them, nor for several of one class.
+    Not for objects that are brighter than their surroundings, nor for several objects of one class.
 
     Args:
         image: in [0, 1].

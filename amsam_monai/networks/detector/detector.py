@@ -38,13 +38,12 @@ class BoxDetector(nn.Module):
         model: an Ultralytics detection model, from `build_model`.
         class_names: names of the classes that it tells apart.
         image_size: side of the square that it sees, a multiple of 32.
-        more_sizes: further sides at which it looks, for objects of very different size; costs as much again each.
+        more_sizes: further sides at which it looks, for objects of very different sizes; each costs as much again.
         confidence: floor; below it a class counts as not detected.
         classes: which of its classes give boxes, in this order; None is all. `[0]` of a COCO detector is "person".
         flips: also look at the mirrored image.
         vote_iou: overlap with the best box at which a box votes; 1 keeps the best box alone.
-        snap_to_dark_object: exchange each box for that of the dark object on which it lies, see `dark_boxes`; for skin
-            lesions.
+        snap_to_dark_object: replace each box by that of the dark object under it (`dark_boxes`); for skin lesions.
         cases: ids of the cases that it was fitted on, kept with it.
 
     Shape: image (B, 3, H, W) in [0, 1] -> boxes (B, K, 4) x1, y1, x2, y2 in pixels of image, NaN = none;

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class NoDetector(nn.Module):
-    """Stands where a detector is to come that is not fitted yet, so that a network can be built: no box in any image.
+    """A stand-in until a detector is fitted, so that the network can be built: no box in any image.
 
     Args:
         num_classes: K, foreground classes.

@@ -15,7 +15,7 @@ from amsam_monai.networks.prompts.boxes import instances_of
 
 
 def scene_of(image: Tensor, label: Tensor, num_classes: int, *, size: int, per: str = "class") -> Scene:
-    """A labelled image as random views are taken of it: small, in 8 bits, its objects numbered.
+    """A labelled image ready for random views: small, in 8 bits, its objects numbered.
 
     Args:
         image: in [0, 1].
@@ -42,7 +42,7 @@ def scene_of(image: Tensor, label: Tensor, num_classes: int, *, size: int, per: 
 
 
 class ViewBatches:
-    """So many batches of random views, always the same for a seed.
+    """A fixed number of batches of random views, the same for the same seed.
 
     Args:
         scenes: labelled images.

@@ -17,7 +17,7 @@ from amsam_monai.networks.sam.token_image_transformer import WIDTH, TokenImageTr
 class PrompterOutput:
     """Points of each class, as weights over cells, as embeddings and as coordinates.
 
-    Classes with fewer than N points have weights and embeddings 0 and coordinates NaN in the places left over.
+    Classes with fewer than N points have weights and embeddings 0 and coordinates NaN in the places that are left.
 
     Args:
         weights: W, soft even where the points are one-hot; sums to 1 over the cells.
@@ -68,7 +68,7 @@ class AIPrompter(nn.Module):
     Shape: embedding (B, 256, h, w) -> see `PrompterOutput`.
 
     Raises:
-        ValueError: counts below 1, or as many counts as there are no classes.
+        ValueError: counts below 1, or not one count for each class.
     """
 
     counts: Tensor
@@ -147,7 +147,7 @@ class AIPrompter(nn.Module):
         )
 
     def no_points(self, embedding: Tensor) -> PrompterOutput:
-        """What `forward` gives where nobody asks for points: coordinates NaN, all else 0, at no cost.
+        """What `forward` gives when no points are wanted, at no cost: coordinates NaN, all else 0.
 
         Shape: embedding (B, 256, h, w).
         """

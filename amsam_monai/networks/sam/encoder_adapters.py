@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Adapter(nn.Module):
-    """A frozen layer with a trained bottleneck beside it or behind it; at first what the layer gives alone.
+    """A frozen layer with a trained bottleneck beside it or behind it; before training it changes nothing.
 
     Args:
         layer: the frozen layer.

@@ -84,9 +84,9 @@ class SAM(nn.Module):
 
     @contextmanager
     def window(self, side: int, corner: tuple[int, int] = (0, 0)) -> Iterator[None]:
-        """See only a window of the square for a while, where it would lie in it: training on parts of large images.
+        """Inside the `with`, see only a window of the square, at its place there: to train on parts of large images.
 
-        Inside the `with`, `image_size` and `grid` are the window's. Prompts in pixels are not moved.
+        `image_size` and `grid` are the window's meanwhile. Prompts in pixels are not moved.
 
         Args:
             side: of the window, in pixels; a multiple of the cells' stride.

@@ -63,18 +63,19 @@ class AISAM(System):
     are negative points for all other classes. One decoder call per class gives its logits. A classifier tells which
     classes are there: the others get no mask and their points count for nothing.
 
-    In training mode points are soft, all classes are decoded and nothing is gated; in evaluation mode points are
-    one-hot cells and the gate is closed. A person's points, boxes, masks and choice of classes come as `Prompts` or
-    `ClassPrompts`; boxes confine points and masks (they are not SAM's box prompts).
+    In training mode, points are soft, all classes are decoded, and the classifier leaves none out. In evaluation mode,
+    points are single cells, and classes that the classifier finds absent are left out. A person's points, boxes, masks
+    and choice of classes come as `Prompts` or `ClassPrompts`; boxes confine points and masks, and are SAM's own box
+    prompts only with `box_tokens`.
 
     Args:
-        sam: Segment Anything's parts; frozen but for what the next arguments name.
+        sam: Segment Anything; frozen, except for the parts named below.
         num_classes: K, foreground classes.
-        resize: how images come into SAM's square, see `SquareFrame`.
+        resize: how images are fitted into SAM's square, see `SquareFrame`.
         num_points: points per class, or one count per class, background first.
         num_class_tokens: see `AIPrompter`.
-        num_class_prompts: learned prompt tokens that the decoder gets of each class beside its points. They tell the
-            classes apart from the first step on, while all points still fall on the same soft place; 0 is as published.
+        num_class_prompts: learned prompt tokens of each class, which the decoder gets along with its points. They tell
+            classes apart from the first step, when all points still lie in the same soft place. 0 is as published.
         depth: blocks of the prompter, and of the classifier.
         encoder: "lora", "full" or "frozen" (embeddings may then be cached).
         encoder_lora_rank: rank of the encoder's LoRA.
@@ -85,22 +86,21 @@ class AISAM(System):
         alpha: weight of SAM's own mask in the calibration, in [0, 1].
         one_hot: one-hot points in evaluation mode; False keeps generalised points.
         train_one_hot: one-hot points with straight-through gradients in training mode.
-        second_look: in evaluation mode, one-hot points that lie outside the mask they made move to where it is surest,
-            and the classes are decoded once more. Costs a decoding, of batches where a point does.
-        gate: let the classifier leave classes out, in evaluation mode.
+        second_look: in evaluation mode, move one-hot points that lie outside the mask they made to where that mask is
+            surest, and decode once more; CPUs do so only for batches in which a point moves.
+        gate: in evaluation mode, leave out classes that the classifier finds absent.
         presence_threshold: probability above which a class is there.
-        box_source: "user" obeys a person's boxes, "detector" asks the detector where a person gave none, "none"
-            obeys no box.
+        box_source: "user" takes a person's boxes, "detector" also the detector's where a person gave none, and "none"
+            ignores boxes.
         detector: frozen; (B, 3, S, S) in [0, 1] -> boxes (B, K, 4), NaN where none, and confidence (B, K).
         box_margin: share of its sides by which a detector's box grows on each side.
-        box_tokens: give the decoder a class's box as SAM's own box prompt too, as AM-SAM does, beside confining points
-            and mask by it.
+        box_tokens: also give the decoder a class's box as SAM's own box prompt, as AM-SAM does.
         dense_prompter: (B, 3, S, S) in [0, 1] and embedding -> dense prompts (B, K*256, g, g) in place of SAM's "no
             mask", as AutoSAM's generator makes them; trains. None is AI-SAM as published.
-        automatic_points: False leaves the network's own points out, for the dense prompter to work alone.
+        automatic_points: use the network's own points; False leaves prompting to the dense prompter or the box.
 
     Raises:
-        ValueError: a setting outside what is listed.
+        ValueError: a setting that is not listed here.
     """
 
     @recorded

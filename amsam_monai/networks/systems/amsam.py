@@ -35,20 +35,20 @@ class AMSAM(System):
     each class and one for background.
 
     Args:
-        sam: Segment Anything's parts; frozen but for what the next arguments name.
+        sam: Segment Anything; frozen, except for the parts named below.
         num_classes: K, foreground classes.
-        resize: how images come into SAM's square, see `SquareFrame`.
+        resize: how images are fitted into SAM's square, see `SquareFrame`.
         detector: frozen; (B, 3, S, S) in [0, 1] -> boxes (B, K, 4), NaN where none, and confidence (B, K). None
             leaves the learned prompt alone (BLO-SAM).
-        missing_box: what a class without detection is: "learned" falls back to the learned prompt, "absent" leaves
-            it out; None is "learned" for one class and "absent" for several.
+        missing_box: what happens to a class that the detector does not find: "learned" falls back on the learned
+            prompt, "absent" leaves the class out. None is "learned" for one class and "absent" for several.
         box_centre_point: add a positive point at the centre of each box.
-        dark_object_weight: share that the dark object in a box, see `dark_masks`, has in the probability of its class
-            in evaluation mode, where no point or mask prompts beside the box; 0 is none. For skin lesions.
+        dark_object_weight: for skin lesions: weight of the dark object in a box (see `dark_masks`) in the probability
+            of its class, in evaluation mode and where the box is the only prompt; 0 leaves it out.
         calibration: "none", "paper" or "fused", see `MaskCalibration`.
         alpha: weight of SAM's own mask in the calibration, in [0, 1].
         lora_rank: rank of the decoder's LoRA; 0 is none.
-        encoder: "frozen", so that embeddings may be kept, or "full", all of it trains: for small ones, such as TinyViT.
+        encoder: "frozen" (embeddings may then be cached), or "full" to train all of it, as is fit for TinyViT.
         encoder_lora_rank: rank of the LoRA in a frozen encoder (SAMed); 0 is none.
         encoder_adapters: width of bottleneck adapters in a frozen encoder, as a share of its own (Med-SA); 0 is none.
         decoder: what else of the mask decoder trains, from its pretrained values: "tail" is its tokens, upscaling and
@@ -56,7 +56,7 @@ class AMSAM(System):
         joint: one prompt set an image with K + 1 mask tokens.
 
     Raises:
-        ValueError: a setting outside what is listed.
+        ValueError: a setting that is not listed here.
     """
 
     @recorded
@@ -157,7 +157,7 @@ class AMSAM(System):
             raise ValueError("joint decoding of several classes takes no points or boxes; set joint=False for them.")
         absent = None
         rows, columns = frame.scaled_hw
-        picture = pixels[..., :rows, :columns]  # the padding is none of the image's edges
+        picture = pixels[..., :rows, :columns]  # without the padding, whose border is not an edge
         if prompts.box_xyxy is None and self.detector is not None:
             boxes, _ = self.detector(picture)
             prompts = replace(prompts, box_xyxy=boxes)

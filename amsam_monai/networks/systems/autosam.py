@@ -31,14 +31,14 @@ class AutoSAM(System):
         sam: Segment Anything's parts; frozen.
         generator: g, for the grid of this SAM.
         num_classes: K, foreground classes.
-        resize: how images come into SAM's square, see `SquareFrame`.
+        resize: how images are fitted into SAM's square, see `SquareFrame`.
         prompt_size: side at which g sees the square; None is the generator's preferred size.
         lora_rank: rank of a LoRA on SAM's decoder, trained with g; 0 is none, as in the paper.
-        surrogate: h, the decoder of the light form; None where that is not wanted.
-        light: answer h(g(I)) instead of SAM's mask, and train h alone on a fixed g.
+        surrogate: h, the decoder of the light form; None if there is no light form.
+        light: predict h(g(I)) instead of SAM's mask, and train h alone, with g fixed.
         domain: index of the data set, for a generator that is shared by several.
-        normalise_twice: let SAM's encoder see pixels that are normalised twice, as the authors' code does; for parity
-            only, since it leaves SAM nearly blind. Keep embeddings made so apart from others.
+        normalise_twice: normalise pixels twice before SAM's encoder, as the authors' code does. For comparison only,
+            since it leaves SAM nearly blind; never mix embeddings made this way with others.
 
     Raises:
         ValueError: a generator for another grid or number of classes, or `light` without h.

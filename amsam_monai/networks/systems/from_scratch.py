@@ -1,4 +1,4 @@
-"""Segmentation networks without SAM, behind the same door as a system: what few images give without pretraining."""
+"""Segmentation networks without SAM that are called as systems are: what few images give without pretraining."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FromScratch(nn.Module):
         name: one of NETWORKS.
         num_classes: K, foreground classes.
         image_size: side of the square that the network sees, a multiple of 32.
-        resize: how images come into the square, see `SquareFrame`.
+        resize: how images are fitted into the square, see `SquareFrame`.
 
     Shape: image (B, 3, H, W) in [0, 1] -> logits (B, K+1, H, W); with `low_res` (B, K+1, h, w) inside the square.
 
@@ -52,7 +52,7 @@ class FromScratch(nn.Module):
                     module.momentum = 0.1  # MobileNetV3's 0.01 wants thousands of steps to know the statistics
 
     def encode(self, image: Tensor) -> Tensor:
-        """The embedding that trainers ask for, which says nothing here. Shape (B, 3, H, W) -> (B, 1)."""
+        """A placeholder for the embedding that trainers ask for. Shape (B, 3, H, W) -> (B, 1)."""
         return image.new_zeros(len(image), 1)
 
     def forward(self, image: Tensor, *, low_res: bool = False, **_: Any) -> Tensor:

@@ -39,7 +39,7 @@ class System(nn.Module, ABC):
     Args:
         sam: Segment Anything's parts.
         num_classes: K, foreground classes; a binary task has 1.
-        resize: how images come into SAM's square, see `SquareFrame`.
+        resize: how images are fitted into SAM's square, see `SquareFrame`.
     """
 
     def __init__(self, sam: SAM, *, num_classes: int = 1, resize: str = "pad") -> None:
@@ -92,10 +92,10 @@ class System(nn.Module, ABC):
         """Logits of an image.
 
         Args:
-            image: in [0, 1], any height and width; the range is checked at the doors, not here.
-            embedding: `encode(image)`, where it is already there.
+            image: in [0, 1], any height and width; `segment` and sessions check the range, this does not.
+            embedding: `encode(image)`, if it is already known.
             prompts: a person's prompts in pixels of `image`.
-            low_res: give the decoder's own resolution (padding cut off) instead of the image's.
+            low_res: give logits at the decoder's resolution, without the padding, instead of at the image's.
 
         Shape: image (B, 3, H, W) -> logits (B, K+1, H, W), or (B, K+1, h, w) with `low_res`.
         """
@@ -121,7 +121,7 @@ class System(nn.Module, ABC):
         Args:
             image: in [0, 1], any height and width.
             prompts: a person's prompts in pixels of `image`.
-            embedding: `encode(image)`, where it is already there.
+            embedding: `encode(image)`, if it is already known.
             classes: see `predict`.
 
         Shape: image (B, 3, H, W).
@@ -155,7 +155,7 @@ class System(nn.Module, ABC):
 
         Args:
             image: see `forward`.
-            embedding: `encode(image)`, where it is already there.
+            embedding: `encode(image)`, if it is already known.
             prompts: a person's prompts in pixels of `image`.
             classes: see `predict`.
 
@@ -226,7 +226,7 @@ class System(nn.Module, ABC):
 
 
 def check_image(image: Tensor) -> None:
-    """Refuse what is not a batch of RGB images in [0, 1]; called at the doors, since it reads the values.
+    """Refuse what is not a batch of RGB images in [0, 1]; called where images enter, since it reads their values.
 
     Raises:
         TypeError: not a floating-point tensor.
