@@ -10,14 +10,12 @@ from typing import Any
 
 import torch
 import yaml
-from monai.bundle import ConfigParser
 from torch import nn
 
 from amsam_monai.bundles.find import find_bundle
 from amsam_monai.bundles.network import LoadedModel, load_model
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.networks.systems.system import System
-from amsam_monai.networks.weights.sealed import read_plain
 from amsam_monai.segment.segmenter import Segmenter
 
 
@@ -35,7 +33,7 @@ class LoadedBundle:
         largest_component: argument of `Segmenter`.
         label_values: argument of `Segmenter`.
         metadata: configs/metadata.json.
-        settings: all of these in one; None of a bundle whose model file has none.
+        settings: all of these in one; None where the network did not come from a model file.
         made: what made the model file, see `ModelFile`.
     """
 
@@ -69,7 +67,6 @@ def load_bundle(
     device: torch.device | str | None = None,
     settings: Mapping[str, Any] | None = None,
     system: Callable[..., System] | None = None,
-    **overrides: Any,
 ) -> LoadedBundle:
     """A bundle's network with its adapter, built as models/model.pt says.
 
@@ -81,7 +78,6 @@ def load_bundle(
         device: where the network goes; the processor, or the first GPU where there is one, if None.
         settings: a part of a block of settings, which replaces the bundle's where training did not fix them.
         system: class of a system that is not the package's, see `build_network`.
-        overrides: ids of the config to replace, for a bundle whose model file has no settings.
 
     Raises:
         FileNotFoundError: no such bundle, or it has no inference config, no trained models/model.pt or no weights.
@@ -96,10 +92,6 @@ def load_bundle(
             f"{path}: the bundle is not trained yet; train it with "
             f"`python -m monai.bundle run --config_file configs/train.yaml` in {root}, or fetch its weights."
         )
-    if "light" in overrides and has_settings(path):
-        settings = merged(settings or {}, {"arguments": {"light": overrides.pop("light")}})
-    if overrides or not has_settings(path):
-        return _from_config(root, metadata, labels, device, overrides)
     model = load_model(
         path,
         settings=merged(config_settings(root), settings or {}),
@@ -129,12 +121,6 @@ def of_model(root: Path, model: LoadedModel, metadata: dict[str, Any] | None = N
         settings=model.settings,
         made=model.made,
     )
-
-
-def has_settings(path: Path) -> bool:
-    """Whether a model file describes itself; those of before do not."""
-    content = read_plain(path, remedy="Fetch the bundle's weights again, or train it anew.")
-    return isinstance(content, dict) and "settings" in content
 
 
 def config_settings(root: Path) -> dict[str, Any]:
@@ -172,56 +158,6 @@ def _first_expression(value: Any) -> str | None:
     if isinstance(value, str):
         return value if value.startswith(("$", "@", "%")) else None
     return next((found for part in parts if (found := _first_expression(part))), None)
-
-
-def _from_config(
-    root: Path,
-    metadata: dict[str, Any],
-    labels: dict[int, str],
-    device: torch.device | str | None,
-    overrides: Mapping[str, Any],
-) -> LoadedBundle:
-    """A bundle whose model file has no settings: the config says how its network is built."""
-    parser = ConfigParser()
-    parser.read_config(str(inference_config(root)))
-    parser.read_meta(str(root / "configs" / "metadata.json"))
-    ids = dict(parser.get())
-    parser["bundle_root"] = str(root)
-    if device is not None:
-        parser["device"] = torch.device(device)
-    for key, value in overrides.items():
-        if key not in parser:
-            raise ValueError(f"{inference_config(root)}: must define {key!r} to have it replaced, got {sorted(ids)}.")
-        parser[key] = value
-    if "network" not in parser:
-        raise ValueError(f"{inference_config(root)}: must define the id 'network', got {sorted(dict(parser.get()))}.")
-
-    def parsed(key: str) -> Any:
-        try:
-            return parser.get_parsed_content(key)
-        except RuntimeError as error:  # MONAI wraps what a component raised
-            raise _first_cause(error) from error
-
-    def setting(key: str, default: Any) -> Any:
-        return parsed(key) if key in parser else default
-
-    return LoadedBundle(
-        name=root.name,
-        root=root,
-        network=parsed("network").eval(),
-        labels=labels,
-        intensity=dict(setting("intensity", {})),
-        slices=dict(setting("slices", {})),
-        largest_component=setting("largest_component", False),
-        metadata=metadata,
-    )
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    """What set a chain of errors off."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
 
 
 def inference_config(root: Path) -> Path:

@@ -127,8 +127,8 @@ def build(
     """The bundle's segmenter; what is not None replaces the bundle's own settings."""
     from amsam_monai.bundles.load import load_bundle
 
-    light_form: dict[str, Any] = {"light": True} if light else {}
-    loaded = load_bundle(bundle, device=device, **light_form)
+    changes = {"arguments": {"light": True}} if light else None
+    loaded = load_bundle(bundle, device=device, settings=changes)
     own = loaded.intensity if intensity["mode"] in (None, loaded.intensity.get("mode")) else {}
     return loaded.segmenter(
         intensity={**own, **given(intensity)},

@@ -15,7 +15,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
-from amsam_monai.bundles.load import class_names, config_settings, has_settings, read_metadata
+from amsam_monai.bundles.load import class_names, config_settings, read_metadata
 from amsam_monai.bundles.model_file import read_model
 from amsam_monai.bundles.overrides import said
 from amsam_monai.label_app.datastore import StudiesDatastore
@@ -149,7 +149,7 @@ def written_labels(root: Path, names: dict[int, str]) -> dict[str, int]:
     """Name of each class -> its value in the label maps that clients get."""
     weights = root / "models" / "model.pt"
     values = None
-    if weights.is_file() and has_settings(weights):
+    if weights.is_file():
         values = read_model(weights).settings.changed(config_settings(root)).result_values
     return {name: (values or {}).get(index, index) for index, name in names.items()}
 

@@ -18,6 +18,7 @@ from monai.transforms import Compose, EnsureTyped, RandAdjustContrastd
 from amsam_monai import keys
 from amsam_monai.bundles.load import load_bundle
 from amsam_monai.bundles.model_file import read_model
+from amsam_monai.bundles.parts import network_of
 from amsam_monai.data.embeddings.cache import EmbeddingCache
 from amsam_monai.data.embeddings.dataset import FixedViews
 from amsam_monai.engines.embeddings import embedding_cache
@@ -113,9 +114,10 @@ def train_bundle(
         ValueError: no case can be used.
     """
     start, options = time.perf_counter(), options or TrainOptions()
-    untrained: dict[str, Any] = {} if options.pretrained else {"network": "$@network_def"}
-    bundle = load_bundle(root, **untrained)
+    bundle = load_bundle(root)
     network: System = bundle.network  # type: ignore[assignment]
+    if not options.pretrained and bundle.settings is not None:
+        network = network_of(root, bundle.settings).to(next(network.parameters()).device)
     torch.manual_seed(options.seed)
     training, validation = split_cases(cases, options.val_split, options.seed)
     samples = at_most(MAX_SLICES, [sample for case in training for sample in samples_of(bundle, case)])

@@ -11,32 +11,24 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from amsam_monai.bundles.model_file import write_model
+from amsam_monai.bundles.network import SYSTEMS
 from amsam_monai.cli import app
 from amsam_monai.data.files.images import read_image, read_label
 from tests.data.dicom_files import write_stack
 from tests.segment.conftest import write_series
+from tests.segment.toy import toy_system
 
-CONFIG = """
-device: "$torch.device('cpu')"
-network_def: {_target_: toy_for_cli.build}
-network:
-  _target_: toy_for_cli.load
-  network: "$@network_def.to(@device)"
-  path: "$@bundle_root + '/models/model.pt'"
-intensity: {mode: bit_depth}
-slices: {batch_size: 3}
-"""
-MODULE = """
-from tests.segment.toy import Toy
-build = Toy
-def load(network, path):
-    assert path.endswith("models/model.pt")
-    return network
-"""
+SETTINGS = {
+    "system": "toy",
+    "sam": {"backbone": "vit_nano", "weights": None, "image_size": 64},
+    "classes": ["bright", "right_of_bright", "below_bright"],
+    "intensity": {"mode": "bit_depth"},
+    "slices": {"batch_size": 3},
+}
 
 
 @pytest.fixture
@@ -47,10 +39,9 @@ def bundle(tmp_path, monkeypatch):
     channels = {"0": "background", "1": "bright", "2": "right_of_bright", "3": "below_bright"}
     metadata = {"network_data_format": {"outputs": {"pred": {"channel_def": channels}}}}
     (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
-    (root / "configs" / "inference.yaml").write_text(CONFIG)
-    torch.save({"model": {}}, root / "models" / "model.pt")
-    (tmp_path / "toy_for_cli.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(tmp_path)
+    (root / "configs" / "inference.yaml").write_text("settings: {}")
+    write_model(root / "models" / "model.pt", {}, SETTINGS)
+    monkeypatch.setitem(SYSTEMS, "toy", toy_system)  # no file may name it
     monkeypatch.setenv("AMSAM_BUNDLES", str(root.parent))
     return root
 
@@ -168,7 +159,10 @@ def test_resume_passes_over_what_is_whole(bundle, study, tmp_path):
 
 KILLED = """  # dies where the third label map, written in full, would take its name
 import os, signal, sys
+from amsam_monai.bundles.network import SYSTEMS
 from amsam_monai.cli import app
+from tests.segment.toy import toy_system
+SYSTEMS["toy"] = toy_system
 named, replace = [], os.replace
 
 def replace_or_die(source, target):
@@ -189,7 +183,7 @@ def test_a_killed_run_leaves_nothing_half_written_and_goes_on(bundle, tmp_path):
     voxels = np.random.default_rng(0).integers(0, 250, (20, 20, 6)).astype(np.int16)
     for number in range(8):
         nib.save(nib.Nifti1Image(voxels, np.eye(4)), source / f"{number}.nii.gz")
-    path = os.pathsep.join((str(tmp_path), str(Path(__file__).parents[2])))
+    path = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", KILLED, "segment", str(source), str(out), "--bundle", str(bundle)]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.DEVNULL)
     assert done.returncode == -signal.SIGKILL
@@ -321,7 +315,7 @@ def test_a_bundle_without_a_light_form_says_so(bundle, study, tmp_path):
     command = ["segment", str(study / "a.png"), str(tmp_path / "out"), "--bundle", bundle.name, "--light"]
     refused = CliRunner().invoke(app, command)
     assert refused.exit_code == 1
-    assert "must define 'light' to have it replaced" in refused.output
+    assert "arguments.light must be None" in refused.output
 
 
 def test_a_series_and_a_limit_are_chosen_on_the_command_line(bundle, tmp_path):

@@ -47,7 +47,7 @@ def serving(root, studies, bundles, *options):
     environment = {
         **os.environ,
         **blocked,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "label_app" / "site")]),
         "no_proxy": "127.0.0.1",
         "NO_PROXY": "127.0.0.1",
         "OMP_NUM_THREADS": "1",

@@ -22,6 +22,10 @@ class Toy(nn.Module):
         super().__init__()
         self.calls = []
 
+    def load_adapter_state_dict(self, state):
+        if state:
+            raise ValueError("a toy has no adapter.")
+
     def forward(self, image, *, embedding=None, prompts=None, low_res=False):
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"image must have shape (B, 3, H, W), got {tuple(image.shape)}.")
@@ -33,6 +37,11 @@ class Toy(nn.Module):
         below[..., 1:, :] = bright[..., :-1, :]
         background = torch.full_like(bright, 0.5)
         return torch.stack([background, 4 * bright, 2 * right, below], dim=1)
+
+
+def toy_system(sam, *, num_classes, resize):
+    """`Toy` as `build_network` builds systems."""
+    return Toy()
 
 
 def oblique(shape, spacing, angles=(0.2, -0.15, 0.1), origin=(-31.0, 17.0, 5.5)):

@@ -22,6 +22,10 @@ class BrightRegions(nn.Module):
         self.encoded = self.decoded = 0
         self.classes_alone = False
 
+    def load_adapter_state_dict(self, state):
+        if state:
+            raise ValueError("bright regions have no adapter.")
+
     def encode(self, image):
         self.encoded += 1
         return image.mean(1, keepdim=True)
@@ -53,3 +57,8 @@ class BrightRegions(nn.Module):
             inside[y1:y2, x1:x2] = True
             mask = (bright if not mask.any() else mask) & inside
         return mask
+
+
+def bright_system(sam, *, num_classes, resize):
+    """`BrightRegions` that finds nothing by itself, as `build_network` builds systems."""
+    return BrightRegions(num_classes, automatic=())
