@@ -1,6 +1,6 @@
 """Handlers for MONAI's engines: adapter files, resuming, learning rates, overlay pictures."""
 
-from amsam_monai.handlers.adapters import AdapterLoader, AdapterSaver
+from amsam_monai.handlers.adapters import AdapterCheckpointLoader, AdapterSaver
 from amsam_monai.handlers.checkpoints import adapter_state, load_adapter, read_checkpoint, save_atomically
 from amsam_monai.handlers.clipping import ClipGradients
 from amsam_monai.handlers.early_stop import StopEarly
@@ -9,7 +9,7 @@ from amsam_monai.handlers.schedule import PolynomialDecay
 from amsam_monai.handlers.train_state import TrainState
 
 __all__ = [
-    "AdapterLoader",
+    "AdapterCheckpointLoader",
     "AdapterSaver",
     "ClipGradients",
     "OverlaySaver",

@@ -81,8 +81,10 @@ class AdapterSaver:
                 logger.info("%s %.4f at epoch %d, saved %s", name, value, state.epoch, self.path)
 
 
-class AdapterLoader:
+class AdapterCheckpointLoader:
     """Load an adapter when the engine starts; the file's keys must be the network's.
+
+    MONAI FL leaves out handlers whose name has "CheckpointLoader" in it, since it sends the weights that are scored.
 
     Args:
         network: a system; other settings than those the adapter was trained with are refused.

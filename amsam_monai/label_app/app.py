@@ -108,7 +108,7 @@ class AmsamApp(MONAILabelApp):
         sent = request.get("file")
         path = sent or (store.get_image_uri(image) if isinstance(image, str) and image else "")
         file, params = task({**request, "image": path, "description": task.description})
-        tag, label = request.get("label_tag", DefaultLabelTag.ORIGINAL), file
+        tag, label = str(request.get("label_tag") or DefaultLabelTag.ORIGINAL.value), file
         if request.get("save_label") and not sent:
             label = store.save_label(image, file, tag, {"model": request["model"], "params": params})
         return {"label": label, "tag": tag, "file": file, "params": params}

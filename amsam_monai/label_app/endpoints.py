@@ -21,6 +21,7 @@ from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import remove_file
 
 from amsam_monai.data.files.images import read_image, read_label, write_label
+from amsam_monai.label_app.datastore import LONGEST
 from amsam_monai.label_app.infer import BACKGROUND
 
 Params = dict[str, Any]
@@ -41,6 +42,17 @@ def json_object(text: str | None, name: str = "params") -> Params:
     return value
 
 
+def check_file_name(file: UploadFile | None) -> None:
+    """Refuse a name that no file can have: its ending goes to a temporary one.
+
+    Raises:
+        HTTPException: 400, it is too long.
+    """
+    name = (file.filename or "") if file else ""
+    if len(name.encode()) > LONGEST:
+        raise HTTPException(400, f"a file's name must have at most {LONGEST} bytes, got {name[:40]!r}...")
+
+
 async def infer(
     background_tasks: BackgroundTasks,
     model: str,
@@ -55,6 +67,7 @@ async def infer(
     """Run a model, in a thread of its own."""
     if not file and not image and not session_id:
         raise HTTPException(400, "give an image id, a session id or a file.")
+    check_file_name(file)
     request = {**json_object(params), "model": model, "image": image, "file": None}
     return await run_in_threadpool(answer, background_tasks, request, session_id, file, output)
 
@@ -148,6 +161,7 @@ async def save_label(
 ) -> Any:
     """Save a finished label."""
     json_object(params)
+    check_file_name(label)
     return await run_in_threadpool(studies.save_label, background_tasks, image, params, tag, label, user.username)
 
 
@@ -160,6 +174,7 @@ async def add_image(
 ) -> Any:
     """Take a new image."""
     json_object(params)
+    check_file_name(file)
     return await run_in_threadpool(studies.add_image, background_tasks, image, params, file, user.username)
 
 

@@ -4,7 +4,7 @@ from ignite.metrics import Average
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from torch import nn
 
-from amsam_monai.handlers import AdapterLoader, AdapterSaver, load_adapter, save_atomically
+from amsam_monai.handlers import AdapterCheckpointLoader, AdapterSaver, load_adapter, save_atomically
 
 
 class Adapted(nn.Module):
@@ -96,7 +96,7 @@ def test_a_plain_network_is_saved_whole(tmp_path):
 def test_the_loader_fills_the_network_at_the_start(tmp_path):
     network, other = Adapted(), Adapted()
     save_atomically({"model": network.adapter_state_dict()}, tmp_path / "model.pt")
-    evaluator(other, iter([0.5]), [AdapterLoader(other, tmp_path / "model.pt")]).run(1)
+    evaluator(other, iter([0.5]), [AdapterCheckpointLoader(other, tmp_path / "model.pt")]).run(1)
     assert torch.equal(other.trained.weight, network.trained.weight)
     assert not torch.equal(other.frozen.weight, network.frozen.weight)
 

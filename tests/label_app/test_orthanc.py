@@ -122,10 +122,11 @@ def test_an_answer_is_given_as_dicom_seg(hospital, tmp_path):
     data = pydicom.dcmread(io.BytesIO(answer.content))
     plain = np.asarray(volume_of(hospital.infer(MODEL, hospital.series[1], "image")).dataobj)
     assert voxels_by_name(data) == {name: int((plain == value).sum()) for value, name in enumerate(CLASSES, 1)}
-    (tmp_path / "seg.dcm").write_bytes(answer.content)
-    if shutil.which("dciodvfy"):
-        said = subprocess.run(["dciodvfy", "-new", tmp_path / "seg.dcm"], capture_output=True, text=True).stderr
-        assert "Error" not in said
+    for number, one in enumerate([data, *(seg for ones in segmentations(hospital).values() for seg in ones)]):
+        one.save_as(tmp_path / f"{number}.dcm")
+        if shutil.which("dciodvfy"):
+            said = subprocess.run(["dciodvfy", "-new", tmp_path / f"{number}.dcm"], capture_output=True, text=True)
+            assert "Error" not in said.stderr
 
 
 def test_a_label_of_another_geometry_is_refused(hospital):
@@ -166,4 +167,4 @@ def test_another_makers_seg_is_trained_on_and_the_newest_counts(hospital):
 
 
 def test_nothing_was_asked_of_the_network(hospital):
-    assert "dcmqi" not in hospital.log()
+    assert not list((hospital.root / "app" / "bin").glob("*"))  # where MONAI Label puts the tool that it downloads

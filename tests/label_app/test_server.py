@@ -241,7 +241,7 @@ def test_automatic_segmentation_keeps_the_geometry(server):
 
 
 def test_slicers_click_gives_one_label_and_the_points(server):
-    request = {"label": "liver", "foreground": [[14, 15, 3]], "background": [[1, 1, 3]], "reset_state": True}
+    request = {"label": "liver", "foreground": [[14, 15, 3]], "background": [[1, 1, 3]], "client_id": "clicks"}
     params = server.infer(CLICKS, "p0", **request).json()
     assert params["label_names"] == {"liver": 1}
     assert {"voxel": [14.0, 15.0, 3.0], "positive": True, "automatic": False} in params["points"]["liver"]
@@ -354,6 +354,8 @@ def test_what_is_no_image_and_no_label_map_is_not_kept(server):
     assert put("label", "image=p2&tag=../../x", b"garbage").status_code == 400
     assert put("image", "image=new", b"garbage").status_code == 400
     assert put("image", "image=../new", b"garbage").status_code == 400
+    for what in FIELDS:
+        assert put(what, "image=p2", b"garbage", "x." + 300 * "y").status_code == 400
     image = nib.load(server.studies / "p2.nii.gz")
     moved = nib.Nifti1Image(np.zeros(image.shape, np.uint8), np.diag([1.5, 1.5, 6, 1]))
     answer = put("label", "image=p2&tag=final", gzip.compress(moved.to_bytes()))

@@ -83,3 +83,24 @@ def test_nothing_in_a_fixed_encoder_trains_while_it_is_fixed(net):
         assert not [name for name in net.adapter_keys() if name.startswith("sam.image_encoder.")]
     assert not net.encoder_is_frozen
     assert net.adapter_keys() == names
+
+
+def test_a_wrappers_state_has_the_keys_of_the_network_in_it(net):
+    wrapped = OnWindows(WithLossInputs(net), side=64)
+    plain = {name: value.clone() for name, value in net.state_dict().items()}
+    assert list(wrapped.state_dict()) == list(plain)
+    around = torch.nn.ModuleDict({"a": wrapped})
+    assert list(around.state_dict()) == [f"a.{name}" for name in plain]
+    try:
+        for loaded, prefix in ((wrapped, ""), (around, "a.")):
+            changed = {
+                prefix + name: value + 1 if value.is_floating_point() else value for name, value in plain.items()
+            }
+            loaded.load_state_dict(changed)
+            name = next(iter(plain))
+            assert torch.equal(net.state_dict()[name], changed[prefix + name])
+            net.load_state_dict(plain)
+        with pytest.raises(RuntimeError, match="Missing key"):
+            wrapped.load_state_dict({})
+    finally:
+        net.load_state_dict(plain)

@@ -14,7 +14,33 @@ from amsam_monai.networks.systems.aisam import AISAM, AISAMPrediction
 from amsam_monai.networks.systems.system import System
 
 
-class WithLossInputs(nn.Module):
+class Transparent(nn.Module):
+    """A wrapper whose state has the keys of the module in it: weights go in and out by the names that they have there.
+
+    MONAI FL sends a trainer's weights to an evaluator that has no wrapper; with keys of its own none would arrive.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self._register_state_dict_hook(_without_module)
+        self._register_load_state_dict_pre_hook(_with_module)
+
+
+def _without_module(wrapper: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    own = f"{prefix}module."
+    entries = [(prefix + key[len(own) :] if key.startswith(own) else key, value) for key, value in state.items()]
+    state.clear()
+    state.update(entries)
+
+
+def _with_module(state: dict[str, Any], prefix: str, *_: Any) -> None:
+    entries = [(f"{prefix}module.{key[len(prefix) :]}" if key.startswith(prefix) else key, state[key]) for key in state]
+    state.clear()
+    state.update(entries)
+
+
+class WithLossInputs(Transparent):
     """Let AI-SAM's losses see points, presence and predicted IoU beside the logits that the network gives.
 
     A training wrapper, so that the network's own `forward` gives logits like any system's, and DistributedDataParallel,
@@ -28,9 +54,10 @@ class WithLossInputs(nn.Module):
         predicted IoU.
     """
 
+    module: AISAM
+
     def __init__(self, module: AISAM) -> None:
-        super().__init__()
-        self.module = module
+        super().__init__(module)
 
     def forward(
         self,
@@ -53,7 +80,7 @@ class WithLossInputs(nn.Module):
         }
 
 
-class OnWindows(nn.Module):
+class OnWindows(Transparent):
     """Let a system see windows of its square; what it learns serves whole images.
 
     TinyViT looks at windows of cells only, so its weights fit any size. The positions that decoder and prompter see are
@@ -70,11 +97,11 @@ class OnWindows(nn.Module):
     """
 
     def __init__(self, module: System | WithLossInputs, *, side: int) -> None:
-        super().__init__()
+        super().__init__(module)
         sam = unwrap(module).sam
         with sam.window(side):
             self.grid = sam.grid
-        self.module, self.side = module, side
+        self.side = side
 
     def forward(self, image: Tensor, **arguments: Any) -> Any:
         """What the module gives; arguments as `System.forward` takes them."""
