@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from amsam_monai.data.files.images import ImageFileError, list_inputs, read_image, write_label
+from amsam_monai.data.files.load import picture_tensor
 from tests.data.dicom_files import ROOT, without_mark, write_slice, write_stack
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -187,6 +188,15 @@ def test_a_folder_of_radiographs_is_a_folder_of_pictures(tmp_path):
     np.testing.assert_array_equal(loaded.array, 2 * np.arange(48).reshape(8, 6))  # rows first, as pictures are
     with pytest.raises(ImageFileError, match="must hold one image, got 2 pictures"):
         read_image(tmp_path)
+
+
+def test_an_inverted_radiograph_is_read_as_people_see_it(tmp_path):
+    eight = np.arange(0, 240, 5, dtype=np.uint8).reshape(8, 6)
+    twelve = (4095 - np.rint(eight * (4095 / 255))).astype(np.uint16)
+    own = {"modality": "DX", "position": False, "BitsStored": 12, "PhotometricInterpretation": "MONOCHROME1"}
+    loaded = read_image(write_slice(tmp_path / "x.dcm", twelve, **own))
+    np.testing.assert_allclose(picture_tensor(loaded)[0].numpy(), eight, atol=0.1)
+    assert "turned round" in loaded.notes[0]
 
 
 def test_a_film_is_named_and_a_frame_can_be_chosen(tmp_path):

@@ -189,9 +189,12 @@ def read_dicom_picture(path: Path, headers: Sequence[Header], phase: int | None)
     array = native(PixelReader(headers)(header.frames[number]))
     if header.colour and array.shape[-1] not in (3, 4):
         raise ImageFileError(path, f"pixels must be grey or RGB, got an array {array.shape}; split its components.")
+    notes = list(header.notes)
+    if header.inverted and not header.colour:  # GDCM turns them
+        notes.append("the least value is shown white (MONOCHROME1): values were turned round")
     loaded = LoadedImage(np.ascontiguousarray(array[..., :3] if header.colour else array), "image", path, "dicom")
     loaded.members, loaded.frames, loaded.bits = [header.path], [number], header.bits
-    loaded.notes = [*header.notes, *([f"a film of {count} frames: number {phase}"] if count > 1 else [])]
+    loaded.notes = [*notes, *([f"a film of {count} frames: number {phase}"] if count > 1 else [])]
     return loaded
 
 

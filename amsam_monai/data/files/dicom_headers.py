@@ -30,7 +30,16 @@ MOMENTS = (
 )
 WANTED = [
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality", "ImageType"),
-    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsStored", "RescaleSlope", "RescaleIntercept"),
+    *(
+        "Rows",
+        "Columns",
+        "NumberOfFrames",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "BitsStored",
+        "RescaleSlope",
+        "RescaleIntercept",
+    ),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness"),
     *("SpacingBetweenSlices", "GridFrameOffsetVector", "DetectorInformationSequence", "FrameTime", "CineRate"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -80,6 +89,7 @@ class Header:
         frames: image planes, in the order of the file.
         bits: bits of a stored value; None where values are rescaled.
         colour: whether a pixel is several numbers.
+        inverted: whether the least value is shown white, as in many radiographs (MONOCHROME1).
         rescales: (slope, intercept) of every frame, where they differ within the file.
         notes: what is to be known of the geometry.
     """
@@ -92,6 +102,7 @@ class Header:
     frames: tuple[Frame, ...] = ()
     bits: int | None = None
     colour: bool = False
+    inverted: bool = False
     rescales: tuple[tuple[float, float], ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -154,6 +165,7 @@ def read_header(path: Path) -> Header:
         frames,
         None if rescaled else int(dataset.get("BitsStored", 0) or 0) or None,
         int(dataset.get("SamplesPerPixel", 1) or 1) > 1,
+        dataset.get("PhotometricInterpretation") == "MONOCHROME1",
         rescales if len(set(rescales)) > 1 else (),
         notes_of(dataset, frames),
     )
