@@ -199,6 +199,15 @@ def test_an_inverted_radiograph_is_read_as_people_see_it(tmp_path):
     assert "turned round" in loaded.notes[0]
 
 
+@pytest.mark.parametrize(("bits", "slope", "intercept"), [(12, 1, -1024), (16, 1, 0), (12, 0.5, 3)])
+def test_hounsfield_units_stay_what_they_are_however_they_are_shown(bits, slope, intercept, tmp_path):
+    raw = np.arange(48, dtype=np.uint16).reshape(8, 6) * 10
+    own = {"BitsStored": bits, "RescaleSlope": slope, "RescaleIntercept": intercept}
+    write_slice(tmp_path / "x.dcm", raw, PhotometricInterpretation="MONOCHROME1", **own)
+    wanted = raw.astype(np.float64) * slope + intercept
+    np.testing.assert_array_equal(read_image(tmp_path / "x.dcm").array[..., 0].T, wanted)
+
+
 def test_a_film_is_named_and_a_frame_can_be_chosen(tmp_path):
     frames = np.arange(3 * 48, dtype=np.uint8).reshape(3, 8, 6)
     path = write_slice(tmp_path / "x.dcm", frames, modality="US", position=False, FrameTime=30.0)

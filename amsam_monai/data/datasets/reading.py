@@ -172,11 +172,13 @@ def resize_label(mask: LoadedImage, picture: LoadedImage) -> np.ndarray:
     """
     (rows, columns), (height, width) = mask.spatial_shape, picture.spatial_shape
     if abs(columns - width * rows / height) > 1 and abs(rows - height * columns / width) > 1:
-        turned = UPRIGHT in picture.notes and abs(rows - width * columns / height) <= 1
+        hint = "."
+        if abs(rows - width * columns / height) <= 1:
+            upright = f"; the image is {UPRIGHT}, its label was drawn on the stored pixels: turn it too."
+            lost = "; one of them seems turned by its EXIF tag, which was dropped since: turn it back."
+            hint = upright if UPRIGHT in picture.notes else lost
         raise ImageFileError(
-            mask.path,
-            f"label must have the aspect of {picture.path}, {width}x{height}, got {columns}x{rows}"
-            + (f"; the image is {UPRIGHT}, its label was drawn on the stored pixels: turn it too." if turned else "."),
+            mask.path, f"label must have the aspect of {picture.path}, {width}x{height}, got {columns}x{rows}{hint}"
         )
     y = ((np.arange(height) + 0.5) * rows / height).astype(np.intp)
     x = ((np.arange(width) + 0.5) * columns / width).astype(np.intp)

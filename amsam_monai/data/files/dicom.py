@@ -190,7 +190,7 @@ def read_dicom_picture(path: Path, headers: Sequence[Header], phase: int | None)
     if header.colour and array.shape[-1] not in (3, 4):
         raise ImageFileError(path, f"pixels must be grey or RGB, got an array {array.shape}; split its components.")
     notes = list(header.notes)
-    if header.inverted and not header.colour:  # GDCM turns them
+    if header.inverted is not None and not header.colour:  # SimpleITK turns them
         notes.append("the least value is shown white (MONOCHROME1): values were turned round")
     loaded = LoadedImage(np.ascontiguousarray(array[..., :3] if header.colour else array), "image", path, "dicom")
     loaded.members, loaded.frames, loaded.bits = [header.path], [number], header.bits
@@ -240,6 +240,8 @@ class PixelReader:
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(header.path)))
         except RuntimeError as error:
             raise ImageFileError(header.path, "the file is damaged or truncated; copy it again.") from error
+        if header.inverted is not None and header.kind == "slices":  # Hounsfield units stay what they are
+            array = (header.inverted - array.astype(np.float64)).astype(array.dtype)
         tail = array.shape[-3:] if header.colour else array.shape[-2:]
         return array.reshape(len(header.frames), *tail)
 

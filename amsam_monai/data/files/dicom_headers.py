@@ -30,16 +30,8 @@ MOMENTS = (
 )
 WANTED = [
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality", "ImageType"),
-    *(
-        "Rows",
-        "Columns",
-        "NumberOfFrames",
-        "SamplesPerPixel",
-        "PhotometricInterpretation",
-        "BitsStored",
-        "RescaleSlope",
-        "RescaleIntercept",
-    ),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PixelRepresentation"),
+    *("BitsStored", "BitsAllocated", "RescaleSlope", "RescaleIntercept"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness"),
     *("SpacingBetweenSlices", "GridFrameOffsetVector", "DetectorInformationSequence", "FrameTime", "CineRate"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -87,9 +79,10 @@ class Header:
         series: series instance UID.
         description: of the series.
         frames: image planes, in the order of the file.
-        bits: bits of a stored value; None where values are rescaled.
+        bits: bits of a stored value, where they are fewer than the file's type has; None where values are rescaled.
         colour: whether a pixel is several numbers.
-        inverted: whether the least value is shown white, as in many radiographs (MONOCHROME1).
+        inverted: of an image whose least value is shown white (MONOCHROME1), its least plus its greatest possible
+            value, from which SimpleITK takes the others; None elsewhere.
         rescales: (slope, intercept) of every frame, where they differ within the file.
         notes: what is to be known of the geometry.
     """
@@ -102,7 +95,7 @@ class Header:
     frames: tuple[Frame, ...] = ()
     bits: int | None = None
     colour: bool = False
-    inverted: bool = False
+    inverted: float | None = None
     rescales: tuple[tuple[float, float], ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -163,12 +156,26 @@ def read_header(path: Path) -> Header:
         series,
         about,
         frames,
-        None if rescaled else int(dataset.get("BitsStored", 0) or 0) or None,
+        None if rescaled else fewer_bits(dataset),
         int(dataset.get("SamplesPerPixel", 1) or 1) > 1,
-        dataset.get("PhotometricInterpretation") == "MONOCHROME1",
+        inversion(dataset, rescales[0]),
         rescales if len(set(rescales)) > 1 else (),
         notes_of(dataset, frames),
     )
+
+
+def fewer_bits(dataset: Any) -> int | None:
+    """See `Header.bits`; a file of 16 in 16 bits tells nothing of how many are used."""
+    stored, held = int(dataset.get("BitsStored", 0) or 0), int(dataset.get("BitsAllocated", 0) or 0)
+    return stored if 0 < stored < held and not dataset.get("PixelRepresentation") else None
+
+
+def inversion(dataset: Any, rescale: tuple[float, float]) -> float | None:
+    """See `Header.inverted`."""
+    if dataset.get("PhotometricInterpretation") != "MONOCHROME1":
+        return None
+    ends = -1 if int(dataset.get("PixelRepresentation", 0) or 0) else 2 ** int(dataset.get("BitsStored", 16) or 16) - 1
+    return ends * rescale[0] + 2 * rescale[1]
 
 
 def kind_of(storage: str, modality: str, dataset: Any, frames: tuple[Frame, ...]) -> str:
