@@ -114,12 +114,6 @@ def value_map(source: str | Mapping[int, str], target: str | Mapping[int, str]) 
     return {0: 0} | {value: by_name.get(name, 0) for value, name in old.items()}
 
 
-def value_lists(source: str | Mapping[int, str], target: str | Mapping[int, str]) -> tuple[list[int], list[int]]:
-    """`value_map` as the two lists that MONAI's MapLabelValued takes."""
-    mapping = value_map(source, target)
-    return list(mapping), list(mapping.values())
-
-
 def remap(label: np.ndarray, source: str | Mapping[int, str], target: str | Mapping[int, str]) -> np.ndarray:
     """A label map in the ids of another table, uint8.
 
