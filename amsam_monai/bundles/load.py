@@ -14,7 +14,7 @@ from torch import nn
 
 from amsam_monai.bundles.find import find_bundle
 from amsam_monai.bundles.network import LoadedModel, load_model
-from amsam_monai.bundles.settings import Settings
+from amsam_monai.bundles.settings import Settings, merged
 from amsam_monai.networks.systems.system import System
 from amsam_monai.segment.segmenter import Segmenter
 
@@ -140,16 +140,6 @@ def read_config(path: Path) -> dict[str, Any]:
     """A YAML or JSON file of a bundle, as it stands there."""
     text = path.read_text(encoding="utf-8")
     return dict(json.loads(text) if path.suffix == ".json" else yaml.safe_load(text))
-
-
-def merged(block: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A block of settings with some replaced, part by part."""
-    both: dict[str, Any] = dict(block)
-    for name, value in changes.items():
-        part = both.get(name)
-        deeper = isinstance(value, Mapping) and "mode" not in value
-        both[name] = merged(part, value) if deeper and isinstance(part, dict) else value
-    return both
 
 
 def _first_expression(value: Any) -> str | None:

@@ -10,10 +10,10 @@ import torch
 from monai.transforms import Transform
 from torch import nn
 
-from amsam_monai.bundles.load import config_file, merged, read_config
+from amsam_monai.bundles.load import config_file, read_config
 from amsam_monai.bundles.model_file import read_model
 from amsam_monai.bundles.network import build_network
-from amsam_monai.bundles.settings import Settings
+from amsam_monai.bundles.settings import Settings, merged
 from amsam_monai.data.files.save import SaveLabeld
 from amsam_monai.handlers import load_adapter
 from amsam_monai.keys import PRED

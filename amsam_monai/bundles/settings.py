@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from amsam_monai.bundles.arguments import DEFAULTS, SAM_ARGUMENTS, is_default, known_arguments
@@ -137,7 +137,7 @@ class Settings:
         """
         overrides = _plain_block(overrides or {})
         _known("settings", overrides, [one.name for one in fields(self)])
-        wanted = replace(self, **{name: self._merged(name, value) for name, value in overrides.items()})
+        wanted = Settings.of(merged(self.to_mapping(), overrides))
         for name, have, want in differences(self, wanted):
             if not (may_change(self.system, name) or (name == "sam.weights" and _are_files(have, want))):
                 raise ValueError(
@@ -147,19 +147,20 @@ class Settings:
             logger.info("settings.%s is %r, where the model has %r", name, want, have)
         return wanted
 
-    def _merged(self, name: str, value: Any) -> Any:
-        have = getattr(self, name)
-        if name == "classes" and isinstance(value, list):
-            return {str(one): index for index, one in enumerate(value, 1)}
-        if name == "detector" and isinstance(value, str):
-            value = {"file": value}
-        whole = name == "classes" or (name == "intensity" and "mode" in (value or {}))
-        return {**have, **value} if isinstance(have, dict) and isinstance(value, dict) and not whole else value
-
 
 def checked(settings: Mapping[str, Any] | Settings) -> Settings:
     """`Settings.of`, for configurations: `{_target_: amsam_monai.bundles.settings.checked, settings: "@settings"}`."""
     return Settings.of(settings)
+
+
+def merged(block: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A block of settings with some replaced, key by key; classes, and an intensity that names a mode, as a whole."""
+    both: dict[str, Any] = dict(block)
+    for name, value in changes.items():
+        part = both.get(name)
+        deeper = isinstance(value, Mapping) and "mode" not in value and name != "classes"
+        both[name] = merged(part, value) if deeper and isinstance(part, dict) else value
+    return both
 
 
 def may_change(system: str, name: str) -> bool:

@@ -82,6 +82,7 @@ def test_a_wrong_block_is_refused(changes, message):
         ({"resize": "stretch"}, "settings.resize must be 'pad', .* got 'stretch'"),
         ({"arguments": {"alpha": 0}}, "settings.arguments.alpha must be 0.7, .* got 0"),
         ({"arguments": {"lora_rank": 8}}, "settings.arguments.lora_rank must be 4, .* got 8"),
+        ({"classes": {"kidney": 3}}, r"settings.classes must be .*liver.*, got \{'kidney': 3\}"),
         ({"classes": ["spleen", "liver"]}, "settings.classes must be .*liver.*, got .*spleen"),
     ],
 )

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from segment_anything import sam_model_registry
 
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.sam.position_tables import resize_position_tables
+from amsam_monai.networks.weights.catalogue import CATALOGUE
+from amsam_monai.networks.weights.store import digest
 
 
 @pytest.mark.slow
@@ -92,6 +96,25 @@ def test_weights_of_another_size_load_at_this_size(tmp_path, nano_sam):
     torch.save(nano_sam.state_dict(), tmp_path / "nano.pth")
     larger = build_sam("vit_nano", image_size=96, weights=tmp_path / "nano.pth")
     assert larger.encode(torch.rand(1, 3, 96, 96)).shape == (1, 256, 6, 6)
+
+
+def test_the_catalogue_says_whether_pixels_are_normalised_and_knows_a_file_by_its_content(
+    tmp_path, nano_sam, monkeypatch
+):
+    folder = tmp_path / "my-medsam-project"
+    folder.mkdir()
+    file = folder / "nano.pth"
+    torch.save(nano_sam.state_dict(), file)
+    assert build_sam("vit_nano", image_size=64, weights=file).origin.normalise
+    assert not build_sam("vit_nano", image_size=64, weights=file, normalise=False).origin.normalise
+    plain = replace(
+        CATALOGUE["medsam_vit_b"], digests={"sha256": digest(file)}, size=file.stat().st_size, file="other.pth"
+    )
+    monkeypatch.setitem(CATALOGUE, "medsam_vit_b", plain)
+    sam = build_sam("vit_nano", image_size=64, weights=file)
+    assert not sam.origin.normalise
+    assert (sam.pixel_mean == 0).all()
+    assert build_sam("vit_nano", image_size=64, weights=file, normalise=True).origin.normalise
 
 
 @pytest.mark.parametrize(
