@@ -35,7 +35,8 @@ def train_stages(
     Returns:
         The models, one a stage.
     """
-    folder, models = Path(folder), []
+    folder = Path(folder)
+    models: list[Path] = []
     for stage in stages:
         model, root = folder / f"{stage['name']}.pt", folder / str(stage["name"])
         if not model.is_file():
