@@ -110,3 +110,19 @@ def test_compare_refuses_what_is_no_summary(tmp_path):
     result = run("compare", tmp_path, tmp_path)
     assert result.exit_code == 1
     assert "no such summary" in result.output
+
+
+def test_labels_in_an_order_of_their_own_are_mapped_by_name(tmp_path):
+    label = np.zeros((8, 10), np.uint8)
+    label[1:4, 1:4], label[5:7, 5:9] = 1, 2
+    for folder, array in (("pred", label), ("gt", np.array([0, 2, 1], np.uint8)[label])):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(array).save(tmp_path / folder / "a.png")
+    options = ["--labels", "1=RV,2=Myo", "--out", tmp_path / "out"]
+    result = run("evaluate", tmp_path / "pred", tmp_path / "gt", *options, "--map", "Myo=1,RV=2")
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert {row["label"]: float(row["dice"]) for row in rows} == {"RV": 1.0, "Myo": 1.0}
+    result = run("evaluate", tmp_path / "pred", tmp_path / "gt", *options, "--map", "Myo=1")
+    assert result.exit_code == 1
+    assert "map must name every class of the table, got none for RV" in " ".join(result.output.split())
