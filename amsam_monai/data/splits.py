@@ -126,29 +126,6 @@ def _few_shot(dataset: str) -> dict[str, Any]:
     return few_shot
 
 
-def few_shot(
-    datalist: Sequence[Mapping[str, Any]], dataset: str, *, shots: int, draw: int
-) -> dict[str, list[dict[str, Any]]]:
-    """The datalist's items of a draw as "training", and those held out as "validation".
-
-    Args:
-        datalist: of `acdc_datalist`, `isic_datalist` ..., all sections.
-        dataset: name of a file in data/splits that has draws.
-        shots: see `support_ids`.
-        draw: see `support_ids`.
-
-    Raises:
-        ValueError: the datalist lacks an id of the draw, or all that is held out.
-    """
-    unit = _few_shot(dataset)["unit"]
-    support = pick(datalist, support_ids(dataset, shots=shots, draw=draw), by=unit)
-    held = set(held_out_ids(dataset))
-    validation = [dict(item) for item in datalist if item[unit] in held]
-    if not validation:
-        raise ValueError(f"datalist must hold some of the {len(held)} held-out ids of {dataset}, got none.")
-    return {"training": support, "validation": validation}
-
-
 def pick(datalist: Sequence[Mapping[str, Any]], ids: Sequence[str], *, by: str = "case_id") -> list[dict[str, Any]]:
     """The items with these ids, in the order of the ids.
 

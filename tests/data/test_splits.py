@@ -6,7 +6,6 @@ import pytest
 from amsam_monai.data.splits import (
     FOLDER,
     draw_support,
-    few_shot,
     few_shot_table,
     held_out_ids,
     pick,
@@ -111,14 +110,6 @@ def test_a_draw_is_known():
     # numpy.random.RandomState(0).permutation(5) is 2, 0, 1, 3, 4; ids in natural order are a1, a2, a10, b1, b2
     assert draw_support(["a10", "a1", "a2", "b2", "b1"], shots=3, seed=0) == ["a10", "a1", "a2"]
     assert np.random.RandomState(0).permutation(5).tolist() == [2, 0, 1, 3, 4]
-
-
-def test_a_draw_of_a_datalist_gives_support_and_held_out_part():
-    ids = [*support_ids("isic", shots=16, draw=1), *held_out_ids("isic")]
-    datalist = [{"case_id": one, "image": f"{one}.jpg"} for one in sorted(ids)]
-    parts = few_shot(datalist, "isic", shots=8, draw=1)
-    assert [item["case_id"] for item in parts["training"]] == support_ids("isic", shots=8, draw=1)
-    assert len(parts["validation"]) == 25
 
 
 def test_missing_ids_are_named():

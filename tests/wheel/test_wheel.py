@@ -37,10 +37,9 @@ metadata = {"version": "0.1.0", "network_data_format": {"outputs": {"pred": {"ch
 LOAD = """
 import sys
 import amsam_monai
-from amsam_monai.bundles.load import load_bundle
 
-bundle = load_bundle(sys.argv[1])
-print(amsam_monai.__file__, type(bundle.network).__name__, bundle.labels)
+model = amsam_monai.load(sys.argv[1])
+print(amsam_monai.__file__, type(model.network).__name__, model.labels)
 """
 
 
