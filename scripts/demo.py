@@ -1,15 +1,14 @@
 """Adapt MobileSAM to a few labelled images and segment the rest: what `make demo` runs.
 
-Trains, infers and evaluates bundles/isic_amsam_segmentation with `python -m monai.bundle run`, on dermoscopy phantoms
-or on a folder of the ISIC layout, and scores the untrained SAM beside it. Nothing outside --out is written but the
-caches of weights and embeddings.
+Trains, infers and evaluates bundles/isic_amsam_segmentation by its own configs, on dermoscopy phantoms or on a folder
+of the ISIC layout, and scores the untrained SAM beside it. Nothing outside --out is written but the caches of weights
+and embeddings.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from amsam_monai.bundles.run import bundle_workflow, run_training
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "isic_amsam_segmentation"
 CASES, SHOTS = 32, 8
@@ -35,25 +36,23 @@ def main() -> None:
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(BUNDLE, root, ignore=shutil.ignore_patterns("model.pt", "detector.pth", "eval"))
     (root / "models").mkdir(exist_ok=True)
-    common = {"dataset_dir": data, "shots": SHOTS, "pool": SHOTS, "val": 0, "listed": "null"}
-    network: dict[str, object] = {} if arguments.data else {"settings#arguments#dark_object_weight": 0}
+    common = {"dataset_dir": str(data), "shots": SHOTS, "pool": SHOTS, "val": 0, "listed": None}
     if not arguments.data:  # phantoms must not help to find phantoms, and eight of them teach their edges well enough
         common |= {"detector_start": "yolo26n", "detector_steps": 150, "phantoms": 0, "mixed_phantoms": 0}
-        common |= {"settings#detector#snap_to_dark_object": False, "box_iou": 0.85, **network}
-    step("Train on 8 images", "train.yaml", root, common, max_epochs=arguments.epochs)
-    places = {"dataset_dir": data / "images", "output_dir": out / "predictions"}
-    step("Segment all images", "inference.yaml", root, {"settings#slices#flips": []}, **places)
-    common |= {"settings#slices#flips": []}  # images as they are: mirror images are four times the work
-    step("Score the images not trained on", "evaluate.yaml", root, common, output_dir=out / "adapted")
-    step(
-        "Score the untrained SAM on the same images",
-        "evaluate.yaml",
-        root,
-        common,
-        output_dir=out / "untrained",
-        **{"settings#detector": "null", "detector": "$None", "settings#arguments#calibration": "none"},
-        **{"validate#handlers#0#_disabled_": True},
-    )
+        common |= {"box_iou": 0.85, "settings#detector#snap_to_dark_object": False}
+        common |= {"settings#arguments#dark_object_weight": 0.0}
+    rule("Train on 8 images")
+    run_training(root, overrides={**common, "max_epochs": arguments.epochs})
+    rule("Segment all images")
+    places = {"dataset_dir": str(data / "images"), "output_dir": str(out / "predictions")}
+    run(root, ["inference"], {"settings": {"slices": {"flips": []}}, **places})
+    rule("Score the images not trained on")
+    still = {"settings#slices#flips": []}  # images as they are: mirror images are four times the work
+    run(root, ["train", "evaluate"], {**common, **still, "output_dir": str(out / "adapted")})
+    rule("Score the untrained SAM on the same images")
+    plain = {"settings#detector": None, "detector": None, "settings#arguments#calibration": "none"}
+    plain |= {"settings#arguments#dark_object_weight": 0.0, "validate#handlers#0#_disabled_": True}
+    run(root, ["train", "evaluate"], {**common, **still, **plain, "output_dir": str(out / "untrained")})
     report(out)
 
 
@@ -67,22 +66,15 @@ def amsam(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "amsam_monai", *arguments], check=True)
 
 
-def step(title: str, config: str, root: Path, common: dict[str, object], **overrides: object) -> None:
-    """Run one config of the bundle; evaluate.yaml goes on top of train.yaml."""
+def rule(title: str) -> None:
     Console().rule(title)
-    files = ["train.yaml", config] if config == "evaluate.yaml" else [config]
-    command = [
-        sys.executable,
-        "-m",
-        "monai.bundle",
-        "run",
-        "--config_file",
-        str([str(root / "configs" / f) for f in files]),
-    ]
-    for name, value in {**common, **overrides}.items():
-        command += [f"--{name}", str(value)]
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    subprocess.run(command, check=True, env=environment)
+
+
+def run(root: Path, configs: list[str], overrides: dict[str, object]) -> None:
+    """Run configs of the bundle that do not train."""
+    with bundle_workflow(root, configs=configs, overrides=overrides) as workflow:
+        workflow.run()
+        workflow.finalize()
 
 
 def mean_dice(folder: Path) -> tuple[float, int]:

@@ -87,6 +87,8 @@ def _data_format(modality: str, channels: list[str], names: list[str]) -> dict[s
 def large_files(recipe: Recipe) -> str:
     """large_files.yml: where SAM's weights come from."""
     name = recipe.settings["sam"]["weights"]
+    if name not in CATALOGUE:  # a file of one's own, or none
+        return "large_files: []\n"
     item = CATALOGUE[name]
     url = next(source.address for source in item.sources if isinstance(source, Url))
     return (

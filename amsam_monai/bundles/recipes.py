@@ -11,6 +11,7 @@ from amsam_monai.bundles.prose import Entry, Map, Scalar, Seq, Value, plain, rea
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 KEYS = ("name", "method", "images", "more", "overlays", "words")
+ALWAYS = ("refine",)  # overlays that every bundle has
 WHOLE = ("train.yaml", "inference.yaml", "metadata.json")  # the other configs go on top of train.yaml
 
 
@@ -77,7 +78,7 @@ def read_recipe(recipe: str | Path) -> Recipe:
     head = {key: plain(entry.value) for key, entry in own.entries.items() if key in KEYS}
     if missing := [key for key in ("name", "method", "images", "words") if key not in head]:
         raise ValueError(f"{file}: a recipe must have {', '.join(missing)}.")
-    overlays = list(head.get("overlays", []))
+    overlays = [*head.get("overlays", []), *ALWAYS]
     files = {f"{name}.yaml": _layer(f"overlays/{name}") or Map() for name in overlays}
     files |= {name: Map() for name in ("evaluate.yaml", *WHOLE)}
     words: dict[str, str] = {"name": head["name"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ class PrepareTurnedBatch(PrepareBatch):
             embedding stays, so this is for what looks at the image beside it.
 
     Raises:
-        ValueError: `colour` out of range; at the call, an image is not square, or the batch brings no embedding.
+        ValueError: `colour` out of range; at the call, an image is not square, or the batch brings no label.
     """
 
     def __init__(self, *, turns: bool = True, colour: float = 0.0) -> None:
@@ -41,17 +42,19 @@ class PrepareTurnedBatch(PrepareBatch):
             image = recoloured(image, self.colour)
         if not self.turns:
             return image, label, positional, arguments
-        if image.shape[-1] != image.shape[-2] or "embedding" not in arguments or label is None:
+        if image.shape[-1] != image.shape[-2] or label is None:
             raise ValueError(
-                f"turns need square images with label and embedding, got {tuple(image.shape)} and {sorted(batchdata)}; "
+                f"turns need square images with label, got {tuple(image.shape)} and {sorted(batchdata)}; "
                 "bring images into SAM's square first (SquareImaged), or set turns=False."
             )
         moves = torch.randint(8, (len(image),)).tolist()
-        image, label, arguments["embedding"] = (
-            torch.stack([turned(x, move) for x, move in zip(batch, moves, strict=True)])
-            for batch in (image, label, arguments["embedding"])
-        )
-        return image, label, positional, arguments
+        if (embedding := arguments.get("embedding")) is not None:
+            arguments["embedding"] = _moved(embedding, moves)
+        return _moved(image, moves), _moved(label, moves), positional, arguments
+
+
+def _moved(batch: Tensor, moves: Sequence[int]) -> Tensor:
+    return torch.stack([turned(one, move) for one, move in zip(batch, moves, strict=True)])
 
 
 def recoloured(images: Tensor, amount: float) -> Tensor:

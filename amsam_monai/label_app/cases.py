@@ -15,12 +15,13 @@ import torch
 from amsam_monai import keys
 from amsam_monai.bundles.load import LoadedBundle
 from amsam_monai.data.files.images import check_same_geometry, read_image, read_label
+from amsam_monai.data.files.loaded_image import LoadedImage
+from amsam_monai.data.files.writers import label_suffix, write_label
 from amsam_monai.session.image import SessionImage
 from amsam_monai.transforms.intensity import Intensity
 
 logger = logging.getLogger(__name__)
 
-VOLUME = "volume"  # key of a sample: whether it is a slice of a volume
 # "patient001_frame01" and "case3-ES" are one patient's: what numbers an acquisition comes after the patient's name
 ACQUISITION = re.compile(r"[_-](frame|phase|time|t|scan|visit|slice|series|ed|es|ct|mr)[_-]?\d*$", re.IGNORECASE)
 
@@ -75,21 +76,10 @@ def holds_class(case: LabelledCase, labels: Mapping[int, str]) -> bool:
 
 def samples_of(bundle: LoadedBundle, case: LabelledCase) -> list[dict[str, Any]]:
     """The labelled slices of a case as the network sees them; none, with a warning, where it cannot be used."""
-    try:
-        source, label = read_image(case.image), read_label(case.label)
-        label.array = label.array.reshape(source.spatial_shape)
-        check_same_geometry(source, label)
-        image = SessionImage(source, Intensity(**bundle.intensity), bundle.slices)
-    except (ValueError, OSError) as error:
-        logger.warning("%s is left out: %s", case.case_id, error)
+    if (read := _read(bundle, case)) is None:
         return []
-    classes = as_classes(label.array, case.names, bundle.labels)
-    if label.array.any() and not classes.any():
-        values = np.unique(label.array).tolist()
-        logger.warning(
-            "%s is left out: its label must hold %s, got the values %s", case.case_id, dict(bundle.labels), values[:8]
-        )
-        return []
+    source, classes = read
+    image = SessionImage(source, Intensity(**bundle.intensity), bundle.slices)
     found = []
     for number in range(image.depth):
         plane = image.plane(classes, number)
@@ -99,10 +89,57 @@ def samples_of(bundle: LoadedBundle, case: LabelledCase) -> list[dict[str, Any]]
                 keys.LABEL: torch.from_numpy(plane.astype(np.int64))[None],
                 keys.CASE_ID: f"{case.case_id}:{number}",
                 keys.PATIENT_ID: case.patient_id,
-                VOLUME: image.view is not None,
             }
             found.append(sample)
     return found
+
+
+def training_entry(bundle: LoadedBundle, case: LabelledCase, folder: Path) -> dict[str, Any] | None:
+    """A case as an entry of the bundle's datalist; None, with a warning, where it cannot be used.
+
+    Its label is written into `folder`, in the values that the bundle's training reads.
+    """
+    if (read := _read(bundle, case)) is None:
+        return None
+    source, classes = read
+    values = np.zeros(max(bundle.labels) + 1, dtype=np.uint8)
+    for index, value in label_values(bundle).items():
+        values[index] = value
+    folder.mkdir(parents=True, exist_ok=True)
+    label = write_label(folder / f"{case.case_id}{label_suffix(source)}", values[classes], source)
+    return {
+        keys.IMAGE: str(case.image),
+        keys.LABEL: str(label),
+        "label_rule": "table",
+        keys.CASE_ID: case.case_id,
+        keys.PATIENT_ID: case.patient_id,
+    }
+
+
+def label_values(bundle: LoadedBundle) -> dict[int, int]:
+    """Class index -> value in the label files that the bundle trains on."""
+    settings = getattr(bundle, "settings", None)
+    own = {} if settings is None else dict(settings.classes)
+    return {index: int(own.get(name, index)) for index, name in bundle.labels.items()}
+
+
+def _read(bundle: LoadedBundle, case: LabelledCase) -> tuple[LoadedImage, np.ndarray] | None:
+    """The image, and the label in class indices."""
+    try:
+        source, label = read_image(case.image), read_label(case.label)
+        label.array = label.array.reshape(source.spatial_shape)
+        check_same_geometry(source, label)
+    except (ValueError, OSError) as error:
+        logger.warning("%s is left out: %s", case.case_id, error)
+        return None
+    classes = as_classes(label.array, case.names, bundle.labels)
+    if label.array.any() and not classes.any():
+        values = np.unique(label.array).tolist()
+        logger.warning(
+            "%s is left out: its label must hold %s, got the values %s", case.case_id, dict(bundle.labels), values[:8]
+        )
+        return None
+    return source, classes
 
 
 def as_classes(label: np.ndarray, names: Mapping[int, str] | None, labels: Mapping[int, str]) -> np.ndarray:

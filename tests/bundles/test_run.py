@@ -20,15 +20,14 @@ from tests.bundles.runs import BUNDLES, adapter_of, workflow_of
 
 BUNDLE = BUNDLES / "isic_amsam_segmentation"
 QUICK = {
-    "backbone": "vit_nano",
-    "image_size": 64,
-    "weights": None,
-    "network_def#detector": None,
+    "settings#sam": {"backbone": "vit_nano", "weights": None, "image_size": 64},
+    "settings#detector": None,
+    "detector": None,
     "precision": "float32",
-    "listed_draws": None,
+    "listed": None,
     "shots": 2,
-    "val_images": 1,
-    "support_pool": 2,
+    "val": 1,
+    "pool": 2,
     "max_epochs": 2,
     "steps_per_epoch": 2,
     "val_interval": 1,
@@ -121,7 +120,7 @@ def test_the_first_cause_is_raised_alone(folder, data, caplog):
 
 
 def test_cases_and_a_config_of_ones_own_are_handed_over(folder, data):
-    (folder / "mine.yaml").write_text("val_images: 0\nmax_epochs: 2\n")
+    (folder / "mine.yaml").write_text("val: 0\nmax_epochs: 2\n")
     cases = isic_datalist(folder / "data")
     odd = [{**case, "case_id": f"@{case['case_id']}"} for case in cases]  # no reference of MONAI's
     settings = {**data, "dataset_dir": "nowhere"}
@@ -132,7 +131,7 @@ def test_cases_and_a_config_of_ones_own_are_handed_over(folder, data):
         BUNDLE,
         configs=["train", folder / "mine.yaml"],
         root=folder / "parts",
-        overrides={name: value for name, value in settings.items() if name not in ("val_images", "max_epochs")},
+        overrides={name: value for name, value in settings.items() if name not in ("val", "max_epochs")},
         datalist=parts,
         handlers=[lambda engine: seen.append(engine.state.epoch)],
         progress=lambda epoch, epochs, loss: seen.append((epoch, epochs, loss)),
@@ -146,7 +145,7 @@ def test_cases_and_a_config_of_ones_own_are_handed_over(folder, data):
 def test_misspelt_names_are_refused(folder, data):
     with pytest.raises(ValueError, match=r"got 'max_epoch'; did you mean max_epochs"):
         run_training(BUNDLE, root=folder, overrides={**data, "max_epoch": 1})
-    with pytest.raises(FileNotFoundError, match=r"must hold trian\.yaml, got .*train"):
-        run_training(BUNDLE, configs=["trian"], root=folder)
+    with pytest.raises(FileNotFoundError, match=r"must hold tain\.yaml, got .*train"):
+        run_training(BUNDLE, configs=["tain"], root=folder)
     with pytest.raises(FileNotFoundError, match="there is no bundle nothing"):
         run_training("nothing")

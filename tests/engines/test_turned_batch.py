@@ -39,11 +39,15 @@ def test_without_turns_the_batch_stays():
 
 def test_images_outside_the_square_are_refused():
     given = batch(2)
-    with pytest.raises(ValueError, match="turns need square images with label and embedding"):
+    with pytest.raises(ValueError, match="turns need square images with label"):
         PrepareTurnedBatch()({**given, "image": given["image"][..., :4]})
+
+
+def test_what_brings_no_embedding_is_turned_too():
+    given = batch(2)
     del given["embedding"]
-    with pytest.raises(ValueError, match="turns need square images with label and embedding"):
-        PrepareTurnedBatch()(given)
+    _, _, _, arguments = PrepareTurnedBatch()(given)
+    assert "embedding" not in arguments
 
 
 def test_colours_change_by_image_and_by_no_more_than_said():

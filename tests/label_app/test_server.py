@@ -14,6 +14,7 @@ import pytest
 from tests.label_app.nano_bundle import write_bright_bundle, write_nano_bundle
 from tests.label_app.serving import serving
 from tests.label_app.test_service import save_ball
+from tests.label_app.trainable_bundle import write_trainable_bundle
 from tests.segment.toy import oblique, stored_as
 
 requests = pytest.importorskip("requests", reason="needs MONAI Label")
@@ -39,7 +40,7 @@ def server(tmp_path_factory):
     write_picture(studies / "skin.png")
     write_dicom(studies / "series")
     (studies / "broken.nii.gz").write_bytes(b"not a volume")
-    volumes = write_nano_bundle(root / "bundles", system="aisam_full")
+    volumes = write_trainable_bundle(root / "bundles", "aisam", name=AUTOMATIC, classes="{liver: 1, spleen: 2}")
     pictures = write_nano_bundle(
         root / "bundles", name="skin_segmentation", labels=("lesion",), data_type="png", intensity={"mode": "bit_depth"}
     )
@@ -442,7 +443,7 @@ def test_labels_are_saved_trained_on_and_served(server):
         assert answer.status_code == 200, answer.text
     assert next_case("most_diverse")["id"] in UNLABELLED - {"p0", "p1"}
     before = label_of(server.infer(AUTOMATIC, "p2", "image")).get_fdata()
-    body = {"max_epochs": 4, "steps_per_epoch": 10, "val_split": 0}
+    body = {"max_epochs": 4, "steps_per_epoch": 2, "val_split": 0}
     assert server.post(f"/train/{AUTOMATIC}", json=body).status_code == 200
     told = []
     for _ in range(480):

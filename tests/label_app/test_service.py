@@ -6,14 +6,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-import torch
 
 from amsam_monai.bundles.load import load_bundle
-from amsam_monai.label_app.cases import LabelledCase, as_classes, holds_class, patient_of, split_cases
+from amsam_monai.label_app.cases import LabelledCase, as_classes, patient_of, split_cases
 from amsam_monai.label_app.launch import prepare_app
 from amsam_monai.label_app.results import ResultFormat, write_result
 from amsam_monai.label_app.service import BundleService
-from amsam_monai.label_app.training import TrainOptions, train_bundle
 from amsam_monai.segment.ranking import certainty, least_certain, most_diverse, sample_slices, slice_certainty
 from tests.label_app.nano_bundle import write_nano_bundle
 
@@ -134,64 +132,6 @@ def test_voxel_type_and_compression_are_those_asked_for(bundle, ball, asked, pix
 def test_formats_that_are_none_are_refused(asked, message):
     with pytest.raises(ValueError, match=message):
         ResultFormat.of_request(asked)
-
-
-@pytest.mark.parametrize("system", ["amsam", "aisam_full", "autosam"])
-def test_training_replaces_the_weights_keeps_the_old_and_is_served(tmp_path, system):
-    root = write_nano_bundle(tmp_path, labels=("ball",), system=system)
-    cases = []
-    for number in range(3):
-        image = save_ball(tmp_path / f"p{number}_frame01.nii.gz", (14 + 4 * number, 15, 3))
-        cases.append(LabelledCase(f"p{number}", f"p{number}", image, image.parent / f"label-{image.name}"))
-    service = BundleService(root)
-    before = service.segment("a", cases[0].image).label
-    old = torch.load(root / "models" / "model.pt", weights_only=True)["model"]
-    options = TrainOptions(max_epochs=8, steps_per_epoch=8, val_split=0.2, pretrained=False)
-    stats = train_bundle(root, cases, options, cache=tmp_path / "cache")
-    assert (stats["cases"], stats["validation_cases"]) == (2, 1)
-    assert stats["dice_after"] > stats["dice_before"]
-    kept = torch.load(root / "models" / "previous" / stats["previous_weights"], weights_only=True)["model"]
-    assert all(torch.equal(kept[name], value) for name, value in old.items())
-    new = torch.load(root / "models" / "model.pt", weights_only=True)["model"]
-    assert list(new) == list(old)
-    encoder = [name for name in old if name.startswith("sam.image_encoder.")]
-    assert bool(encoder) == (system == "aisam_full")
-    assert all(torch.equal(new[name], old[name]) for name in encoder)
-    assert (service.segment("a", cases[0].image).label != before).any()
-    more = train_bundle(root, cases, TrainOptions(max_epochs=1, steps_per_epoch=2), cache=tmp_path / "cache")
-    assert more["dice_before"] == stats["dice_after"]  # what was learned is where it goes on from
-    assert len(list((root / "models" / "previous").iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    ("request_", "message"),
-    [
-        ({"max_epochs": "many"}, "must be numbers"),
-        ({"max_epochs": 0}, "must be at least 1, got 0"),
-        ({"val_split": 1.0}, r"must lie in \[0, 1\), got 1.0"),
-    ],
-)
-def test_training_options_that_are_none_are_refused(request_, message):
-    with pytest.raises(ValueError, match=message):
-        TrainOptions.of_request(request_)
-
-
-def test_training_options_are_read_as_clients_send_them():
-    read = TrainOptions.of_request({"model": "x", "max_epochs": "3", "pretrained": "false", "seed": None})
-    assert read == TrainOptions(max_epochs=3, pretrained=False)
-
-
-def test_labels_of_unknown_values_are_refused_rather_than_trained_as_empty(tmp_path, caplog):
-    root = write_nano_bundle(tmp_path, labels=("ball",))
-    image = save_ball(tmp_path / "p.nii.gz")
-    label = nib.load(image.parent / f"label-{image.name}")
-    nib.save(nib.Nifti1Image(np.asarray(label.dataobj) * 255, label.affine), tmp_path / "mask.nii.gz")
-    case = LabelledCase("p", "p", image, tmp_path / "mask.nii.gz")
-    assert not holds_class(case, {1: "ball"})
-    assert holds_class(LabelledCase("p", "p", image, tmp_path / "mask.nii.gz", {255: "ball"}), {1: "ball"})
-    with pytest.raises(ValueError, match="no saved label fits the bundle's classes"):
-        train_bundle(root, [case], TrainOptions(max_epochs=1, val_split=0))
-    assert "its label must hold {1: 'ball'}, got the values [0, 255]" in caplog.text
 
 
 def test_patients_are_not_split():

@@ -54,7 +54,7 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
     Args:
         data: samples, or a data set of them.
         transform: deterministic; gives "image" (3, H, W) as the encoder takes it.
-        cache: where embeddings are kept.
+        cache: where embeddings are kept; None gives the views alone, for encoders that train.
         encode: a batch of images to a batch of embeddings, say `network.encode`.
         augment: (sample, view number) to the view, deterministic (see `FixedViews`); view 0 is the sample as it is.
         views: how many views an image has; one is drawn at each access.
@@ -75,7 +75,7 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
         data: Sequence[Any],
         transform: Callable[[Any], Any] | None = None,
         *,
-        cache: EmbeddingCache,
+        cache: EmbeddingCache | None,
         encode: Encode,
         augment: Callable[[Any, int], Any] | None = None,
         views: int = 1,
@@ -94,7 +94,7 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
         self.augment, self.views, self.post_transform = augment, views, post_transform
         self._room = keep * 2**20  # bytes
         self._kept: dict[tuple[int, int], Sample] = {}
-        if fill:
+        if fill and cache is not None:
             images = _Images(self)
             share = share or (idist.get_rank(), idist.get_world_size())
             start = len(images) * share[0] // share[1]
@@ -132,6 +132,8 @@ class CachedEmbeddingDataset(Randomizable, Dataset):
 
     def _embedded(self, index: int, view: int) -> Sample:
         sample = self._kept_view(index, view)
+        if self.cache is None:
+            return dict(sample)
         embedding = sample.get(keys.EMBEDDING)
         if embedding is None:
             embedding = self.cache.get_or_compute(sample[keys.IMAGE], self.encode, device=self.device)

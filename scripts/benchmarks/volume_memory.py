@@ -1,6 +1,6 @@
 """Memory of segmenting a thick and a thin stack: file in, file out, input and output volumes aside.
 
-    python scripts/bench_volume_memory.py [--side 512] [--depths 100 1000] [--network stub|vit_nano] [--float]
+    python scripts/benchmarks/volume_memory.py [--side 512] [--depths 100 1000] [--network stub|vit_nano] [--float]
 
 Each depth runs in a process of its own. Working memory is the peak of resident memory, less what the libraries and
 the network take before the volume comes, less the input volume and the label map.

@@ -1,6 +1,6 @@
 """Measure the box detector on held-out images: recall and overlap of its boxes, per number of training images.
 
-python scripts/bench_detector.py --data DIR --dataset isic --shots 4 8 16 --draws 3 --out bench
+python scripts/benchmarks/detector.py --data DIR --dataset isic --shots 4 8 16 --draws 3 --out bench
 
 DIR/<dataset> holds the images. Support and held-out images are those of data/splits. A run that was interrupted goes on
 where it stopped; the table is printed and kept beside the record OUT/detector_*.json.

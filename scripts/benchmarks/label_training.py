@@ -1,7 +1,7 @@
 """What `POST /train` of a MONAI Label server gains, over HTTP: labels saved, trained on, and the new weights served.
 
-AMSAM_DATA=DIR python scripts/bench_label_training.py --bundle isic_amsam_segmentation --cases 8
-AMSAM_DATA=DIR python scripts/bench_label_training.py --bundle acdc_aisam_segmentation --cases 8
+AMSAM_DATA=DIR python scripts/benchmarks/label_training.py --bundle isic_amsam_segmentation --cases 8
+AMSAM_DATA=DIR python scripts/benchmarks/label_training.py --bundle acdc_aisam_segmentation --cases 8
 
 Starts a server of its own in a folder that it removes. isic: labelled are images neither held out nor in draw 0,
 which trained the bundle; scored are those held out. acdc: labelled are volumes of the first validation patients, scored

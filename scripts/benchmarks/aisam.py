@@ -1,6 +1,6 @@
 """AI-SAM's Table 1 on the validation patients of ACDC: one trained network under every kind of prompt, and baselines.
 
-    AMSAM_DATA=DIR python scripts/bench_aisam.py --bundle acdc_aisam_segmentation --out runs/aisam
+    AMSAM_DATA=DIR python scripts/benchmarks/aisam.py --bundle acdc_aisam_segmentation --out runs/aisam
 
 Rows: automatic; generalised points; known classes; a random point beside; the true boxes; a detector's boxes; random
 points in place of the learned ones (three seeds); SAM and LiteMedSAM with the true boxes. Dice is that of volumes,
@@ -43,7 +43,7 @@ from amsam_monai.networks.systems.amsam import AMSAM
 from amsam_monai.segment.flips import FLIPS
 from amsam_monai.transforms.intensity import Intensityd
 
-DETECTOR = Path(__file__).parents[1] / "bundles" / "acdc_amsam_segmentation" / "models" / "detector.pth"
+DETECTOR = Path(__file__).parents[2] / "bundles" / "acdc_amsam_segmentation" / "models" / "detector.pth"
 BASELINES = {"SAM, true box": ("vit_t", 512, "mobile_sam"), "LiteMedSAM, true box": ("lite_medsam", 256, "lite_medsam")}
 
 

@@ -1,8 +1,8 @@
 """How long a click takes: p50 and p95 of `InteractiveSession` on a warm slice, and over HTTP with --url.
 
-python scripts/bench_click.py                                    a MobileSAM at 512 px, random clicks
-python scripts/bench_click.py --bundle DIR                       a bundle's network
-python scripts/bench_click.py --url http://127.0.0.1:8000 --model NAME --image ID --clients 8 --seconds 120
+python scripts/benchmarks/clicks.py                                    a MobileSAM at 512 px, random clicks
+python scripts/benchmarks/clicks.py --bundle DIR                       a bundle's network
+python scripts/benchmarks/clicks.py --url http://127.0.0.1:8000 --model NAME --image ID --clients 8 --seconds 120
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Time AI-SAM's prompts and masks, all classes at once against class by class. Weights are random: time does not care.
 
-python scripts/bench_aisam_classes.py --classes 4 --image-size 512
+python scripts/benchmarks/aisam_classes.py --classes 4 --image-size 512
 
 Two loops do the same work: one of this package's layers, and one of segment-anything's, as the published code has it.
 """

@@ -1,7 +1,7 @@
 """What each part of AI-SAM and of the unified network is worth: rows like the paper's Tables 2 and 3.
 
-    AMSAM_DATA=DIR python scripts/bench_aisam_parts.py --dataset isic --image-size 256 --out runs/parts_isic
-    AMSAM_DATA=DIR python scripts/bench_aisam_parts.py --dataset acdc --image-size 384 --out runs/parts_acdc
+    AMSAM_DATA=DIR python scripts/benchmarks/aisam_parts.py --dataset isic --image-size 256 --out runs/parts_isic
+    AMSAM_DATA=DIR python scripts/benchmarks/aisam_parts.py --dataset acdc --image-size 384 --out runs/parts_acdc
 
 parts: the three methods in one network, every part left out in turn, and each alone. points: number of points a class.
 losses: terms of the prompt heuristic loss left out; one-hot points in training, and generalised ones at the end. Each
@@ -17,38 +17,32 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
+import tempfile
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from ignite.handlers import ProgressBar
-from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
+from row_table import FOLDER
 
 from amsam_monai.bundles.load import load_bundle
+from amsam_monai.bundles.run import run_training
 from amsam_monai.data.datasets import LoadCased, acdc_datalist, isic_datalist
-from amsam_monai.data.embeddings.dataset import CachedEmbeddingDataset
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.sections import sections as cut
 from amsam_monai.data.slice_samples import slice_samples
-from amsam_monai.engines import PrepareSystemBatch, SimulatedBoxes, embedding_cache, epoch_loader
+from amsam_monai.engines import SimulatedBoxes, embedding_cache
 from amsam_monai.engines.fit_detector import load_or_fit_detector
 from amsam_monai.evaluation.prompted import run_settings
-from amsam_monai.handlers import ClipGradients, PolynomialDecay
-from amsam_monai.losses import AISAMLoss, PromptHeuristicLoss
 from amsam_monai.networks.detector.detector import load_detector
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.sam import build_sam
-from amsam_monai.networks.systems.training_wrappers import WithLossInputs
 from amsam_monai.networks.systems.unified import build_unified
 from amsam_monai.phantoms.sets import lesion_phantoms
-from amsam_monai.segment.autocast import AutocastInferer
 from amsam_monai.transforms.intensity import Intensityd
-from amsam_monai.transforms.sam_input import SquareImaged, ToThreeChannelsd
-from amsam_monai.transforms.views import FlippedViews
+from amsam_monai.transforms.sam_input import ToThreeChannelsd
 
 
 @dataclass(frozen=True)
@@ -88,13 +82,13 @@ TABLES = {
         "all terms, one-hot in training": Row(train_one_hot=True),
     },
 }
-BUNDLES = Path(__file__).parents[1] / "bundles"
+BUNDLES = Path(__file__).parents[2] / "bundles"
 
 
 class Isic:
     """A few lesions."""
 
-    classes, views, box_iou, encoder = 1, 8, 0.72, None
+    classes, views, box_iou, encoder, bundle = 1, 8, 0.72, None, "isic_aisam_segmentation"
 
     def __init__(self, options) -> None:
         self.options = options
@@ -125,7 +119,7 @@ class Isic:
 class Acdc:
     """Slices of hearts, and an encoder that knows them."""
 
-    classes, views, box_iou = 3, 1, 0.75
+    classes, views, box_iou, bundle = 3, 1, 0.75, "acdc_aisam_segmentation"
 
     def __init__(self, options) -> None:
         bundle = load_bundle("acdc_aisam_segmentation")
@@ -207,37 +201,28 @@ def one_run(options, task, row: Row, draw: int) -> dict:
         depth=2,
         gate=False,
     )
-    cache = embedding_cache(net)
-    dataset = CachedEmbeddingDataset(
-        samples,
-        SquareImaged(size=options.image_size),
-        cache=cache,
-        encode=net.encode,
-        augment=FlippedViews() if task.views > 1 else None,
-        views=task.views,
-        keep=1024,
-        progress=False,
-    )
-    optimizer = torch.optim.AdamW(
-        [p for p in net.parameters() if p.requires_grad], options.learning_rate, weight_decay=0.05
-    )
     boxes = SimulatedBoxes(task.classes, mean_iou=task.box_iou, p_drop=0.0) if row.box else None
-    trainer = SupervisedTrainer(
-        device=torch.device("cpu"),
-        max_epochs=1,
-        train_data_loader=epoch_loader(dataset, batch_size=4, batches=options.steps, seed=draw),
-        network=WithLossInputs(net),
-        optimizer=optimizer,
-        loss_function=AISAMLoss(
-            image_size=options.image_size, prompt_loss=PromptHeuristicLoss(**row.loss), prompt_weight=float(row.points)
-        ),
-        inferer=AutocastInferer(),
-        prepare_batch=PrepareSystemBatch(low_res=True, presence=task.classes, boxes=boxes, keep_meta=False),
-        train_handlers=[PolynomialDecay(optimizer, warmup=10), ClipGradients(net), ProgressBar(desc="batches")],
-    )
-    start = time.perf_counter()
-    trainer.run()
-    return {**scores(net.eval(), task, cache), "seconds": time.perf_counter() - start}
+    with tempfile.TemporaryDirectory(prefix="amsam-bench-") as folder:
+        result = run_training(
+            task.bundle,
+            configs=("train", FOLDER / "parts.yaml"),
+            datalist={"train": samples, "val": [], "test": []},
+            root=folder,
+            overrides={
+                "network_def": net,
+                "settings#sam#image_size": options.image_size,
+                "seed": draw,
+                "max_epochs": 1,
+                "steps_per_epoch": options.steps,
+                "views": task.views,
+                "learning_rate": options.learning_rate,
+                "warmup": 10,
+                "prompt_weight": float(row.points),
+                **{f"loss#prompt_loss#{name}": value for name, value in row.loss.items()},
+                "train#trainer#prepare_batch#boxes": boxes,
+            },
+        )
+    return {**scores(net.eval(), task, embedding_cache(net)), "seconds": result.seconds}
 
 
 def generator(grid: int, classes: int) -> PromptGenerator:

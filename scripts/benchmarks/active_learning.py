@@ -1,6 +1,6 @@
 """Send the least certain volumes to a (simulated) person first: how many corrections until mean Dice reaches 0.95?
 
-python scripts/bench_active_learning.py --bundle acdc_aisam_segmentation --data $AMSAM_DATA/acdc --out runs/active
+python scripts/benchmarks/active_learning.py --bundle acdc_aisam_segmentation --data $AMSAM_DATA/acdc --out runs/active
 
 Every volume of a section is segmented and judged as `least_certain` does (five slices), without looking at its label.
 The person is the ground truth: a corrected volume has Dice 1. Volumes that are done are not done again,
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--bundle", required=True)
     parser.add_argument("--data", type=Path, required=True, help="ACDC")
     parser.add_argument("--section", default="validation", choices=("validation", "test"))
-    parser.add_argument("--dice", type=Path, help="rows/automatic.json of bench_aisam.py: volumes scored there already")
+    parser.add_argument("--dice", type=Path, help="rows/automatic.json of aisam.py: volumes scored there already")
     parser.add_argument("--target", type=float, default=0.95)
     parser.add_argument("--out", type=Path, required=True, help="folder of curve.json and curve.png")
     args = parser.parse_args()

@@ -1,8 +1,8 @@
 """Seconds to score a 512 x 512 x 300 volume of 8 organs in all metrics, ours and medpy's, in one run.
 
-    python scripts/bench_scores.py                 # medpy on each organ's crop (generous to it), about a minute
-    python scripts/bench_scores.py --full-medpy    # medpy on the whole volume, as it is used; many minutes
-    python scripts/bench_scores.py --libraries     # one organ's distances by each library, to choose between them
+    python scripts/benchmarks/scores.py                 # medpy on each organ's crop (generous to it), about a minute
+    python scripts/benchmarks/scores.py --full-medpy    # medpy on the whole volume, as it is used; many minutes
+    python scripts/benchmarks/scores.py --libraries     # one organ's distances by each library, to choose between them
 
 Exit code 1 if ours takes more than --limit seconds, is less than --factor times faster, or the numbers differ.
 """

@@ -1,10 +1,10 @@
 """AutoSAM's Tables 1 and 2 on the data at hand: every row, backbone and seed, resumable.
 
-    AMSAM_DATA=DIR python scripts/bench_autosam.py --dataset glas --backbones sam efficientnet_lite0 --out runs/glas
+    AMSAM_DATA=DIR python scripts/benchmarks/autosam.py --dataset glas --backbones sam hardnet85 --out runs/glas
 
 Trains on the training ids of data/splits, scores the last epoch (no selection) on the validation ids: Dice and IoU at
 native size (strict), and the published evaluation's (`autosam`) beside. Each run is one JSON file in --out/runs; what
-is there is not run again, and trained networks are kept in --out/adapters. Further modes:
+is there is not run again, and trained networks are kept in --out/networks. Further modes:
 
     --shots 8           few-shot: three draws instead of seeds, scored on the images that no draw touches
     --universal         one g with a token per data set, trained on all of --dataset (give several)
@@ -20,57 +20,52 @@ import argparse
 import json
 import os
 import re
-import time
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from ignite.engine import Engine, Events
 from monai.transforms import Compose
+from row_table import UNCACHED, read_table
 
+from amsam_monai.bundles.model_file import read_model
+from amsam_monai.bundles.network import build_network
+from amsam_monai.bundles.run import TrainingResult, bundle_workflow, run_training
 from amsam_monai.data.datasets import LoadCased, image_folder_datalist, isic_datalist
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.sections import sections as cut
 from amsam_monai.data.splits import split_sections
-from amsam_monai.engines.autosam_rows import (
-    mask_prompt,
-    picture_sheet,
-    plain_sam,
-    point_prompt,
-    time_parts,
-    train_shared,
-)
 from amsam_monai.engines.embeddings import embedding_cache
-from amsam_monai.engines.fixed_views_training import FixedViewsSettings, fixed_views_trainer
 from amsam_monai.evaluation.case_scores import score_case
+from amsam_monai.evaluation.part_costs import time_parts
+from amsam_monai.evaluation.picture_sheet import picture_sheet
 from amsam_monai.evaluation.protocols import get_protocol
+from amsam_monai.evaluation.true_prompts import mask_prompt, plain_sam, point_prompt
+from amsam_monai.handlers import load_adapter
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.prompts.prompt_generator import BACKBONES
-from amsam_monai.networks.sam import build_sam
-from amsam_monai.networks.systems.autosam import AutoSAM, build_autosam
-from amsam_monai.networks.systems.from_scratch import FromScratch
-from amsam_monai.phantoms.sets import lesion_phantom_samples
+from amsam_monai.networks.systems.autosam import AutoSAM
 from amsam_monai.segment.autocast import PRECISIONS
 from amsam_monai.segment.flips import FLIPS, flip_sets, mean_logits
 from amsam_monai.transforms.intensity import Intensityd
 from amsam_monai.transforms.sam_input import ToThreeChannelsd
 
-AUGMENTATION = {"glas": "glas", "kvasir": "polyp", "isic": "polyp"}
-SIDE = {"glas": 256, "kvasir": 352, "isic": 512}  # of the published evaluation's grid
+TABLE = read_table("autosam")
 TRAINED = ("AutoSAM", "h(g(I))", "SAM, AutoSAM's mask")
 FIXED = ("SAM, true point", "SAM, true mask")
 ROWS = (*TRAINED, *FIXED, "U-Net")
-UNET_SIDE = 128  # it misses objects, not edges
 IMAGENET = {"hardnet85": "hardnet85", "efficientnet_lite0": "efficientnet_lite0", "sam": "efficientnet_lite0"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of data sets, default $AMSAM_DATA")
-    parser.add_argument("--dataset", required=True, nargs="+", choices=list(AUGMENTATION))
+    parser.add_argument("--dataset", required=True, nargs="+", choices=list(TABLE["datasets"]))
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=[*ROWS, "time", "pictures"], metavar="ROW")
     parser.add_argument("--backbones", nargs="+", default=["sam"], choices=BACKBONES)
     parser.add_argument("--seeds", type=int, default=3)
@@ -111,6 +106,7 @@ class Bench:
 
     def __init__(self, dataset: str, arguments: argparse.Namespace) -> None:
         self.dataset, self.arguments, self.device = dataset, arguments, torch.device(arguments.device)
+        self.bundle = TABLE["datasets"][dataset]["bundle"]
         root = Path(arguments.data or os.environ["AMSAM_DATA"]) / dataset
         self.datalist = isic_datalist(root) if dataset == "isic" else image_folder_datalist(root, preset=dataset)
         self.load = Compose([LoadCased(), Intensityd(mode="bit_depth"), ToThreeChannelsd()])
@@ -153,64 +149,107 @@ class Bench:
         """Mirror images that take part in a row: those asked for, in the rows of the method itself."""
         return self.arguments.flips if row in TRAINED[:2] else []
 
-    def samples(self, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Training images, and those that score."""
-        by_id = {str(case["case_id"]): case for case in self.datalist}
+    def ids(self, seed: int) -> tuple[list[str], list[str]]:
+        """Of the images that train, and of those that score."""
         if self.arguments.shots or self.dataset == "isic":
             shots = self.arguments.shots or 16  # of ISIC's few images the largest draw is the training part
-            sections = cut(self.datalist, shots=shots, draw=seed, listed=self.dataset, validation=0)
-            ids = [[str(case["case_id"]) for case in sections[name]] for name in ("train", "test")]
-        else:
-            split = split_sections(self.dataset, "validation")
-            ids = [split["training"], split["validation"]]
-        for name in (*ids[0], *ids[1]):
+            parts = cut(self.datalist, shots=shots, draw=seed, listed=self.dataset, validation=0)
+            return tuple([str(case["case_id"]) for case in parts[name]] for name in ("train", "test"))
+        split = split_sections(self.dataset, "validation")
+        return split["training"], split["validation"]
+
+    def test(self, seed: int) -> list[dict[str, Any]]:
+        """Images that score."""
+        by_id = {str(case["case_id"]): case for case in self.datalist}
+        names = self.ids(seed)[1]
+        for name in names:
             if name not in self._loaded:
                 self._loaded[name] = self.load(by_id[name])
-        train, test = ([self._loaded[name] for name in part] for part in ids)
-        return train, test
+        return [self._loaded[name] for name in names]
 
-    def settings(self, seed: int) -> FixedViewsSettings:
+    def cases(self, seed: int) -> dict[str, list[dict[str, Any]]]:
+        """The parts as entries of the datalist; none validates."""
+        by_id = {str(case["case_id"]): case for case in self.datalist}
+        train, test = self.ids(seed)
+        return {"train": [by_id[name] for name in train], "val": [], "test": [by_id[name] for name in test]}
+
+    def overrides(self, backbone: str, seed: int, **more: Any) -> dict[str, Any]:
+        """What the command line changes of the bundle's training."""
         chosen = self.arguments
-        return FixedViewsSettings(
-            epochs=chosen.epochs,
-            batch_size=chosen.batch_size,
-            learning_rate=chosen.learning_rate,
-            views=chosen.views,
-            precision=chosen.precision,
-            augmentation=AUGMENTATION[self.dataset],
-            colour=chosen.colour,
-            pretrained_rate=chosen.pretrained_rate,
-            seed=seed,
+        name, weights = chosen.sam
+        return {
+            "max_epochs": chosen.epochs,
+            "batch_size": chosen.batch_size,
+            "learning_rate": chosen.learning_rate,
+            "views": chosen.views,
+            "precision": chosen.precision,
+            "colour": chosen.colour,
+            "pretrained_rate": chosen.pretrained_rate,
+            "seed": seed,
+            "device": self.device,
+            "settings#sam#backbone": name,
+            "settings#sam#weights": weights,
+            "settings#sam#image_size": chosen.image_size,
+            "settings#arguments#backbone": backbone,
+            "settings#arguments#backbone_weights": None if chosen.random_backbone else IMAGENET[backbone],
+            "settings#arguments#tuned": backbone == "sam" and not chosen.frozen_companion,
+            "settings#arguments#lora_rank": chosen.lora_rank,
+            "settings#arguments#prompt_size": chosen.prompt_size,
+            **({"mixed_phantoms": chosen.phantoms} if self.dataset == "isic" else {}),
+            **more,
+        }
+
+    def train(
+        self, row: str, backbone: str, seed: int, root: Path | str, handlers: Sequence[Any] = (), **more: Any
+    ) -> TrainingResult:
+        """The bundle's own training with a row's overrides, written to `root`."""
+        chosen = TABLE["rows"][row]
+        overrides = {**(UNCACHED if not chosen.cached else {}), **self.overrides(backbone, seed, **more)}
+        return run_training(
+            self.bundle,
+            configs=("train", *chosen.configs),
+            datalist=self.cases(seed),
+            root=root,
+            overrides=chosen.overrides(overrides),
+            handlers=handlers,
         )
 
-    def network(self, backbone: str, seed: int, **settings: Any) -> AutoSAM:
-        return build_network(self.arguments, backbone, seed, **settings).to(self.device)
+    @contextmanager
+    def batches(self, backbone: str, seed: int, domains: int) -> Iterator[Any]:
+        """The loader of the bundle's own training."""
+        overrides = self.overrides(backbone, seed, **{"settings#arguments#domains": domains})
+        with bundle_workflow(self.bundle, datalist=self.cases(seed), overrides=overrides) as workflow:
+            yield workflow.parser.get_parsed_content("train#dataloader")
+
+    def network(self, backbone: str, seed: int) -> AutoSAM:
+        """As built, before training."""
+        settings = {"datalist": self.cases(seed), "overrides": self.overrides(backbone, seed)}
+        with bundle_workflow(self.bundle, **settings) as workflow:
+            return workflow.parser.get_parsed_content("network")
 
     def trained(self, backbone: str, seed: int) -> tuple[AutoSAM, dict[str, Any]]:
         """AutoSAM and its h, trained or from an earlier run."""
-        net = self.network(backbone, seed)
-        name = f"{self.dataset}-{backbone}-{self.arguments.shots}-{seed}.pt"
-        path = self.arguments.out / "adapters" / name
-        if path.is_file():
-            kept = torch.load(path, map_location="cpu", weights_only=True)
-            net.load_adapter_state_dict(kept["model"])
-            return net, kept["facts"]
+        name = f"{self.dataset}-{backbone}-{self.arguments.shots}-{seed}"
+        root, facts = self.arguments.out / "networks" / name, self.arguments.out / "networks" / f"{name}.json"
+        if facts.is_file():
+            model = read_model(root / "models" / "model.pt")
+            net: Any = build_network(model.settings).to(self.device)
+            return load_adapter(net, model.path), json.loads(facts.read_text())
+        row, start = "AutoSAM", {}
         if self.arguments.start:
-            earlier = self.arguments.start / "adapters" / name
+            earlier = self.arguments.start / "networks" / name / "models" / "model.pt"
             if not earlier.is_file():
                 raise SystemExit(f"--start must hold an earlier run's networks, but there is no {earlier}.")
-            net.load_adapter_state_dict(torch.load(earlier, map_location="cpu", weights_only=True)["model"])
-        train, _ = self.samples(seed)
-        settings, cache = self.settings(seed), embedding_cache(net)
-        extra = lesion_phantom_samples(self.arguments.phantoms if self.dataset == "isic" else 0)
-        seconds = {"train": train_seconds(net, train, cache, settings, self.device, extra)}
-        light = replace(settings, epochs=self.arguments.light_epochs, learning_rate=1e-3)
-        seconds["train_h"] = train_seconds(net.use_light(), train, cache, light, self.device, extra)
-        net.use_light(False)
-        facts = {"seconds": seconds, "settings": asdict(settings), "images": len(train)}
-        with whole_file(path) as part:
-            torch.save({"model": net.adapter_state_dict(), "facts": facts}, part)
-        return net, facts
+            row, start = "AutoSAM, trained on", {"start": str(earlier.resolve())}
+        result = self.train(row, backbone, seed, root, **start)
+        seconds = {"train": result.seconds}
+        light = {"settings#arguments#light": True, "max_epochs": self.arguments.light_epochs, "learning_rate": 1e-3}
+        result = self.train("AutoSAM", backbone, seed, root, **light)
+        seconds["train_h"] = result.seconds
+        told = {"seconds": seconds, "images": len(self.cases(seed)["train"])}
+        with whole_file(facts) as part:
+            part.write_text(json.dumps(told))
+        return result.network.use_light(False), told
 
     def trained_row(self, row: str, backbone: str, seed: int) -> dict[str, Any]:
         net, facts = self.trained(backbone, seed)
@@ -233,11 +272,10 @@ class Bench:
         return self.score(net, 0, lambda sample, _: mask_prompt(sample["label"], net))
 
     def unet(self, seed: int) -> dict[str, Any]:
-        train, _ = self.samples(seed)
-        torch.manual_seed(seed)
-        net = FromScratch("unet", image_size=UNET_SIDE).to(self.device)
-        seconds = train_seconds(net, train, None, self.settings(seed), self.device)
-        return {**self.score(net, seed), "seconds": {"train": seconds}, "images": len(train)}
+        with tempfile.TemporaryDirectory(prefix="amsam-bench-") as folder:
+            result = self.train("U-Net", "sam", seed, folder)
+        images = len(self.cases(seed)["train"])
+        return {**self.score(result.network, seed), "seconds": {"train": result.seconds}, "images": images}
 
     @torch.no_grad()
     def score(
@@ -245,9 +283,9 @@ class Bench:
     ) -> dict[str, Any]:
         """Dice and IoU of the images that score; `plain` takes SAM's own "no mask" prompt for g's."""
         net.eval()
-        _, test = self.samples(seed)
+        test = self.test(seed)
         cache = embedding_cache(net) if isinstance(net, AutoSAM) else None
-        strict, theirs = get_protocol("strict"), get_protocol("autosam", side=SIDE[self.dataset])
+        strict, theirs = get_protocol("strict"), get_protocol("autosam", side=TABLE["datasets"][self.dataset]["side"])
         found: dict[str, list[float]] = {name: [] for name in ("dice", "iou", "dice_autosam", "iou_autosam")}
         for sample in test:
             image = sample["image"].as_tensor()[None].to(self.device)
@@ -275,56 +313,57 @@ class Bench:
         return {**{name: float(np.nanmean(values)) for name, values in found.items()}, "per_image": per_image}
 
     def time(self, backbone: str) -> dict[str, Any]:
-        _, test = self.samples(0)
+        test = self.test(0)
         return time_parts(self.network(backbone, 0).eval(), [sample["image"].as_tensor() for sample in test[:10]])
 
     def pictures(self, backbone: str) -> None:
         net, _ = self.trained(backbone, 0)
         path = self.arguments.out / f"pictures-{self.dataset}-{backbone}.png"
         with whole_file(path) as part:
-            picture_sheet(net.eval(), self.samples(0)[1][:6]).save(part, format="PNG")
+            picture_sheet(net.eval(), self.test(0)[:6]).save(part, format="PNG")
 
 
-def build_network(arguments: argparse.Namespace, backbone: str, seed: int, domains: int = 0) -> AutoSAM:
-    torch.manual_seed(seed)
-    name, weights = arguments.sam
-    return build_autosam(
-        build_sam(name, image_size=arguments.image_size, weights=weights),
-        backbone=backbone,
-        backbone_weights=None if arguments.random_backbone else IMAGENET[backbone],
-        domains=domains,
-        tuned=backbone == "sam" and not arguments.frozen_companion,
-        lora_rank=arguments.lora_rank,
-        prompt_size=arguments.prompt_size,
-    )
+class InTurn:
+    """Batches of several loaders, spread evenly over the epoch of each; tells the network whose a batch is."""
 
+    def __init__(self, loaders: Sequence[Any]) -> None:
+        self.loaders = loaders
 
-def train_seconds(
-    net: Any, samples: list, cache: Any, settings: FixedViewsSettings, device: torch.device, extra: Sequence[dict] = ()
-) -> float:
-    """Train, and say how long it took once embeddings were there."""
-    trainer = fixed_views_trainer(net, samples, cache, settings, extra=extra, device=device, progress=True)
-    start = time.perf_counter()
-    trainer.run()
-    return time.perf_counter() - start
+    def __len__(self) -> int:
+        return sum(map(len, self.loaders))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        places = [(step / len(one), domain) for domain, one in enumerate(self.loaders) for step in range(len(one))]
+        streams = [iter(loader) for loader in self.loaders]
+        for _, domain in sorted(places):
+            batch = next(streams[domain])
+            yield {**batch, "domain": torch.full((len(batch["image"]),), domain)}
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_STARTED, self.tell)
+
+    def tell(self, engine: Engine) -> None:
+        engine.network.domain = int(engine.state.batch["domain"][0])
 
 
 def run_universal(benches: list[Bench], seed: int) -> None:
-    """One g for all data sets, with a token for each."""
-    arguments = benches[0].arguments
-    net = build_network(arguments, arguments.backbones[0], seed, domains=len(benches)).to(arguments.device)
-    done = False
+    """One g for all data sets, with a token for each: their bundles' own batches in turn, the first one's training."""
+    first, backbone, result = benches[0], benches[0].arguments.backbones[0], None
     for domain, bench in enumerate(benches):
 
         def compute(domain: int = domain, bench: Bench = bench) -> dict[str, Any]:
-            nonlocal done
-            if not done:
-                train_shared(net, [(one.samples(seed)[0], one.settings(seed)) for one in benches], embedding_cache(net))
-                done = True
-            net.domain = domain
-            return bench.score(net, seed)
+            nonlocal result
+            if result is None:
+                with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="amsam-bench-") as folder:
+                    batches = InTurn(
+                        [stack.enter_context(one.batches(backbone, seed, len(benches))) for one in benches]
+                    )
+                    more = {"settings#arguments#domains": len(benches), "train#dataloader": batches}
+                    result = first.train("AutoSAM", backbone, seed, folder, handlers=[batches], **more)
+            result.network.domain = domain
+            return bench.score(result.network, seed)
 
-        bench.once("AutoSAM, one g for all", arguments.backbones[0], seed, compute)
+        bench.once("AutoSAM, one g for all", backbone, seed, compute)
 
 
 def summarise(out: Path) -> None:
