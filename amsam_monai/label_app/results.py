@@ -23,7 +23,8 @@ class ResultFormat:
 
     Args:
         extension: one of SUFFIXES; by default .png for a picture, .nii.gz otherwise.
-        dtype: voxel type of a volume; OHIF reads its bytes as they come and draws what is no uint8 as noise.
+        dtype: voxel type of a volume, 16 bits where a value does not fit; OHIF reads its bytes as they come and draws
+            what is no uint8 as noise.
         compress: whether .nrrd and .mha are compressed; OHIF's reader takes raw ones only.
     """
 
@@ -56,19 +57,26 @@ def write_result(
     """Write a label map into a temporary file of its own, in the geometry of its image.
 
     Args:
-        label: class indices.
+        label: class indices, or the values that stand for them.
         source: the image.
-        labels: class names.
+        labels: names by value.
         form: what the client asks for.
     """
     form = form or ResultFormat()
     suffix = form.extension or label_suffix(source).replace(".dcm", ".nii.gz")
     handle, name = tempfile.mkstemp(prefix="amsam-label-", suffix=suffix)
     os.close(handle)
-    path, dtype = Path(name), np.dtype(form.dtype)
+    path, dtype = Path(name), wide_enough(np.dtype(form.dtype), label)
     if source.kind == "image" and suffix not in (".png", ".tif"):
         return write_flat(path, label.astype(dtype), compress=form.compress)
     return write_label(path, label, source, labels, dtype=dtype, compress=form.compress)
+
+
+def wide_enough(dtype: np.dtype, label: np.ndarray) -> np.dtype:
+    """The voxel type that a client asks for, or 16 bits where a value does not fit into it."""
+    if dtype.kind in "iu" and int(label.max(initial=0)) > np.iinfo(dtype).max:
+        return np.dtype(np.uint16)
+    return dtype
 
 
 def write_flat(path: Path, label: np.ndarray, *, compress: bool = True) -> Path:

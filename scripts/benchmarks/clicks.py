@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--weights", default="mobile_sam", help="weights of the default network; 'none': random")
     parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--classes", type=int, default=1)
+    parser.add_argument("--no-flips", action="store_true", help="leave the bundle's mirror images out")
     parser.add_argument("--clicks", type=int, default=50)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--url", help="measure a MONAI Label server instead")
@@ -53,7 +54,9 @@ def in_process(args: argparse.Namespace) -> tuple[list[float], dict[str, object]
     if args.bundle:
         from amsam_monai.bundles.load import load_bundle
 
-        session = InteractiveSession.of_bundle(load_bundle(args.bundle))
+        bundle = load_bundle(args.bundle)
+        slices = {**bundle.slices, "flips": ()} if args.no_flips else bundle.slices
+        session = InteractiveSession.of_bundle(bundle, slices=slices)
     else:
         from amsam_monai.networks.sam import build_sam
         from amsam_monai.networks.systems.amsam import AMSAM
@@ -64,8 +67,13 @@ def in_process(args: argparse.Namespace) -> tuple[list[float], dict[str, object]
     rng = np.random.default_rng(0)
     session.open(rng.integers(0, 255, tuple(args.shape)).astype(np.int16), affine=np.diag([1.0, 1.0, 5.0, 1.0]))
     start = time.perf_counter()
-    session.answers.embedding(3)
-    facts = {"encode_ms": round((time.perf_counter() - start) * 1000), "classes": len(session.labels)}
+    for turn in session.answers.turns:
+        session.answers.embedding(3, turn)
+    facts = {
+        "images": len(session.answers.turns),
+        "encode_ms": round((time.perf_counter() - start) * 1000),
+        "classes": len(session.labels),
+    }
     session.segment(3)
     seconds = []
     for click in range(args.clicks + 3):

@@ -44,7 +44,7 @@ def test_the_server_gives_the_masks_of_the_command_line(server, bundles, system,
     bundle = bundles[system]
     names = json.loads((bundle.parent / "cli" / "segment_report.json").read_text())["labels"]
     for path, mask in masks_of(bundle).items():
-        answer = server.infer(bundle.name, image_id(system, path), "image", result_dtype="uint16")
+        answer = server.infer(bundle.name, image_id(system, path), "image")
         assert answer.status_code == 200, answer.text
         np.testing.assert_array_equal(array_of(answer, mask.ndim, tmp_path), mask, err_msg=path.name)
         said = server.infer(bundle.name, image_id(system, path), "json").json()["label_names"]

@@ -122,6 +122,14 @@ def test_voxel_type_and_compression_are_those_asked_for(bundle, ball, asked, pix
     path.unlink()
 
 
+def test_a_value_above_255_is_written_in_16_bits_whatever_is_asked(bundle, ball):
+    answer = BundleService(bundle).segment("a", ball)
+    label = (answer.label > 0) * np.uint16(300)
+    path = write_result(label, answer.session.image.source, {300: "liver"}, ResultFormat(dtype="uint8"))
+    np.testing.assert_array_equal(np.asarray(nib.load(path).dataobj), label)
+    path.unlink()
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
