@@ -17,6 +17,7 @@ from monai.bundle import ConfigWorkflow, ReferenceResolver
 from torch import nn
 
 from amsam_monai.bundles.find import find_bundle
+from amsam_monai.bundles.load import config_file
 from amsam_monai.bundles.process_state import process_state_kept
 
 logger = logging.getLogger(__name__)
@@ -167,8 +168,8 @@ def _config_file(folder: Path, config: str | Path) -> Path:
             return Path(config).resolve()
         raise FileNotFoundError(f"there is no config file {config}.")
     for ending in ("yaml", "yml", "json"):
-        if (file := folder / "configs" / f"{config}.{ending}").is_file():
-            return file
+        if (folder / "configs" / f"{config}.{ending}").is_file():
+            return config_file(folder, str(config))  # refuses twins that differ
     there = sorted(file.stem for file in (folder / "configs").glob("*.yaml"))
     raise FileNotFoundError(f"{folder / 'configs'}: must hold {config}.yaml, got {', '.join(there) or 'no config'}.")
 
