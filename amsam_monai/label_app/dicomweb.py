@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from amsam_monai.data.files.images import read_image, write_label
 from amsam_monai.label_app.datastore import write_copy
 from amsam_monai.label_app.dicomweb_server import DicomWebOptions, DicomWebServer
 from amsam_monai.label_app.saved_labels import listed, read_saved_label, value_names
+
+logger = logging.getLogger(__name__)
 
 SHOWN = ("StudyDate", "StudyTime", "Modality", "PatientID", "StudyInstanceUID", "StudyDescription", "SeriesDescription")
 
@@ -119,11 +122,15 @@ class DicomWebStore(DICOMWebDatastore):
         return dict(LocalDatastore.get_label_info(self, label_id, label_tag))
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
-        """Pairs of files to train on."""
-        return [
-            {"image": self.get_image_uri(image), "label": self.get_label_uri(image, DefaultLabelTag.FINAL)}
-            for image in self.server.segmentations()
-        ]
+        """Pairs of files to train on; a segmentation that does not fit its series is left out."""
+        pairs = []
+        for image in self.server.segmentations():
+            try:
+                label = self.get_label_uri(image, DefaultLabelTag.FINAL)
+                pairs.append({"image": self.get_image_uri(image), "label": label})
+            except ValueError as error:
+                logger.warning("%s is left out: %s", image, error)
+        return pairs
 
     def status(self) -> dict[str, Any]:
         """Numbers of series, labelled ones, and labels of each kind."""
