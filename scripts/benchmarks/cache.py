@@ -66,6 +66,7 @@ def train(arguments: argparse.Namespace, folder: Path, cached: bool) -> tuple[li
         "dataset_dir": str(folder / "data"),
         "shots": arguments.shots,
         "val": 0,
+        "test": 0,
         "listed": None,
         "pool": arguments.shots,
         "mixed_phantoms": 0,
