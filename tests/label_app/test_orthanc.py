@@ -12,9 +12,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from tests.label_app.nano_bundle import write_nano_bundle
 from tests.label_app.orthanc import orthanc, send, write_mr_ball
 from tests.label_app.serving import requests, serving
+from tests.label_app.trainable_bundle import write_trainable_bundle
 
 pytest.importorskip("monailabel", reason="needs MONAI Label (an environment of its own, see docs/monai_label.md)")
 
@@ -28,7 +28,7 @@ MODEL, CLICKS = "nano_segmentation", "nano_segmentation_click"
 def hospital(tmp_path_factory):
     """A label server on an Orthanc with three series; `balls` holds what is bright in each."""
     root = tmp_path_factory.mktemp("hospital")
-    bundle = write_nano_bundle(root / "bundles", labels=CLASSES)
+    bundle = write_trainable_bundle(root / "bundles", "amsam", name=MODEL, classes="{RV: 1, Myo: 2, LV: 3}")
     with orthanc(root) as url:
         balls = {}
         for number in range(3):
@@ -147,7 +147,7 @@ def test_another_makers_seg_is_trained_on_and_the_newest_counts(hospital):
         assert save(hospital, uid, hospital.balls[uid] * 5, {5: "LV", 6: "RV"}).status_code == 200
     shutil.rmtree(next((hospital.root / "app" / "dicomweb").iterdir()) / "labels" / "final")
     before = np.asarray(volume_of(hospital.infer(MODEL, hospital.series[2], "image")).dataobj)
-    body = {"max_epochs": 1, "steps_per_epoch": 40, "val_split": 0, "pretrained": False}
+    body = {"max_epochs": 4, "steps_per_epoch": 4, "val_split": 0}
     answer = hospital.post(f"/train/{MODEL}", json=body)
     assert answer.status_code == 200, answer.text
     for _ in range(480):
