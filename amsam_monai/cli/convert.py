@@ -56,7 +56,8 @@ def convert(
 ) -> None:
     """Convert a published checkpoint to {"model": adapter}, or bring files of before 0.2 over to the present format.
 
-    The adapter holds what training changed; the frozen rest is Segment Anything's own (`amsam weights fetch`). A bundle
+    The adapter holds what training changed; the frozen rest is Segment Anything's own (`amsam weights fetch`). It gets
+    its settings from the bundle into which it is put, by bundle BUNDLE. A bundle
     of before gets the settings of its configuration into models/model.pt: bundle BUNDLE. A detector: detector IN OUT.
     """
     if kind is Kind.bundle:
@@ -104,3 +105,7 @@ def convert_published(kind: Kind, source: Path, target: Path) -> None:
         torch.save({"model": adapter}, part)
     count = sum(value.numel() for value in adapter.values())
     typer.echo(f"{target}: {len(adapter)} tensors, {count:,} numbers, for {system}")
+    typer.echo(
+        "It has no settings yet: put it into a bundle of that network as models/model.pt and give it the bundle's by "
+        "`amsam convert bundle BUNDLE`; in Python, net.load_adapter_state_dict takes it as it is."
+    )
