@@ -38,15 +38,15 @@ def info(folder: Folder = None) -> None:
 
 def show(contents: Sequence[CacheContents]) -> None:
     """Print what each encoder has."""
-    from rich.console import Console
-    from rich.table import Table
+    from amsam_monai.cli.text_table import text_table
 
-    table = Table("folder", "encoder", "size", "resize", "dtype", "weights", "embeddings", "MiB")
+    rows = []
     for part in contents:
         facts = [str(part.fingerprint.get(name, "-")) for name in ("encoder", "image_size", "resize", "dtype")]
         weights = str(part.fingerprint.get("weights_sha256", "-"))[:8]
-        table.add_row(part.folder.name, *facts, weights, str(part.entries), f"{part.size / 2**20:.1f}")
-    Console().print(table)
+        rows.append((part.folder.name, *facts, weights, str(part.entries), f"{part.size / 2**20:.1f}"))
+    headings = ("folder", "encoder", "size", "resize", "dtype", "weights", "embeddings", "MiB")
+    typer.echo(text_table(headings, rows))
 
 
 @app.command()

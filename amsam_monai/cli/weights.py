@@ -20,19 +20,17 @@ CacheDir = Annotated[
 @plain_errors
 def list_(cache_dir: CacheDir = None) -> None:
     """What there is: name, size, licence, training data, and whether it is here."""
-    from rich.console import Console
-    from rich.table import Column, Table
-
+    from amsam_monai.cli.text_table import text_table
     from amsam_monai.networks.weights.store import CATALOGUE, weights_dir
 
     folder = weights_dir(cache_dir)
-    columns = (Column("name", no_wrap=True), "here", Column("MB", justify="right"), "licence", "trained on")
-    table = Table(*columns, title=f"weights in {folder}")
+    rows = []
     for item in CATALOGUE.values():
         here = "yes" if (folder / item.file).is_file() else "-"
         size = f"{item.size / 1e6:.1f}" if item.size else "?"
-        table.add_row(item.name, here, size, item.licence, item.trained_on)
-    Console().print(table)
+        rows.append((item.name, here, size, item.licence, item.trained_on))
+    typer.echo(f"weights in {folder}")
+    typer.echo(text_table(("name", "here", "MB", "licence", "trained on"), rows))
 
 
 @app.command()

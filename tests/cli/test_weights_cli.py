@@ -25,7 +25,7 @@ def test_list_shows_every_entry_and_what_is_here(folder):
     (folder / "toy.pt").write_bytes(CONTENT)
     result = run("list")
     assert result.exit_code == 0
-    rows = {line.split()[1]: line for line in result.stdout.splitlines() if len(line.split()) > 3}
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if len(line.split()) > 3}
     assert set(CATALOGUE) <= set(rows)
     assert "yes" in rows["toy"]
     assert "yes" not in rows["mobile_sam"]
