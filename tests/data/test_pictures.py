@@ -112,8 +112,15 @@ def test_a_large_picture_is_opened_whatever_pillow_warns_of(tmp_path, monkeypatc
     assert not [warning for warning in recwarn if "bomb" in str(warning.message)]
 
 
-def test_formats_beyond_the_allowed_ones_are_never_opened(tmp_path):
+def test_formats_beyond_the_allowed_ones_are_never_opened(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     Image.fromarray(scene()).save(path, format="EPS")
+    with pytest.raises(ImageFileError, match="no picture of the formats PNG, JPEG, TIFF, BMP"):
+        read_image(path)
+
+    def another_library_s_open(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'pi_heif'", name="pi_heif")
+
+    monkeypatch.setattr(Image, "open", another_library_s_open)
     with pytest.raises(ImageFileError, match="no picture of the formats PNG, JPEG, TIFF, BMP"):
         read_image(path)

@@ -72,7 +72,10 @@ def opened(path: Path) -> Iterator[Any]:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             picture = Image.open(path, formats=FORMATS)
-        except UnidentifiedImageError as error:
+        except (
+            UnidentifiedImageError,
+            ModuleNotFoundError,
+        ) as error:  # the latter where Ultralytics put its own open in
             problem = f"is damaged, or no picture of the formats {', '.join(FORMATS)}; convert it"
             raise ImageFileError(path, f"cannot be read as picture: it {problem}.") from error
         finally:
