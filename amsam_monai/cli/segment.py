@@ -127,7 +127,7 @@ def build(
     """The bundle's segmenter; what is not None replaces the bundle's own settings."""
     from amsam_monai.bundles.load import load_bundle
 
-    changes = {"arguments": {"light": True}} if light else None
+    changes = given({"arguments": {"light": True} if light else None, "label_values": label_values})
     loaded = load_bundle(bundle, device=device, settings=changes)
     own = loaded.intensity if intensity["mode"] in (None, loaded.intensity.get("mode")) else {}
     return loaded.segmenter(

@@ -265,6 +265,18 @@ def test_options_replace_the_bundles_settings(bundle, study, tmp_path):
     assert read_image(tmp_path / "out" / "heart ü.nii.gz").array[2, 3, 1] == 1
 
 
+def test_maps_hold_the_values_that_are_asked_for(bundle, study, tmp_path):
+    classes = {"bright": 6, "right_of_bright": 300, "below_bright": 7}
+    write_model(bundle / "models" / "model.pt", {}, {**SETTINGS, "classes": classes})
+    for values, bright in (("own", 6), ("index", 1)):
+        out = tmp_path / f"{values}.nii.gz"
+        assert run(study / "sub" / "heart ü.nii.gz", out, "--bundle", bundle, "--label-values", values)[0] == 0
+        assert read_label(out).array[2, 3, 1] == bright
+    code, printed = run(study / "sub", tmp_path / "out", "--bundle", bundle, "--label-values", "mine")
+    assert code == 1
+    assert "label_values must be one of" in printed
+
+
 def test_frames_become_masks_and_two_films(bundle, tmp_path):
     pytest.importorskip("cv2")
     for number in (1, 2, 10):
