@@ -14,6 +14,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow, ReferenceResolver
+from monai.handlers import TensorBoardHandler
 from torch import nn
 
 from amsam_monai.bundles.find import find_bundle
@@ -157,6 +158,9 @@ def bundle_workflow(
         try:
             yield workflow
         finally:
+            for made in workflow.parser.ref_resolver.resolved_content.values():
+                if isinstance(made, TensorBoardHandler):
+                    made.close()  # ends its thread
             workflow.parser.ref_resolver.reset()
             gc.collect()  # a trainer and its handlers hold each other, and the samples
 

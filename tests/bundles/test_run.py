@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import sys
+import threading
 import weakref
 
 import numpy as np
@@ -80,6 +81,7 @@ def process_state():
         "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
         "algorithms": torch.are_deterministic_algorithms_enabled(),
         "threads": torch.get_num_threads(),
+        "running": threading.active_count(),
     }
 
 
