@@ -64,6 +64,9 @@ def sections(
     """
     cases = with_patients(datalist, patients)
     shots = None if shots in (None, ALL) else int(shots or 0)
+    for name, number in (("shots", shots), ("validation", validation), ("test", test)):
+        if number is not None and number < 0:
+            raise ValueError(f"{name} must be a number of patients, at least 0, got {number}.")
     given = {"train": read_ids(train_ids), "val": read_ids(validation_ids), "test": read_ids(test_ids)}
     named = None
     if listed is not None and all(ids is None for ids in given.values()):

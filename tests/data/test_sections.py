@@ -129,6 +129,13 @@ def test_all_labelled_cases_can_train(shots):
     assert [len(part) for part in parts.values()] == [12, 0, 0]
 
 
+@pytest.mark.parametrize("name", ["shots", "validation", "test"])
+def test_numbers_below_zero_are_refused(name):
+    """Counted from the end, they would train on patients that test."""
+    with pytest.raises(ValueError, match=f"{name} must be a number of patients, at least 0, got -1"):
+        sections([{"case_id": f"p{number}"} for number in range(8)], **{"shots": 2, name: -1})
+
+
 def test_an_evaluation_of_nothing_is_refused():
     parts = sections(cases(3))
     with pytest.raises(ValueError, match="there is no case to score: the part 'test' of the data is empty"):
