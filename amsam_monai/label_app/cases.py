@@ -14,6 +14,7 @@ import torch
 
 from amsam_monai import keys
 from amsam_monai.bundles.load import LoadedBundle
+from amsam_monai.data.classes import Classes
 from amsam_monai.data.files.images import check_same_geometry, read_image, read_label
 from amsam_monai.data.files.loaded_image import LoadedImage
 from amsam_monai.data.files.writers import label_suffix, write_label
@@ -102,11 +103,9 @@ def training_entry(bundle: LoadedBundle, case: LabelledCase, folder: Path) -> di
     if (read := _read(bundle, case)) is None:
         return None
     source, classes = read
-    values = np.zeros(max(bundle.labels) + 1, dtype=np.uint8)
-    for index, value in label_values(bundle).items():
-        values[index] = value
+    written = Classes.of(bundle.labels, values=label_values(bundle)).written(classes)
     folder.mkdir(parents=True, exist_ok=True)
-    label = write_label(folder / f"{case.case_id}{label_suffix(source)}", values[classes], source)
+    label = write_label(folder / f"{case.case_id}{label_suffix(source)}", written, source)
     return {
         keys.IMAGE: str(case.image),
         keys.LABEL: str(label),

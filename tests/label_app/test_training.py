@@ -1,5 +1,7 @@
 """`POST /train`: a bundle's own training on the saved labels, and what is served afterwards."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -90,6 +92,15 @@ def test_a_label_is_handed_over_in_the_values_of_the_bundle(tmp_path):
     entry = training_entry(load_bundle(root), case, tmp_path / "labels")
     assert sorted(set(np.asarray(nib.load(entry["label"]).dataobj).flatten().tolist())) == [0, 6]
     assert entry["patient_id"] == "p"
+
+
+def test_values_above_255_are_handed_over(tmp_path):
+    root = write_trainable_bundle(tmp_path, "amsam")
+    image = save_ball(tmp_path / "p.nii.gz", (15, 15, 3))
+    loaded = load_bundle(root)
+    loaded.settings = replace(loaded.settings, classes={"ball": 300})
+    entry = training_entry(loaded, LabelledCase("p", "p", image, tmp_path / "label-p.nii.gz"), tmp_path / "labels")
+    assert sorted(set(np.asarray(nib.load(entry["label"]).dataobj).flatten().tolist())) == [0, 300]
 
 
 def test_labels_of_unknown_values_are_refused_rather_than_trained_as_empty(tmp_path, caplog):
