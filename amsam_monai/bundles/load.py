@@ -127,10 +127,13 @@ def config_settings(root: Path) -> dict[str, Any]:
     """The block `settings` of a bundle's inference config: what replaces the model file's, plain values.
 
     Raises:
-        ValueError: a value that only running the config would give.
+        ValueError: a value that only running the config would give, or a setting that stands outside the block.
     """
     path = inference_config(root)
-    block: dict[str, Any] = read_config(path).get("settings") or {}
+    config = read_config(path)
+    block: dict[str, Any] = config.get("settings") or {}
+    if apart := [key for key in config if str(key).replace("::", "#").startswith("settings#")]:
+        raise ValueError(f"{path}: settings must stand in one block, got {apart[0]!r}; put it into `settings`.")
     if found := _first_expression(block):
         raise ValueError(f"{path}: settings must be plain values, got {found!r}.")
     return block

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 LABEL_VALUES = ("index", "own")
 SLICE_ARGUMENTS = ("axis", "orientation", "batch_size", "neighbours", "flips")
+FLIPS = ("horizontal", "vertical")
 WORDS = {"false": False, "true": True, "null": None}
 FIXED_FIELDS = ("system", "classes", "resize")
 
@@ -62,7 +63,14 @@ class Settings:
         if self.label_values not in LABEL_VALUES:
             raise ValueError(f"settings.label_values must be one of {LABEL_VALUES}, got {self.label_values!r}.")
         _known("slices", self.slices, SLICE_ARGUMENTS)
+        _check_slices(self.slices)
         _check_intensity(self.intensity)
+        _check_switches("arguments", self.arguments, usual_arguments(self.system))
+        _check_switches("detector", self.detector or {}, {"flips": False, "snap_to_dark_object": False})
+        if not isinstance(self.largest_component, bool | list):
+            raise ValueError(
+                f"settings.largest_component must be true, false or a list of classes, got {self.largest_component!r}."
+            )
         for name in [] if isinstance(self.largest_component, bool) else self.largest_component:
             _known("largest_component", [name], self.classes)
 
@@ -216,7 +224,7 @@ def _values(value: Any) -> Any:
         return {key: _values(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_values(one) for one in value]
-    return WORDS.get(value, value) if isinstance(value, str) else value
+    return WORDS.get(value.lower(), value) if isinstance(value, str) else value
 
 
 def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
@@ -237,6 +245,22 @@ def _check_classes(classes: Mapping[str, int]) -> None:
             raise ValueError(f"settings.classes must map names to whole numbers from 1, got {name!r}: {value!r}.")
     if len(set(classes.values())) < len(classes):
         raise ValueError(f"settings.classes must have a value of its own for each class, got {dict(classes)}.")
+
+
+def _check_slices(slices: Mapping[str, Any]) -> None:
+    flips = slices.get("flips", ())
+    if not isinstance(flips, list | tuple) or not set(flips) <= set(FLIPS):
+        raise ValueError(f"settings.slices.flips must be a list of {', '.join(FLIPS)}, got {flips!r}.")
+    for name in ("batch_size", "neighbours"):
+        if name in slices and (isinstance(slices[name], bool) or not isinstance(slices[name], int)):
+            raise ValueError(f"settings.slices.{name} must be a whole number, got {slices[name]!r}.")
+
+
+def _check_switches(part: str, arguments: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+    """Refuse another value than true or false for what is either: "no" would turn it on."""
+    for name, value in arguments.items():
+        if isinstance(usual.get(name), bool) and value not in (True, False):
+            raise ValueError(f"settings.{part}.{name} must be true or false, got {value!r}.")
 
 
 def _check_intensity(intensity: Mapping[str, Any]) -> None:

@@ -79,6 +79,13 @@ def test_no_code_in_settings_is_run(bundle):
         load_bundle(bundle)
 
 
+@pytest.mark.parametrize("key", ["settings#label_values", "settings::label_values"])
+def test_a_setting_beside_the_block_which_monai_would_follow_is_refused(bundle, key):
+    (bundle / "configs" / "inference.yaml").write_text(f"settings: {{}}\n{key}: own\n")
+    with pytest.raises(ValueError, match=rf"inference.yaml: settings must stand in one block, got '{key}'"):
+        load_bundle(bundle)
+
+
 def test_twins_that_differ_are_refused(bundle):
     (bundle / "configs" / "inference.json").write_text('{"settings": {}, "network": "$1/0"}')
     assert config_file(bundle, "inference").name == "inference.yaml"

@@ -46,7 +46,7 @@ def test_a_block_gives_labels_and_what_files_hold():
 
 
 def test_words_of_a_command_line_become_values_at_any_depth():
-    block = settings(largest_component="true", detector="null", arguments={"joint": "false", "missing_box": "null"})
+    block = settings(largest_component="true", detector="null", arguments={"joint": "FALSE", "missing_box": "null"})
     assert (block.largest_component, block.detector) == (True, None)
     assert block.arguments == {"joint": False, "missing_box": None}
 
@@ -63,6 +63,17 @@ def test_words_of_a_command_line_become_values_at_any_depth():
         ({"intensity": {"mode": "bright"}}, "intensity mode must be one of"),
         ({"intensity": {"window": 1}}, "must hold arguments of Intensity"),
         ({"slices": {"flip": []}}, r"slices must be among .*\(did you mean flips\?\)"),
+        (
+            {"slices": {"flips": "horizontal"}},
+            "settings.slices.flips must be a list of horizontal, vertical, got 'horizontal'",
+        ),
+        ({"slices": {"flips": None}}, "settings.slices.flips must be a list"),
+        ({"slices": {"batch_size": "2"}}, "settings.slices.batch_size must be a whole number, got '2'"),
+        ({"arguments": {"joint": "no"}}, "settings.arguments.joint must be true or false, got 'no'"),
+        ({"arguments": {"joint": None}}, "settings.arguments.joint must be true or false, got None"),
+        ({"detector": {"file": "d.pth", "flips": "off"}}, "settings.detector.flips must be true or false"),
+        ({"largest_component": "liver"}, "largest_component must be true, false or a list of classes, got 'liver'"),
+        ({"largest_component": None}, "largest_component must be true, false or a list of classes, got None"),
         ({"largest_component": ["kidney"]}, "largest_component must be among liver, spleen, got 'kidney'"),
         ({"label_values": "mine"}, "label_values must be one of"),
         ({"detector": {"file": "d.pth", "image_size": 64}}, "detector must be among .*, got 'image_size'"),
