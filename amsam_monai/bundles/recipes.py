@@ -78,9 +78,14 @@ def read_recipe(recipe: str | Path) -> Recipe:
     head = {key: plain(entry.value) for key, entry in own.entries.items() if key in KEYS}
     if missing := [key for key in ("name", "method", "images", "words") if key not in head]:
         raise ValueError(f"{file}: a recipe must have {', '.join(missing)}.")
+    if not isinstance(head.get("overlays", []), list):
+        raise ValueError(f"{file}: overlays must be a list of names, got {head['overlays']!r}.")
     overlays = [*head.get("overlays", []), *ALWAYS]
     files = {f"{name}.yaml": _layer(f"overlays/{name}") or Map() for name in overlays}
     files |= {name: Map() for name in ("evaluate.yaml", *WHOLE)}
+    for name in own.entries:  # of the layers beneath, some are for overlays that not every recipe has
+        if name.endswith(".yaml") and name not in files:
+            raise ValueError(f"{file}: a recipe must have no more than {', '.join((*KEYS, *files))}, got {name!r}.")
     words: dict[str, str] = {"name": head["name"]}
     for layer in _layers(own, head):
         for name, entry in layer.entries.items():

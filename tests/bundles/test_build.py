@@ -149,3 +149,18 @@ def test_a_bundle_that_was_changed_by_hand_is_named(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout.splitlines() == [f"{changed} is not what its recipe gives; run scripts/build_bundles.py"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("trian.yaml: {shots: 4}", r"a recipe must have no more than .*, got 'trian.yaml'"),
+        ("overlays: paper", "overlays must be a list of names, got 'paper'"),
+    ],
+)
+def test_a_part_that_would_be_passed_over_is_refused(tmp_path, line, message):
+    words = "{title: T, few: a few, layout: l, scans: images, modality: own}"
+    text = f"name: own\nmethod: amsam\nimages: pictures\nwords: {words}\n{line}\n"
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        build_bundle(tmp_path / "own.yaml", tmp_path / "out")
