@@ -145,13 +145,12 @@ class Settings:
         """
         overrides = _plain_block(overrides or {})
         _known("settings", overrides, [one.name for one in fields(self)])
+        if (system := overrides.get("system", self.system)) != self.system:  # whose arguments are others
+            raise ValueError(_fixed("system", self.system, system))
         wanted = Settings.of(merged(self.to_mapping(), overrides))
         for name, have, want in differences(self, wanted):
             if not (may_change(self.system, name) or (name == "sam.weights" and _are_files(have, want))):
-                raise ValueError(
-                    f"settings.{name} must be {have!r}, as the model was trained, got {want!r}; leave it out, or "
-                    "train a model with it."
-                )
+                raise ValueError(_fixed(name, have, want))
             logger.info("settings.%s is %r, where the model has %r", name, want, have)
         return wanted
 
@@ -196,6 +195,11 @@ def differences(have: Settings, want: Settings) -> list[tuple[str, Any, Any]]:
         elif first != second or (name == "classes" and list(first) != list(second)):
             found.append((name, first, second))
     return found
+
+
+def _fixed(name: str, have: Any, want: Any) -> str:
+    instead = "leave it out, or train a model with it"
+    return f"settings.{name} must be {have!r}, as the model was trained, got {want!r}; {instead}."
 
 
 def _are_files(*weights: str | None) -> bool:

@@ -143,6 +143,14 @@ def test_one_override_of_the_intensity_reaches_all_that_scales(tmp_path):
     assert parser.get_parsed_content("checked").intensity == {"mode": "none"}
 
 
+@pytest.mark.parametrize("name", ["sam#weights", "sam#image_size", "arguments#light", "slices#flips", "intensity#mode"])
+def test_inference_takes_any_setting_by_its_key(name):
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLES[0] / "configs" / "inference.yaml"))
+    parser.update({f"settings#{name}": "said"})
+    assert parser[f"settings#{name}"] == "said"
+
+
 @pytest.mark.parametrize("system", ["amsam", "aisam", "autosam"])
 def test_monai_loads_a_network_with_its_weights(system, tmp_path, monkeypatch):
     root = untrained(next(path for path in BUNDLES if path.name.split("_")[1] == system), tmp_path)

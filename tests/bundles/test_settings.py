@@ -102,6 +102,11 @@ def test_what_training_fixed_is_not_overridden(overrides, message):
         settings().changed(overrides)
 
 
+def test_another_system_is_refused_before_its_arguments_are_looked_at():
+    with pytest.raises(ValueError, match=r"settings.system must be 'amsam', .* got 'aisam'"):
+        settings(arguments={"missing_box": "absent"}).changed({"system": "aisam"})
+
+
 def test_a_default_is_overridden_and_the_log_says_so(caplog):
     overrides = {
         "intensity": {"mode": "none"},
