@@ -103,10 +103,10 @@ def test_another_folder_is_not_written_over(tmp_path):
 def test_models_stay_and_configs_that_the_recipe_no_longer_gives_go(tmp_path):
     build_bundle("isic_amsam", tmp_path)
     (tmp_path / "models" / "model.pt").write_text("weights")
-    (tmp_path / "configs" / "older.yaml").write_text("a: 1")
+    (tmp_path / "configs" / "unet_train.yaml").write_text("a: 1")
     build_bundle("isic_amsam", tmp_path)
     assert (tmp_path / "models" / "model.pt").read_text() == "weights"
-    assert not (tmp_path / "configs" / "older.yaml").exists()
+    assert not (tmp_path / "configs" / "unet_train.yaml").exists()
 
 
 @pytest.mark.parametrize("recipe", recipe_names())
@@ -164,3 +164,16 @@ def test_a_part_that_would_be_passed_over_is_refused(tmp_path, line, message):
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
         build_bundle(tmp_path / "own.yaml", tmp_path / "out")
+
+
+def test_building_anew_keeps_configs_of_one_s_own_and_no_other_bundle_is_written_over(tmp_path):
+    root = build_bundle("acdc_autosam", tmp_path / "mine")
+    (root / "configs" / "mine.yaml").write_text("max_epochs: 3\n")
+    (root / "configs" / "paper.yaml").write_text("# of an earlier recipe\n")
+    build_bundle("acdc_autosam", root)
+    assert (root / "configs" / "mine.yaml").is_file()
+    assert not (root / "configs" / "paper.yaml").exists()
+    before = (root / "configs" / "train.yaml").read_text()
+    with pytest.raises(FileExistsError, match="holds the bundle acdc_autosam_segmentation, got a recipe of glas"):
+        build_bundle("glas_autosam", root)
+    assert (root / "configs" / "train.yaml").read_text() == before
