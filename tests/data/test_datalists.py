@@ -417,11 +417,11 @@ def test_an_unknown_rule_is_refused():
     ("read", "cases", "patients"),
     [
         (lambda root: acdc_datalist(root / "acdc", check="names"), 160, 80),
-        (lambda root: synapse_datalist(root / "synapse", check="names"), 6, 6),
+        (lambda root: synapse_datalist(root / "synapse", check="names"), 18, 18),
         (lambda root: isic_datalist(root / "isic", check="names"), 51, 51),
-        (lambda root: image_folder_datalist(root / "kvasir", preset="kvasir", check="names"), 200, 200),
+        (lambda root: image_folder_datalist(root / "kvasir", preset="kvasir", check="names"), 900, 900),
         (lambda root: image_folder_datalist(root / "glas", preset="glas", check="names"), 85, 85),
-        (lambda root: image_folder_datalist(root / "human", preset="human", check="names"), 190, 190),
+        (lambda root: image_folder_datalist(root / "human", preset="human", check="names"), 230, 230),
     ],
     ids=["acdc", "synapse", "isic", "kvasir", "glas", "human"],
 )

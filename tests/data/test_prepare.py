@@ -256,7 +256,7 @@ def test_real_sets_are_prepared_with_the_counts_of_their_table(real_data, tmp_pa
         assert report["sections"] == {"training": 140, "validation": 20}
         assert report["spacing_mm"]["known"] == 0
     if dataset == "human":
-        assert "107 of 190 labels resized" in report["notes"]
+        assert "146 of 230 labels resized" in report["notes"]
 
 
 def test_masks_of_0_and_255_become_class_1_by_their_table(tmp_path):
