@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from copy import deepcopy
 
 from amsam_monai.bundles.prose import Entry, Map, Seq, Value
@@ -31,6 +33,25 @@ def merge(base: Map, layer: Map, *, flat: bool = False) -> Map:
         _put(node, key, entry, behind=last.get(id(node)))
         last[id(node)] = key
     return base
+
+
+def refuse_paths_twice(layer: Map) -> None:
+    """Refuse two ways to the same value, such as a#b: 1 beside a: {b: 2}, of which the later would win.
+
+    Raises:
+        ValueError: there are, and where they lead.
+    """
+    if twice := [path for path, count in Counter(_paths(layer)).items() if count > 1]:
+        raise ValueError(f"a value must be given once, got {', '.join(twice)} twice.")
+
+
+def _paths(tree: Map, path: str = "") -> Iterator[str]:
+    for key, entry in tree.entries.items():
+        here = f"{path}#{key}" if path else key
+        if isinstance(entry.value, Map) and entry.value.entries:
+            yield from _paths(entry.value, here)
+        elif getattr(entry.value, "tag", "") != "!here":
+            yield here
 
 
 def _place(node: Map, path: str, flat: bool) -> tuple[Map, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +40,7 @@ class Entry:
 
 @dataclass
 class Map:
-    """A mapping, in braces where `flow`."""
+    """A mapping, in braces where `flow`; its keys are as they are written, in quotes where YAML needs them."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
     flow: bool = False
@@ -59,9 +61,12 @@ def read(text: str) -> Map:
     """The tree of a YAML text that is a mapping.
 
     Raises:
-        ValueError: it is no mapping.
+        ValueError: it is no YAML or no mapping, or has a key twice.
     """
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"a recipe must be YAML, got {error}") from error
     if not isinstance(node, yaml.MappingNode):
         raise ValueError(f"a recipe must be a mapping, got {type(node).__name__}.")
     tree = _Reader(text).value(node)
@@ -89,7 +94,8 @@ class _Reader:
     def value(self, node: yaml.Node) -> Value:
         if isinstance(node, yaml.MappingNode):
             flow = bool(node.flow_style)
-            pairs = {key.value: self.entry(key, value, flow) for key, value in node.value}
+            _refuse_twice([key for key, _ in node.value])
+            pairs = {_key(key): self.entry(key, value, flow) for key, value in node.value}
             return Map(pairs, flow)
         if isinstance(node, yaml.SequenceNode):
             flow = bool(node.flow_style)
@@ -120,13 +126,43 @@ class _Reader:
         return rest.strip() if rest.startswith("#") else ""
 
 
-def inline(value: Value) -> str:
-    """A value on one line."""
+def _key(node: yaml.Node) -> str:
+    """A key as it is to be written; in recipes, # parts a path."""
+    text = str(node.value)
+    written = in_yaml(text, text) if node.tag == "tag:yaml.org,2002:str" else text
+    if "#" in written and written != text:
+        raise ValueError(f"a key must do without #, which parts a path, or without what needs quotes, got {text!r}.")
+    return written
+
+
+def _refuse_twice(keys: list[yaml.Node]) -> None:
+    for (_, key), count in Counter((key.tag, key.value) for key in keys).items():
+        if count > 1:
+            lines = sorted({node.start_mark.line + 1 for node in keys if node.value == key})
+            where = "line " + " and ".join(map(str, lines))
+            raise ValueError(f"a key must stand once in its mapping, got {key!r} {count} times, in {where}.")
+
+
+@functools.cache
+def in_yaml(text: str, meaning: str) -> str:
+    """`text`, where YAML reads it as the string that is meant, in braces and brackets too; else that in quotes."""
+    try:
+        plainly = yaml.safe_load(f"[{text}]") == [meaning] and yaml.safe_load(f"{{{text}: 0}}") == {meaning: 0}
+    except yaml.YAMLError:
+        plainly = False
+    quoted: str = yaml.safe_dump(meaning, default_style='"', allow_unicode=True, width=float("inf"))
+    return text if plainly else quoted.rstrip("\n")
+
+
+def inline(value: Value, *, within: bool = False) -> str:
+    """A value on one line; `within` braces or brackets, where commas and colons part."""
     if isinstance(value, Scalar):
-        return value.text
+        meaning = yaml.safe_load(value.text) if within and not value.tag else None
+        return in_yaml(value.text, meaning) if isinstance(meaning, str) else value.text
     if isinstance(value, Map):
-        return "{" + ", ".join(f"{key}: {inline(entry.value)}" for key, entry in value.entries.items()) + "}"
-    return "[" + ", ".join(inline(entry.value) for entry in value.items) + "]"
+        entries = value.entries.items()
+        return "{" + ", ".join(f"{key}: {inline(entry.value, within=True)}" for key, entry in entries) + "}"
+    return "[" + ", ".join(inline(entry.value, within=True) for entry in value.items) + "]"
 
 
 def _short(value: Value, used: int) -> bool:

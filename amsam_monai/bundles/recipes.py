@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amsam_monai.bundles.layers import merge, positions, resolved, with_lists
-from amsam_monai.bundles.prose import Entry, Map, Scalar, Seq, Value, plain, read, wrapped
+import yaml
+
+from amsam_monai.bundles.layers import merge, positions, refuse_paths_twice, resolved, with_lists
+from amsam_monai.bundles.prose import Entry, Map, Scalar, Seq, Value, in_yaml, plain, read, wrapped
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 KEYS = ("name", "method", "images", "more", "overlays", "words")
@@ -71,23 +73,29 @@ def read_recipe(recipe: str | Path) -> Recipe:
 
     Raises:
         FileNotFoundError: no such recipe, or no layer of a name.
-        ValueError: an entry that recipes do not have, or one that is missing.
+        ValueError: an entry that recipes do not have, one that is missing or stands there twice, an unknown overlay.
     """
     file = find_recipe(recipe)
-    own = read(file.read_text(encoding="utf-8"))
+    try:
+        own = read(file.read_text(encoding="utf-8"))
+        refuse_paths_twice(own)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
     head = {key: plain(entry.value) for key, entry in own.entries.items() if key in KEYS}
     if missing := [key for key in ("name", "method", "images", "words") if key not in head]:
         raise ValueError(f"{file}: a recipe must have {', '.join(missing)}.")
     if not isinstance(head.get("overlays", []), list):
         raise ValueError(f"{file}: overlays must be a list of names, got {head['overlays']!r}.")
-    overlays = [*head.get("overlays", []), *ALWAYS]
+    overlays = list(dict.fromkeys([*head.get("overlays", []), *ALWAYS]))
     files = {f"{name}.yaml": _layer(f"overlays/{name}") or Map() for name in overlays}
     files |= {name: Map() for name in ("evaluate.yaml", *WHOLE)}
     for name in own.entries:  # of the layers beneath, some are for overlays that not every recipe has
         if name.endswith(".yaml") and name not in files:
             raise ValueError(f"{file}: a recipe must have no more than {', '.join((*KEYS, *files))}, got {name!r}.")
     words: dict[str, str] = {"name": head["name"]}
-    for layer in _layers(own, head):
+    layers = _layers(own, head)
+    _refuse_unknown_overlays(file, overlays, layers)
+    for layer in layers:
         for name, entry in layer.entries.items():
             if name == "words":
                 words |= {key: str(text) for key, text in plain(entry.value).items()}
@@ -99,6 +107,15 @@ def read_recipe(recipe: str | Path) -> Recipe:
     beside = file.with_suffix(".md")
     notes = beside.read_text(encoding="utf-8") if beside.is_file() else ""
     return _finished(Recipe(head["name"], head["method"], head["images"], overlays, words, files, notes))
+
+
+def _refuse_unknown_overlays(file: Path, overlays: list[str], layers: list[Map]) -> None:
+    """Refuse overlays of which no layer says anything."""
+    known = {path.stem for path in (FOLDER / "overlays").glob("*.yaml")}
+    known |= {name.removesuffix(".yaml") for layer in layers for name in layer.entries if name.endswith(".yaml")}
+    known -= {"evaluate", *(name.removesuffix(".yaml") for name in WHOLE)}
+    if unknown := [str(name) for name in overlays if name not in known]:
+        raise ValueError(f"{file}: overlays must be among {', '.join(sorted(known))}, got {', '.join(unknown)}.")
 
 
 def _layer(name: str) -> Map | None:
@@ -160,7 +177,8 @@ def _say(value: Value, switches: set[str]) -> None:
 def _fill(value: Value, words: dict[str, str]) -> None:
     """Put words in, in place."""
     if isinstance(value, Scalar):
-        value.text = _filled(value.text, words)
+        if (text := _filled(value.text, words)) != value.text:
+            value.text = in_yaml(text, _filled(str(yaml.safe_load(value.text)), words))
         return
     for entry in list(value.entries.values() if isinstance(value, Map) else value.items):
         _fill_comments(entry, words)
@@ -168,6 +186,7 @@ def _fill(value: Value, words: dict[str, str]) -> None:
 
 
 def _fill_comments(entry: Entry, words: dict[str, str]) -> None:
+    words = {word: " ".join(meaning.splitlines()) for word, meaning in words.items()}
     entry.after = _filled(entry.after, words)
     filled = [_filled(line, words) for line in entry.before]
     entry.before = wrapped(filled, anew=True) if filled != entry.before else filled

@@ -1,5 +1,6 @@
 """Bundles from recipes: layers, comments, names of handlers, and the committed bundles."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -156,6 +157,19 @@ def test_a_bundle_that_was_changed_by_hand_is_named(tmp_path):
     [
         ("trian.yaml: {shots: 4}", r"a recipe must have no more than .*, got 'trian.yaml'"),
         ("overlays: paper", "overlays must be a list of names, got 'paper'"),
+        (
+            "overlays: [bilevl_train, paper]",
+            "overlays must be among again, bilevel_train, .*refine.*, got bilevl_train",
+        ),
+        ("overlays: [train]", "overlays must be among .*, got train"),
+        ("train.yaml: {shots: 4, shots: 8}", "own.yaml: a key must stand once .*, got 'shots' 2 times, in line 5."),
+        ("images: volumes", "own.yaml: a key must stand once .*, got 'images' 2 times, in line 3 and 5"),
+        (
+            "train.yaml: {settings#sam#image_size: 64, settings: {sam: {image_size: 128}}}",
+            "given once, got .*image_size",
+        ),
+        ("train.yaml: {settings#classes: {'a #1': 1}}", "a key must do without #, .* got 'a #1'"),
+        ("train.yaml: {", "own.yaml: a recipe must be YAML, got"),
     ],
 )
 def test_a_part_that_would_be_passed_over_is_refused(tmp_path, line, message):
@@ -164,6 +178,35 @@ def test_a_part_that_would_be_passed_over_is_refused(tmp_path, line, message):
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
         build_bundle(tmp_path / "own.yaml", tmp_path / "out")
+
+
+@pytest.mark.parametrize("flow", [True, False])
+def test_names_that_yaml_would_read_otherwise_come_through(tmp_path, flow):
+    classes = {"a, b": 1, "c: d": 2, "[e]": 3, "{f}": 4, "1": 5, "no": 6, "null": 7, "-": 8, "q\"'": 9, "Läsion ☃": 10}
+    words = {"title": 'Glands: "H&E", {new}', "few": "a few", "layout": "l", "scans": "images", "modality": "H&E, 40x"}
+    train = {"settings#classes": classes, "val": 2, "datalist": {"_target_": "x", "names": {255: "a, b", 1: "c"}}}
+    own = {"name": "own, first: yes", "method": "amsam", "images": "pictures", "overlays": [], "words": words}
+    own |= {
+        "train.yaml": train,
+        "metadata.json": {"references": ["Li, A: On B", "null"], "task": "cells, all: of them"},
+    }
+    (tmp_path / "own.yaml").write_text(
+        yaml.safe_dump(own, default_flow_style=flow, sort_keys=False, allow_unicode=True)
+    )
+    root = build_bundle(tmp_path / "own.yaml", tmp_path / "out")
+    written = [ConfigParser.load_config_file(str(root / "configs" / f"train.{end}")) for end in ("yaml", "json")]
+    assert written[0]["settings"]["classes"] == written[1]["settings"]["classes"] == classes
+    assert written[0]["datalist"]["names"] == {255: "a, b", 1: "c"}
+    assert written[0]["bundle_root"]["name"] == "own, first: yes"
+    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    assert metadata["references"] == ["Li, A: On B", "null"]
+    assert metadata["task"] == "cells, all: of them"
+    assert metadata["image_classes"] == "RGB H&E, 40x image in [0, 1]"
+    assert list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())[1:] == list(classes)
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**own, "metadata.json": {}}, default_flow_style=flow))
+    build_bundle(tmp_path / "own.yaml", tmp_path / "out")
+    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    assert metadata["task"] == 'Segmentation of Glands: "H&E", {new}'
 
 
 def test_building_anew_keeps_configs_of_one_s_own_and_no_other_bundle_is_written_over(tmp_path):
