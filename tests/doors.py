@@ -135,7 +135,7 @@ def write_bundle(folder: Path, system: str) -> Path:
 
 
 def write_images(folder: Path, kind: str) -> None:
-    """Volumes, oblique, of whole and of broken numbers; or pictures of 8 and 16 bits, two of one name."""
+    """Volumes, oblique, of whole and broken numbers, blank at the ends; or pictures of 8 and 16 bits, with namesakes."""
     rng = np.random.default_rng(0)
     (folder / "sub").mkdir(parents=True)
     if kind == "volumes":
@@ -143,6 +143,7 @@ def write_images(folder: Path, kind: str) -> None:
             i, j, k = np.mgrid[:18, :26, :7]
             ball = (i - 8) ** 2 + (j - 11) ** 2 + 9 * (k - 3) ** 2 < 50
             voxels = (300 * ball + 20 * rng.random(ball.shape)).astype(store)
+            voxels[0] = voxels[..., -1] = 0  # blank slices along each axis that a case takes
             nib.save(nib.Nifti1Image(voxels, oblique(voxels.shape, (1.0, 1.2, 4.0))), folder / f"{name}.nii.gz")
         return
     pixels = rng.integers(0, 90, (30, 44, 3)).astype(np.uint8)

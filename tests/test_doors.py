@@ -9,8 +9,11 @@ from monai.bundle import ConfigWorkflow
 
 import amsam_monai
 from amsam_monai.bundles.load import load_bundle
-from amsam_monai.data.files.images import read_label
+from amsam_monai.data.files.images import read_image, read_label
+from amsam_monai.segment.blank import blank
+from amsam_monai.session.image import SessionImage
 from amsam_monai.session.session import InteractiveSession
+from amsam_monai.transforms.intensity import Intensity
 from tests.doors import CASES, masks_of, prepared
 
 
@@ -29,6 +32,14 @@ def test_the_masks_tell_doors_apart(bundle):
             continue
         others = own.segmenter(**change)
         assert any((others(path).written() != mask).any() for path, mask in masks.items()), change
+
+
+def test_blank_slices_are_background(bundle):
+    for path, mask in masks_of(bundle).items():
+        image = SessionImage(read_image(path), Intensity("min_max"), load_bundle(bundle, device="cpu").slices)
+        planes = [number for number in range(image.depth) if blank(image.own_pixels(number))]
+        assert len(planes) == (mask.ndim == 3)  # pictures have none
+        assert all(not image.plane(mask, number).any() for number in planes)
 
 
 def test_python_gives_the_masks_of_the_command_line(bundle):

@@ -16,6 +16,7 @@ from amsam_monai.data.files.load import picture_tensor
 from amsam_monai.data.files.names import natural_key
 from amsam_monai.data.files.palette import class_colours
 from amsam_monai.handlers.overlays import draw_overlay
+from amsam_monai.segment.blank import blank
 from amsam_monai.segment.components import keep_largest_components
 from amsam_monai.segment.films import FilmWriter
 from amsam_monai.segment.segmenter import Segmenter
@@ -151,8 +152,11 @@ class FrameSegmenter:
         """Frame and label map (H, W) of each frame, in order."""
         smooth = FrameSmoother(self.memory)
         for batch in self._batches(frames):
-            for frame, logits in zip(batch, self._logits(batch), strict=True):
-                label = smooth(logits).argmax(0).to(torch.uint8).cpu().numpy()
+            pixels = torch.stack([self._pixels(frame) for frame in batch])
+            for frame, logits, empty in zip(batch, self._logits(pixels), blank(pixels).tolist(), strict=True):
+                label = np.zeros(frame.spatial_shape, dtype=np.uint8)
+                if not empty:  # a blank frame is background, and nothing to remember
+                    label = smooth(logits).argmax(0).to(torch.uint8).cpu().numpy()
                 keep_largest_components(label, self.segmenter.classes.largest)
                 yield frame, label
 
@@ -168,9 +172,8 @@ class FrameSegmenter:
         yield batch
 
     @torch.no_grad()
-    def _logits(self, batch: list[LoadedImage]) -> Tensor:
+    def _logits(self, pixels: Tensor) -> Tensor:
         device = next((parameter.device for parameter in self.segmenter.network.parameters()), torch.device("cpu"))
-        pixels = torch.stack([self._pixels(frame) for frame in batch])
         inferer = SliceInferer(flips=self.segmenter.slices.get("flips") or ())
         return inferer(pixels.to(device), self.segmenter.network).float()
 

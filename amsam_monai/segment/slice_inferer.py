@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from amsam_monai.data.slices import SliceView
+from amsam_monai.segment.blank import background_where, blank
 from amsam_monai.segment.flips import flip_prompts, flip_sets, mean_logits
 
 OUTPUTS = ("logits", "probabilities", "labels")
@@ -25,7 +26,8 @@ class SliceInferer(Inferer):
 
     Slices are turned as a radiologist reads them, by the volume's affine, so that a prediction does not depend on how
     the volume is stored. One batch of slices is on the device at a time, and with `output="labels"` memory does not
-    grow with the number of slices but for the input and the output.
+    grow with the number of slices but for the input and the output. A slice that is blank, one value everywhere as the
+    network would see it, is background.
 
     Args:
         axis: slices follow this stored axis, plane, or the thickest spacing, see `SliceView.of`.
@@ -100,9 +102,12 @@ class SliceInferer(Inferer):
         if inputs.ndim not in (4, 5):
             raise ValueError(f"inputs must be (B, C, H, W) or (B, C, I, J, K), got {tuple(inputs.shape)}.")
 
+        around = self.neighbours if inputs.ndim == 5 else 0
+
         def predict(images: Tensor, extra: Mapping[str, Any]) -> Tensor:
             images = prepare(images.to(torch.float32)) if prepare else images.to(torch.float32)
-            return self._predict(self._channels(images), network, args, {**kwargs, **extra})
+            own = self._channels(images.unflatten(1, (2 * around + 1, -1))[:, around])  # without its neighbours
+            return self._predict(self._channels(images), network, args, {**kwargs, **extra}, blank(own))
 
         if inputs.ndim == 4:
             images = as_plain(inputs).to(self._device(network, inputs))
@@ -159,10 +164,13 @@ class SliceInferer(Inferer):
     def _channels(self, images: Tensor) -> Tensor:
         return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]  # a fourth is transparency
 
-    def _predict(self, images: Tensor, network: Callable[..., Tensor], args: Sequence[Any], kwargs: Any) -> Tensor:
+    def _predict(
+        self, images: Tensor, network: Callable[..., Tensor], args: Sequence[Any], kwargs: Any, empty: Tensor
+    ) -> Tensor:
         logits = network(images, *args, **kwargs)
         if self.flips:
             logits = self._average(logits, images, network, args, kwargs)
+        logits = background_where(empty, logits)
         if self.output == "labels":
             return logits.max(dim=1, keepdim=True).indices.to(torch.uint8)  # ten times as fast as argmax
         return logits.softmax(dim=1) if self.output == "probabilities" else logits

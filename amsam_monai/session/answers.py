@@ -11,6 +11,7 @@ from torch import Tensor
 
 from amsam_monai.networks.prompts import Prompts, Segmentation
 from amsam_monai.networks.systems.system import System
+from amsam_monai.segment.blank import background_where, blank
 from amsam_monai.segment.embeddings_lru import EmbeddingLRU
 from amsam_monai.segment.flips import flip_prompts, flip_sets, mean_answer
 from amsam_monai.session.edits import ClassEdits
@@ -83,7 +84,7 @@ class SliceAnswers:
         return base.prompts[0] if base and base.boxes == boxes_of(edits) else None
 
     def answer(self, number: int, edits: Mapping[int, ClassEdits]) -> Segmentation:
-        """The network's answer for a slice with a person's edits."""
+        """The network's answer for a slice with a person's edits; a blank slice is background, whatever they are."""
         answers, base = self._base(number, edits)
         pointed = {index: edit.points for index, edit in edits.items() if edit.points is not None}
         if pointed:
@@ -98,7 +99,9 @@ class SliceAnswers:
             for answer in answers:
                 answer.logits[:, left_out] = answer.logits[:, :1].amin() - 30.0
         self._last = _Last(number, dict(edits), answers)
-        return mean_answer(answers)
+        mean = mean_answer(answers)
+        own = self.image.own_pixels(number).to(mean.logits.device)
+        return replace(mean, logits=background_where(blank(own), mean.logits))
 
     def _changed_classes(
         self, number: int, edits: Mapping[int, ClassEdits], asked: list[Prompts]

@@ -30,7 +30,9 @@ class Bright(nn.Module):
 
 def write_frame(path, value, size=(12, 10)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (value, 0, 0)).save(path)
+    image = Image.new("RGB", size, (value, 0, 0))
+    image.putpixel((0, 0), (value, 1, 0))  # not blank
+    image.save(path)
 
 
 def segmenter(**settings):
@@ -90,6 +92,15 @@ def test_memory_bridges_a_dark_frame(sun_seg, tmp_path):
     smooth = segmenter(memory=0.7)(clip, tmp_path / "smooth")
     assert [read(path).max() for path in plain] == [1, 0, 1]
     assert [read(path).max() for path in smooth] == [1, 1, 1]  # 0.7 * 2.27 + 0.3 * -3.37 > 0
+
+
+def test_a_blank_frame_is_background_and_does_not_end_what_is_remembered(tmp_path):
+    frames = tmp_path / "in"
+    for number in (1, 3):
+        write_frame(frames / f"{number}.png", 200)
+    Image.new("RGB", (12, 10), (255, 0, 0)).save(frames / "2.png")
+    paths = segmenter(memory=0.9)(find_clips(frames)[0], tmp_path / "out")
+    assert [read(path).max() for path in paths] == [1, 0, 1]
 
 
 def test_the_smoother_is_an_exponential_mean_that_looks_back_only():

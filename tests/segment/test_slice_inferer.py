@@ -73,6 +73,40 @@ def test_neighbouring_slices_are_channels_and_repeat_at_the_ends(batch_size):
     torch.testing.assert_close(torch.cat(seen), expected)
 
 
+class Everywhere(nn.Module):
+    """Class 1, whatever it sees."""
+
+    def forward(self, image):
+        return torch.stack([torch.zeros_like(image[:, 0]), torch.ones_like(image[:, 0])], dim=1)
+
+
+@pytest.mark.parametrize("output", ["logits", "probabilities", "labels"])
+@pytest.mark.parametrize("neighbours", [0, 1])
+@pytest.mark.parametrize("flips", [(), ("horizontal", "vertical")])
+def test_a_blank_slice_is_background(output, neighbours, flips):
+    volume = torch.rand(1, 1, 4, 5, 6)
+    volume[..., 0], volume[..., 4] = 0.0, 0.7
+    found = SliceInferer(axis=2, output=output, neighbours=neighbours, flips=flips)(volume, Everywhere())[0]
+    label = found[0] if output == "labels" else found.argmax(0)
+    assert label.flatten(0, 1).tolist() == [[0, 1, 1, 1, 0, 1]] * 20
+    if output == "probabilities":
+        assert float(found[1, ..., 0].max()) < 1e-12
+
+
+def test_a_picture_of_one_colour_is_background():
+    pictures = torch.rand(2, 4, 5, 6)
+    pictures[0, :3] = torch.tensor([0.9, 0.1, 0.4])[:, None, None]  # its transparency varies
+    labels = SliceInferer(output="labels", neighbours=1)(pictures, Everywhere())
+    assert labels.flatten(1).float().mean(1).tolist() == [0, 1]
+
+
+def test_what_the_intensity_makes_blank_is_blank():
+    volume = torch.rand(1, 1, 4, 5, 2)
+    volume[..., 0] -= 1000  # air, noisy
+    labels = SliceInferer(axis=2, output="labels")(volume, Everywhere(), prepare=lambda values: values.clamp(0, 1))
+    assert labels[0, 0].flatten(0, 1).float().mean(0).tolist() == [0, 1]
+
+
 def test_flips_average_probabilities():
     image = torch.rand(1, 3, 4, 5)
     network = Toy()

@@ -48,6 +48,18 @@ def test_a_click_picks_the_clicked_object_and_only_in_its_slice():
     assert result.quality == {"class 1": 1.0}
 
 
+def test_a_blank_slice_is_background_also_where_it_is_clicked():
+    volume = two_bars()
+    volume[..., 5] = 0.8  # as bright as the bars
+    for neighbours in (0, 1):
+        session = opened(volume=volume, slices={"neighbours": neighbours})
+        session.segment("all")
+        session.add_point(1, (3, 3, 5))
+        session.segment(5)
+        assert not session.label[..., 5].any()
+        assert session.label[3, 3, 4]
+
+
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, -1, 1), (-1, 1, -1), (1, -1, -1)])
 def test_a_click_lands_on_the_clicked_voxel_in_every_orientation_and_plane(axis, flips):
