@@ -91,7 +91,7 @@ def run_training(
         parsed = workflow.parser.get_parsed_content
         trainer: Engine = parsed("train#trainer")
         losses: list[float] = []
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: losses.append(_loss(engine)))
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: losses.append(loss_of(engine)))
         if progress is not None:
             trainer.add_event_handler(Events.EPOCH_COMPLETED, _report, progress)
         for handler in handlers:
@@ -188,13 +188,14 @@ def _refuse_unknown(workflow: ConfigWorkflow, names: Mapping[str, Any] | Sequenc
             raise ValueError(f"overrides must name ids of the bundle's config, got {name!r}{hint}")
 
 
-def _loss(engine: Engine) -> float:
+def loss_of(engine: Engine) -> float:
+    """The loss of a trainer's last iteration."""
     output = engine.state.output
     return float((output[0] if isinstance(output, list) else output)["loss"])  # type: ignore[index, call-overload]
 
 
 def _report(engine: Engine, progress: Progress) -> None:
-    progress(engine.state.epoch, engine.state.max_epochs or 0, _loss(engine))
+    progress(engine.state.epoch, engine.state.max_epochs or 0, loss_of(engine))
 
 
 @contextmanager

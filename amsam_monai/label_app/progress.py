@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,11 @@ from amsam_monai.data.files.atomic import whole_file
 
 
 class TrainingProgress:
-    """Written by the training, read by the server; the words are those that 3D Slicer and OHIF look for.
+    """Written by the training, read by the server; the words are those of MONAI Label's own trainings.
+
+    Beside epoch, total_epochs, start_ts and best_metric there are current_time, which is total_time once it is over,
+    train#metrics#loss, and eval with metrics#dice, key_metric_name, best_metric and best_metric_epoch. 3D Slicer shows
+    epoch, total_epochs and best_metric.
 
     Args:
         path: the file.
@@ -31,13 +37,14 @@ class TrainingProgress:
         self._write(score)
 
     def epoch(self, epoch: int, epochs: int, loss: float, score: float | None = None) -> None:
-        """An epoch is over."""
-        self._facts |= {"epoch": epoch, "total_epochs": epochs, "loss": round(loss, 5)}
+        """An epoch is over; `score` is the Dice on cases left out, None where they were not looked at."""
+        train = {"metrics": {"loss": round(loss, 5)}} if math.isfinite(loss) else {}
+        self._facts |= {"epoch": epoch, "total_epochs": epochs, "train": train}
         self._write(score)
 
     def end(self, score: float | None = None, **facts: Any) -> None:
         """The training is over; `facts` stay beside what was told before."""
-        self._facts |= {**facts, "total_time": round(time.time() - self._start, 1)}
+        self._facts |= {**facts, "total_time": self._passed()}
         self._write(score)
 
     def read(self) -> dict[str, Any]:
@@ -52,11 +59,29 @@ class TrainingProgress:
 
     def _write(self, score: float | None) -> None:
         if score is not None:
-            self._facts |= {"metric": round(score, 4)}
-            self._facts["best_metric"] = max(self._facts["metric"], self._facts.get("best_metric", 0.0))
+            self._judge(round(score, 4))
+        self._facts.pop("current_time", None)
+        if "total_time" not in self._facts:
+            self._facts["current_time"] = self._passed()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(self.path) as partial:
             partial.write_text(json.dumps(self._facts), encoding="utf-8")
+
+    def _judge(self, score: float) -> None:
+        """Note a score of the epoch that is over; weights before the first are those of epoch 0."""
+        best = self._facts.get("eval", {"best_metric": -1.0, "best_metric_epoch": 0})
+        if score > best["best_metric"]:
+            best = {"best_metric": score, "best_metric_epoch": self._facts.get("epoch", 0)}
+        self._facts["eval"] = {
+            "metrics": {"dice": score},
+            "key_metric_name": "dice",
+            "best_metric": best["best_metric"],
+            "best_metric_epoch": best["best_metric_epoch"],
+        }
+        self._facts["best_metric"] = best["best_metric"]
+
+    def _passed(self) -> str:
+        return str(timedelta(seconds=round(time.time() - self._start)))
 
 
 def _runs(process: int) -> bool:

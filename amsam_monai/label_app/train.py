@@ -61,7 +61,11 @@ class FewShotTrain(TrainTask):
         self.check(request, datastore)
         options = TrainOptions.of_request(request)
         cases, root = labelled_cases(datastore), self.service.root
-        stats = train_bundle(root, cases, options, cache=self.cache, progress=self.progress)
+        try:
+            stats = train_bundle(root, cases, options, cache=self.cache, progress=self.progress)
+        except Exception as error:
+            self.progress.end(error=str(error))  # the weights stay as they were
+            raise
         logger.info("trained %s: %s", root.name, stats)
         return stats
 

@@ -11,26 +11,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+from ignite.engine import Engine
 
-from amsam_monai import keys
 from amsam_monai.bundles.load import LoadedBundle, load_bundle
-from amsam_monai.bundles.run import run_training
+from amsam_monai.bundles.run import loss_of, run_training
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.handlers import load_adapter
 from amsam_monai.label_app.cases import LabelledCase, samples_of, split_cases, training_entry
+from amsam_monai.label_app.held_out import HeldOut
 from amsam_monai.label_app.progress import TrainingProgress
-from amsam_monai.networks.systems.system import System
-from amsam_monai.networks.systems.training_wrappers import fixed_encoder
-from amsam_monai.segment.propagation import overlap
 
 logger = logging.getLogger(__name__)
 
-MAX_SLICES = 256  # that are scored
 REFINE = ("train", "refine")  # configs that go on from the weights that are served
 ANEW = ("train",)
+NUMBERS = ("max_epochs", "steps_per_epoch", "val_split", "seed", "val_interval")
 SERVED = "the new weights are served"
 KEPT = "no better on held-out cases: the weights stay as they were"
 
@@ -46,6 +41,7 @@ class TrainOptions:
             train anew, as the bundle was trained.
         val_split: share of patients that are only scored; 0 for none. Two patients at least train.
         seed: of everything random.
+        val_interval: epochs between two looks at the patients who are scored, which `train_stats` tells.
     """
 
     max_epochs: int = 20
@@ -53,6 +49,7 @@ class TrainOptions:
     pretrained: bool = True
     val_split: float = 0.2
     seed: int = 0
+    val_interval: int = 5
 
     @classmethod
     def of_request(cls, request: Mapping[str, Any]) -> TrainOptions:
@@ -69,14 +66,13 @@ class TrainOptions:
                 str(values["pretrained"]).lower() not in ("false", "0", "no"),
                 float(values["val_split"]),
                 int(values["seed"]),
+                int(values["val_interval"]),
             )
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"max_epochs, steps_per_epoch, val_split and seed must be numbers ({error}).") from error
-        if options.max_epochs < 1 or options.steps_per_epoch < 1:
-            raise ValueError(
-                f"max_epochs and steps_per_epoch must be at least 1, got {options.max_epochs}, "
-                f"{options.steps_per_epoch}."
-            )
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{', '.join(NUMBERS)} must be numbers ({error}).") from error
+        for name in ("max_epochs", "steps_per_epoch", "val_interval"):
+            if getattr(options, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(options, name)}.")
         if not 0 <= options.val_split < 1:
             raise ValueError(f"val_split must lie in [0, 1), got {options.val_split}.")
         return options
@@ -100,7 +96,7 @@ def train_bundle(
         cases: images with labels.
         options: see `TrainOptions`.
         cache: folder of embeddings.
-        progress: told of every epoch, and of the Dice before and after.
+        progress: told of every epoch, and of the Dice before, meanwhile and after.
 
     Returns:
         Numbers of cases, Dice on the patients left out before and after, seconds, whether the new weights are served,
@@ -113,7 +109,8 @@ def train_bundle(
     start, options = time.perf_counter(), options or TrainOptions()
     bundle = load_bundle(root)
     training, validation = split_cases(cases, options.val_split, options.seed)
-    held_out = at_most(MAX_SLICES, [sample for case in validation for sample in samples_of(bundle, case)])
+    samples = [sample for case in validation for sample in samples_of(bundle, case)]
+    held_out = HeldOut(samples, cache, encoder_stays=options.pretrained)
     with tempfile.TemporaryDirectory(prefix="amsam-train-") as name:
         work = Path(name)
         entries = [training_entry(bundle, case, work / "labels") for case in training]
@@ -121,7 +118,7 @@ def train_bundle(
         if not listed:
             raise ValueError("no saved label fits the bundle's classes; label an image and save it first.")
         shutil.copytree(root / "models", work / "models", ignore=shutil.ignore_patterns("previous"))
-        before = held_out_dice(bundle, held_out, cache)
+        before = held_out.dice(bundle.network)
         if progress is not None:
             progress.begin(options.max_epochs, before)
         result = run_training(
@@ -130,10 +127,10 @@ def train_bundle(
             datalist={"train": listed, "val": [], "test": []},
             root=work,
             overrides=_overrides(bundle, options, cache),
-            progress=None if progress is None else progress.epoch,
+            handlers=[] if progress is None else [_Teller(progress, held_out, options.val_interval)],
         )
         load_adapter(bundle.network, result.weights)
-        after = held_out_dice(bundle, held_out, cache)
+        after = held_out.dice(bundle.network)
         served = before is None or after is None or after > before
         previous = replace_weights(root, result.weights) if served else None
     if not served:
@@ -154,6 +151,22 @@ def train_bundle(
     return stats
 
 
+class _Teller:
+    """Tells how far a training is after each epoch, with the Dice on cases left out where it is due.
+
+    The last epoch is judged by the file that it leaves, not here.
+    """
+
+    def __init__(self, progress: TrainingProgress, held_out: HeldOut, interval: int) -> None:
+        self.progress, self.held_out, self.interval = progress, held_out, interval
+
+    def __call__(self, engine: Engine) -> None:
+        epoch, epochs = engine.state.epoch, engine.state.max_epochs or 0
+        due = epoch % self.interval == 0 and epoch < epochs
+        score = self.held_out.dice(engine.network) if due else None  # type: ignore[attr-defined]
+        self.progress.epoch(epoch, epochs, loss_of(engine), score)
+
+
 def _overrides(bundle: LoadedBundle, options: TrainOptions, cache: Path | None) -> dict[str, Any]:
     overrides: dict[str, Any] = {"max_epochs": options.max_epochs, "seed": options.seed}
     if bundle.settings is not None and bundle.settings.detector is not None:
@@ -163,30 +176,6 @@ def _overrides(bundle: LoadedBundle, options: TrainOptions, cache: Path | None) 
         if cache is not None:
             overrides["embedding_cache#folder"] = str(cache)
     return overrides
-
-
-def at_most(count: int, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """No more than `count` samples, spread evenly."""
-    places = np.linspace(0, len(samples) - 1, min(len(samples), count))
-    return [samples[int(at)] for at in places]
-
-
-@torch.no_grad()
-def held_out_dice(bundle: LoadedBundle, samples: Sequence[dict[str, Any]], cache: Path | None) -> float | None:
-    """Mean Dice over samples and the classes in them, as the network segments by itself; None without samples."""
-    if not samples:
-        return None
-    network: System = bundle.network  # type: ignore[assignment]
-    device, scores = next(network.parameters()).device, []
-    with fixed_encoder(network):
-        embeddings = embedding_cache(network, cache)
-    for sample in samples:
-        image = sample[keys.IMAGE][None].to(device)
-        embedding = embeddings.get_or_compute(sample[keys.IMAGE], network.encode, device=device)[None].to(image)
-        predicted = network(image, embedding=embedding).argmax(1)[0].cpu().numpy()
-        truth = sample[keys.LABEL][0].numpy()
-        scores += [overlap(predicted == index, truth == index) for index in np.unique(truth) if index]
-    return round(float(np.mean(scores)), 4) if scores else None
 
 
 def replace_weights(root: Path, trained: Path) -> Path:

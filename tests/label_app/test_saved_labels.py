@@ -96,17 +96,23 @@ def test_a_trainings_progress_is_told_while_it_runs_and_after_it_ended(tmp_path)
     progress.epoch(3, 20, 0.25)
     pytest.importorskip("psutil")
     told = reader.read()
-    assert {name: told[name] for name in ("epoch", "total_epochs", "loss", "best_metric")} == {
+    assert {name: told[name] for name in ("epoch", "total_epochs", "train", "best_metric")} == {
         "epoch": 3,
         "total_epochs": 20,
-        "loss": 0.25,
+        "train": {"metrics": {"loss": 0.25}},
         "best_metric": 0.5,
     }
     assert "total_time" not in told
     progress.epoch(4, 20, 0.2, score=0.8)
     progress.end(0.7, cases=2)
     told = reader.read()
-    assert (told["best_metric"], told["metric"], told["cases"]) == (0.8, 0.7, 2)
+    assert (told["best_metric"], told["cases"]) == (0.8, 2)
+    assert told["eval"] == {
+        "metrics": {"dice": 0.7},
+        "key_metric_name": "dice",
+        "best_metric": 0.8,
+        "best_metric_epoch": 4,
+    }
     assert "total_time" in told
 
 

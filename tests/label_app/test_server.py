@@ -461,3 +461,25 @@ def test_labels_are_saved_trained_on_and_served(server):
     assert (label_of(server.infer(AUTOMATIC, "p2", "image")).get_fdata() != before).any()
     previous = server.studies / ".amsam_label" / "model" / AUTOMATIC / "models" / "previous"
     assert len(list(previous.iterdir())) == 1
+
+
+def test_slicer_sees_epochs_and_scores_of_cases_left_out_while_a_training_runs(server):
+    for number in range(3):
+        assert save_label(server, number, ["liver"]).status_code == 200
+    body = {"max_epochs": 6, "steps_per_epoch": 2, "val_split": 0.3, "val_interval": 1}
+    assert server.post(f"/train/{AUTOMATIC}", json=body).status_code == 200
+    told = []
+    for _ in range(960):
+        time.sleep(0.25)
+        if requests.get(server.url + "/train/", timeout=60).json()["status"] in ("DONE", "ERROR"):
+            break
+        told.append(next(iter(requests.get(server.url + "/info/", timeout=60).json()["train_stats"].values())))
+    ended = next(iter(requests.get(server.url + "/info/", timeout=60).json()["train_stats"].values()))
+    running = [one for one in told if "total_time" not in one and one.get("total_epochs") == 6]
+    assert [one["epoch"] for one in running] == sorted(one["epoch"] for one in running)
+    assert any(one["epoch"] for one in running)
+    for one in (*running, ended):
+        assert 0 <= one["best_metric"] == one["eval"]["best_metric"] <= 1
+        assert one["best_metric"] >= one["eval"]["metrics"]["dice"]
+    assert (ended["epoch"], ended["validation_cases"]) == (6, 1)
+    assert ended["eval"]["metrics"]["dice"] == ended["dice_after"]

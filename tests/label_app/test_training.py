@@ -1,5 +1,6 @@
 """`POST /train`: a bundle's own training on the saved labels, and what is served afterwards."""
 
+import json
 from dataclasses import replace
 
 import nibabel as nib
@@ -9,8 +10,9 @@ import torch
 
 from amsam_monai.bundles.load import load_bundle
 from amsam_monai.bundles.model_file import read_model
-from amsam_monai.label_app import training
 from amsam_monai.label_app.cases import LabelledCase, holds_class, training_entry
+from amsam_monai.label_app.held_out import HeldOut
+from amsam_monai.label_app.progress import TrainingProgress
 from amsam_monai.label_app.training import TrainOptions, train_bundle
 from tests.label_app.trainable_bundle import write_trainable_bundle
 
@@ -38,10 +40,10 @@ def adapter(root):
     return {name: value.clone() for name, value in read_model(root / "models" / "model.pt").adapter.items()}
 
 
-def judged(monkeypatch, before, after):
-    """Let the held-out cases have these scores."""
-    scores = iter([before, after])
-    monkeypatch.setattr(training, "held_out_dice", lambda *_: next(scores))
+def judged(monkeypatch, *scores):
+    """Let the held-out cases have these scores, one after the other."""
+    left = iter(scores)
+    monkeypatch.setattr(HeldOut, "dice", lambda *_: next(left))
 
 
 @pytest.mark.parametrize("method", ["amsam", "aisam", "autosam"])
@@ -76,6 +78,48 @@ def test_weights_that_are_no_better_are_not_served(tmp_path, monkeypatch):
     assert stats["previous_weights"] is None
     assert (root / "models" / "model.pt").read_bytes() == before
     assert not (root / "models" / "previous").exists()
+
+
+def told_by(monkeypatch):
+    """What a training tells, file by file as it is written."""
+    told, write = [], TrainingProgress._write
+
+    def noted(progress, score):
+        write(progress, score)
+        told.append(json.loads(progress.path.read_text()))
+
+    monkeypatch.setattr(TrainingProgress, "_write", noted)
+    return told
+
+
+def test_the_dice_on_cases_left_out_is_told_while_the_training_runs(tmp_path, monkeypatch):
+    root = write_trainable_bundle(tmp_path, "amsam")
+    judged(monkeypatch, 0.1, 0.4, 0.3, 0.2)  # before, epochs 2 and 4, after
+    told = told_by(monkeypatch)
+    options = TrainOptions(max_epochs=5, steps_per_epoch=1, val_interval=2)
+    train_bundle(root, balls(tmp_path), options, cache=tmp_path / "cache", progress=TrainingProgress(tmp_path / "t"))
+    assert [facts["epoch"] for facts in told] == [0, 1, 2, 3, 4, 5, 5]
+    assert [facts["eval"]["metrics"]["dice"] for facts in told] == [0.1, 0.1, 0.4, 0.4, 0.3, 0.3, 0.2]
+    assert [facts["best_metric"] for facts in told] == [0.1, 0.1, 0.4, 0.4, 0.4, 0.4, 0.4]
+    assert told[-1]["eval"]["best_metric_epoch"] == 2
+    assert all(facts["train"]["metrics"]["loss"] > 0 for facts in told[1:])
+    assert ["total_time" in facts for facts in told] == [False] * 6 + [True]
+    assert ["current_time" in facts for facts in told] == [True] * 6 + [False]
+
+
+@pytest.mark.parametrize("method", ["amsam", "aisam", "autosam"])
+def test_looking_at_cases_left_out_changes_nothing_of_the_training(tmp_path, method, monkeypatch):
+    """The network that trains is scored as it stands, and goes on as if it had not been."""
+    told, losses = told_by(monkeypatch), []
+    for interval in (1, 9):
+        root = write_trainable_bundle(tmp_path / str(interval), method)
+        options = TrainOptions(max_epochs=3, steps_per_epoch=2, val_interval=interval)
+        progress = TrainingProgress(tmp_path / "t.json")
+        told.clear()
+        train_bundle(root, balls(tmp_path), options, cache=tmp_path / "cache", progress=progress)
+        losses.append([facts["train"]["metrics"]["loss"] for facts in told[1:]])
+        assert 0 <= told[-1]["eval"]["metrics"]["dice"] <= 1
+    assert losses[0] == losses[1]
 
 
 def test_training_anew_takes_the_bundles_own_training(tmp_path):
@@ -118,7 +162,9 @@ def test_labels_of_unknown_values_are_refused_rather_than_trained_as_empty(tmp_p
     ("request_", "message"),
     [
         ({"max_epochs": "many"}, "must be numbers"),
-        ({"max_epochs": 0}, "must be at least 1, got 0"),
+        ({"max_epochs": 0}, "max_epochs must be at least 1, got 0"),
+        ({"max_epochs": float("inf")}, "must be numbers"),
+        ({"val_interval": 0}, "val_interval must be at least 1, got 0"),
         ({"val_split": 1.0}, r"must lie in \[0, 1\), got 1.0"),
     ],
 )
