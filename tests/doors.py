@@ -135,7 +135,7 @@ def write_bundle(folder: Path, system: str) -> Path:
 
 
 def write_images(folder: Path, kind: str) -> None:
-    """Volumes, oblique, of whole and broken numbers, blank at the ends; or pictures of 8 and 16 bits, with namesakes."""
+    """Volumes, oblique, of whole and broken numbers, blank at the ends; or pictures of 8 and 16 bits with namesakes."""
     rng = np.random.default_rng(0)
     (folder / "sub").mkdir(parents=True)
     if kind == "volumes":

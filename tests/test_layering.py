@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "amsam_monai"
 SHARED = {"bit_depth", "keys", "framing", "lazy", "version"}
 BASE = {"networks", "losses", "transforms", "data"}
-MODEL_FILES = {"arguments", "settings", "network", "fit", "model_file"}  # of bundles
+MODEL_FILES = {"arguments", "measured", "settings", "network", "fit", "model_file"}  # of bundles
 MIDDLE = {"engines", "handlers", "segment", "session", "evaluation", "phantoms"}
 TOP = {"cli", "label_app", "annotate", "doctor", "gate"}
 

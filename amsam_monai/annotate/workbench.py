@@ -168,7 +168,7 @@ class Workbench(Hand):
     def segment_all(self, progress: Progress | None = None) -> str:
         """Segment every slice with the prompts there are."""
         self.session.segment("all", progress=progress)
-        return f"All {self.session.depth} slices are segmented."
+        return " ".join(f"{one}." for one in (f"All {self.session.depth} slices are segmented", *self.session.warnings))
 
     def facts(self) -> list[dict[str, Any]]:
         """Per class: name, index, quality and presence in this slice, and millilitres (or pixels) in all."""

@@ -32,6 +32,7 @@ class LoadedBundle:
         slices: arguments of `SliceInferer`.
         largest_component: argument of `Segmenter`.
         label_values: argument of `Segmenter`.
+        limits: argument of `Segmenter`.
         metadata: configs/metadata.json.
         settings: all of these in one; None where the network did not come from a model file.
         made: what made the model file, see `ModelFile`.
@@ -45,6 +46,7 @@ class LoadedBundle:
     slices: dict[str, Any] = field(default_factory=dict)
     largest_component: bool | list[str] = False
     label_values: dict[int, int] | None = None
+    limits: dict[str, Any] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     settings: Settings | None = None
     made: dict[str, Any] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class LoadedBundle:
             "slices": self.slices,
             "largest_component": self.largest_component,
             "label_values": self.label_values,
+            "limits": self.limits,
             **changes,
         }
         return Segmenter(self.network, self.labels, **settings)
@@ -117,6 +120,7 @@ def of_model(root: Path, model: LoadedModel, metadata: dict[str, Any] | None = N
         slices=model.settings.slices,
         largest_component=model.settings.largest_component,
         label_values=model.settings.result_values,
+        limits=model.settings.limits,
         metadata=metadata or {},
         settings=model.settings,
         made=model.made,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from amsam_monai.bundles.measured import MEASURED
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.networks.weights.sealed import check_seal, not_finite, read_plain, sealed
@@ -92,3 +93,22 @@ def parse_model(path: Path, content: Any) -> ModelFile:
     except ValueError as error:
         raise ValueError(f"{path}: {error} Update amsam-monai, or bring the file over by `amsam convert`.") from error
     return ModelFile(adapter, settings, made, path)
+
+
+def amend_model(path: str | os.PathLike[str], **measured: Mapping[str, Any] | None) -> ModelFile:
+    """Put what was measured after the training into a model file; weights, other settings and origin stay.
+
+    Args:
+        path: the file, which is replaced whole or not at all.
+        measured: settings among MEASURED, in place of those that the file has.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_model`.
+        ValueError: another setting, or a block that is none.
+    """
+    if unknown := [name for name in measured if name not in MEASURED]:
+        raise ValueError(f"settings that are measured must be among {', '.join(MEASURED)}, got {unknown}.")
+    file = read_model(path)
+    blocks: dict[str, Any] = {name: None if block is None else dict(block) for name, block in measured.items()}
+    write_model(path, file.adapter, replace(file.settings, **blocks), made=file.made)
+    return read_model(path)

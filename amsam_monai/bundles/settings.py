@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from amsam_monai.bundles.arguments import DEFAULTS, SAM_ARGUMENTS, is_default, known_arguments
+from amsam_monai.bundles.measured import check_limits_block
 from amsam_monai.data.classes import Classes
 from amsam_monai.framing import RESIZE_MODES
 
@@ -36,6 +37,7 @@ class Settings:
         slices: arguments of `SliceInferer`.
         largest_component: argument of `Segmenter`.
         label_values: what result maps hold: "index", or "own", the values of `classes`.
+        limits: what is usual, measured on the training cases, see `amsam_monai.segment.limits`; None warns of nothing.
     """
 
     system: str
@@ -48,6 +50,7 @@ class Settings:
     slices: dict[str, Any] = field(default_factory=dict)
     largest_component: bool | list[str] = False
     label_values: str = "index"
+    limits: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _check_classes(self.classes)
@@ -73,6 +76,7 @@ class Settings:
             )
         for name in [] if isinstance(self.largest_component, bool) else self.largest_component:
             _known("largest_component", [name], self.classes)
+        check_limits_block(self.limits, self.classes)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any] | Settings) -> Settings:
@@ -133,7 +137,7 @@ class Settings:
         return Classes.of(self.labels, largest_component=self.largest_component, values=self.result_values)
 
     def changed(self, overrides: Mapping[str, Any] | None) -> Settings:
-        """The settings with some replaced: `sam`, `arguments`, `slices` and `detector` key by key, the others whole.
+        """The settings with some replaced: mappings but for `classes` key by key, the others whole.
 
         An intensity that names a mode replaces all of it.
 
@@ -160,13 +164,13 @@ def checked(settings: Mapping[str, Any] | Settings) -> Settings:
     return Settings.of(settings)
 
 
-def merged(block: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged(block: Mapping[str, Any], changes: Mapping[str, Any], whole: Iterable[str] = ("classes",)) -> dict[str, Any]:
     """A block of settings with some replaced, key by key; classes, and an intensity that names a mode, as a whole."""
     both: dict[str, Any] = dict(block)
     for name, value in changes.items():
         part = both.get(name)
-        deeper = isinstance(value, Mapping) and "mode" not in value and name != "classes"
-        both[name] = merged(part, value) if deeper and isinstance(part, dict) else value
+        deeper = isinstance(value, Mapping) and "mode" not in value and name not in whole
+        both[name] = merged(part, value, ()) if deeper and isinstance(part, dict) else value
     return both
 
 

@@ -32,7 +32,8 @@ class Answer:
     Args:
         label: values of classes as the bundle writes them, or 0 and 1 for one class.
         names: names by these values.
-        params: label names, points, boxes, quality, presence and seconds, ready for JSON.
+        params: label names, points, boxes, quality, presence and seconds, ready for JSON; of an automatic segmentation
+            also warnings.
         session: the session it comes from.
 
     Shape: label is the stored image's.
@@ -149,7 +150,9 @@ class BundleService:
         start = time.perf_counter()
         with self.session(client, path, fresh=True) as session:
             session.segment("all")
-            return answer_of(session, None, start)
+            answer = answer_of(session, None, start)
+            answer.params["warnings"] = session.warnings
+            return answer
 
     def click(self, client: str, path: str | Path, request: Mapping[str, Any]) -> Answer:
         """Segmentation with a client's points and boxes.

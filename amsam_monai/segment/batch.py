@@ -249,12 +249,12 @@ class BatchSegmenter:
 
 
 def warnings_of(result: SegmentedImage, volumes: dict[str, Any]) -> list[str]:
-    """Classes without a voxel; where all are, the values that the network took for black and white."""
+    """Classes without a voxel, and what is beyond the limits; where the mask is empty, what became black and white."""
     absent = [name for name, found in volumes.items() if not found["voxels"]]
     if len(absent) < len(volumes):
-        return [f"no voxel of {name}" for name in absent]
+        return [f"no voxel of {name}" for name in absent] + result.warnings
     limits = "" if result.limits is None else f"values {result.limits[0]:.6g} to {result.limits[1]:.6g} became 0 to 1; "
-    return [f"the mask is empty; {limits}check that the intensity suits the image"]
+    return [f"the mask is empty; {limits}check that the intensity suits the image", *result.warnings]
 
 
 def write_report(records: Sequence[Record], path: Path, **facts: Any) -> Path:

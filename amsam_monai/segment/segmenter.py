@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from amsam_monai.data.files.images import ImageFileError, LoadedImage, read_imag
 from amsam_monai.data.files.load import picture_tensor
 from amsam_monai.data.slices import SliceView
 from amsam_monai.segment.components import keep_largest_components
+from amsam_monai.segment.limits import check_limits
+from amsam_monai.segment.shades import black_and_white
 from amsam_monai.segment.slice_inferer import SliceInferer
 from amsam_monai.transforms.intensity import Intensity
 
@@ -35,6 +37,7 @@ class SegmentedImage:
         limits: stored values that became 0 and 1 for the network; None where each slice has its own.
         view: how the volume was cut; None for an image.
         values: what a saved label map holds, by class index; None holds the indices.
+        warnings: what is beyond the model's limits, see `check_limits`.
 
     Shape: label (H, W) or (I, J, K), probabilities (K+1, ...).
     """
@@ -46,6 +49,7 @@ class SegmentedImage:
     limits: tuple[float, float] | None = None
     view: SliceView | None = None
     values: Mapping[int, int] | None = None
+    warnings: list[str] = field(default_factory=list)
 
     def save(self, path: str | Path) -> Path:
         """Write the label map; the ending chooses the format, see `write_label`."""
@@ -91,6 +95,7 @@ class Segmenter:
         slices: arguments of `SliceInferer` (axis, orientation, batch_size, neighbours, flips).
         largest_component: keep the largest connected component of each class; True for all, or names of classes.
         label_values: what label maps that are saved hold, by class index; class indices by default.
+        limits: the settings', see `measure_limits`; None warns of nothing.
         device: where the network runs; by default where it is.
 
     Raises:
@@ -107,13 +112,14 @@ class Segmenter:
         slices: Mapping[str, Any] | None = None,
         largest_component: bool | Sequence[str] = False,
         label_values: Mapping[int, int] | None = None,
+        limits: Mapping[str, Any] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         self.classes = Classes.of(labels, largest_component=largest_component, values=label_values)
         self.labels = dict(self.classes.names)
         self.network = network.eval() if device is None else network.to(device).eval()
         self.intensity = intensity if isinstance(intensity, Intensity) else Intensity(**(intensity or {}))
-        self.slices = dict(slices or {})
+        self.slices, self.limits = dict(slices or {}), limits
         SliceInferer(**self.slices)  # refuses unknown ones
 
     @torch.no_grad()
@@ -150,20 +156,19 @@ class Segmenter:
         label, shares = finish(output, probabilities)
         keep_largest_components(label, self.classes.largest)
         self._check_classes(int(label.max(initial=0)))
-        return SegmentedImage(image, label, dict(self.labels), shares, limits, view, self.classes.values)
+        result = SegmentedImage(image, label, dict(self.labels), shares, limits, view, self.classes.values)
+        if self.limits is not None:
+            result.warnings = check_limits(result, self.limits, self.intensity)
+            for warning in result.warnings:
+                logger.info("%s: %s", image.path, warning)
+        return result
 
     def _prepare(self, image: LoadedImage) -> tuple[Callable[[Tensor], Tensor], tuple[float, float] | None]:
         """What scales raw slices to [0, 1], and its limits where they are the same for all slices."""
         if self.intensity.by_slice and image.kind == "volume":
             return self._scale_each, None
-        limits = self.limits_of(image)
+        limits = black_and_white(image, self.intensity)
         return (lambda slices: self.intensity.apply(slices, limits)), limits
-
-    def limits_of(self, image: LoadedImage) -> tuple[float, float]:
-        """Stored values of a volume, or those of a picture on the scale of 8 bits, that become 0 and 1."""
-        if image.kind == "volume":
-            return self.intensity.limits(image.array, image.bits)
-        return self.intensity.limits(picture_tensor(image))
 
     def _scale_each(self, slices: Tensor) -> Tensor:
         """Slices (n, C, H, W), each scaled by its own statistics."""

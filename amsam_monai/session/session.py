@@ -14,6 +14,8 @@ from amsam_monai.data.files.images import LoadedImage
 from amsam_monai.networks.systems.system import System
 from amsam_monai.segment.components import keep_largest_components
 from amsam_monai.segment.embeddings_lru import EmbeddingLRU
+from amsam_monai.segment.limits import check_limits
+from amsam_monai.segment.segmenter import SegmentedImage
 from amsam_monai.session.answers import SliceAnswers
 from amsam_monai.session.edits import SessionPoint, SliceEdits
 from amsam_monai.session.files import restore_session, save_session
@@ -40,6 +42,7 @@ class InteractiveSession:
         largest_component: keep the largest component of these classes (True: all) where the whole image was segmented
             and nobody has edited them.
         label_values: what saved label maps hold, by class index; class indices by default.
+        limits: what `warnings` goes by; the settings', see `measure_limits`.
         cache: embeddings, shared between sessions; 512 MiB of its own by default.
         lock: taken while the network runs, where sessions in several threads share it.
 
@@ -56,6 +59,7 @@ class InteractiveSession:
         slices: Mapping[str, Any] | None = None,
         largest_component: bool | Sequence[str] = False,
         label_values: Mapping[int, int] | None = None,
+        limits: Mapping[str, Any] | None = None,
         cache: EmbeddingLRU | None = None,
         lock: threading.Lock | None = None,
     ) -> None:
@@ -67,7 +71,7 @@ class InteractiveSession:
             raise ValueError(f"labels must name the classes 1 to {count}, got {self.labels}.")
         self.net = net.eval()
         self.intensity = intensity if isinstance(intensity, Intensity) else Intensity(**(intensity or {}))
-        self.slices = dict(slices or {})
+        self.slices, self.limits = dict(slices or {}), limits
         self.cache = EmbeddingLRU() if cache is None else cache  # an empty cache is false
         self.lock = lock or threading.Lock()
         self._opened: OpenImage | None = None
@@ -80,6 +84,7 @@ class InteractiveSession:
             "slices": bundle.slices,
             "largest_component": bundle.largest_component,
             "label_values": bundle.label_values,
+            "limits": bundle.limits,
         }
         return cls(bundle.network, bundle.labels, **{**settings, **options})
 
@@ -148,6 +153,15 @@ class InteractiveSession:
     def answers(self) -> SliceAnswers:
         """The network on the open image's slices."""
         return self.opened.answers
+
+    @property
+    def warnings(self) -> list[str]:
+        """What of the image, and of its masks as they are now, is beyond the model's limits, a sentence each."""
+        image, whole = self.image, len(self.results) == self.depth
+        if self.limits is None:
+            return []
+        result = SegmentedImage(image.source, self.label, self.labels, limits=image.limits, view=image.view)
+        return check_limits(result, self.limits, self.intensity, complete=whole)
 
     @property
     def slice_axis(self) -> int:

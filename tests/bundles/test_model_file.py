@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from amsam_monai.bundles.model_file import read_model, write_model
+from amsam_monai.bundles.model_file import amend_model, read_model, write_model
 from amsam_monai.bundles.network import load_model
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.handlers import load_adapter, save_atomically
@@ -42,6 +42,24 @@ def test_a_file_gives_back_what_was_written_as_plain_values(tmp_path):
     assert found.made["recipe"] == {"name": "toy", "version": "1.0"}
     assert found.made["package"].startswith("amsam-monai ")
     assert sorted(torch.load(tmp_path / "model.pt", weights_only=True)) == ["model", "settings"]
+
+
+def test_what_is_measured_later_is_put_beside_the_same_weights(tmp_path):
+    path = tmp_path / "model.pt"
+    write_model(path, ADAPTER, SETTINGS, made={"package": "amsam-monai 0.0.1", "recipe": {"name": "toy"}})
+    before = read_model(path)
+    limits = {"cases": 1, "classes": {"liver": {"parts": 3}}}
+    found = amend_model(path, limits=limits)
+    assert found.settings.limits == limits
+    assert all(found.adapter[name].equal(ADAPTER[name]) for name in ADAPTER)
+    for made in (before.made, found.made):
+        made.pop("digest")
+    assert found.made == before.made
+    assert amend_model(path, limits=None).settings == SETTINGS
+    with pytest.raises(ValueError, match=r"must be among limits.*, got \['intensity'\]"):
+        amend_model(path, intensity={})
+    with pytest.raises(ValueError, match=r"limits.classes must be a mapping of liver, got 'spleen'"):
+        amend_model(path, limits={"classes": {"spleen": {}}})
 
 
 def test_no_flipped_bit_goes_unseen(tmp_path):

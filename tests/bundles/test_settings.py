@@ -45,6 +45,15 @@ def test_a_block_gives_labels_and_what_files_hold():
     assert Settings.of(block.to_mapping()) == block == checked(block)
 
 
+def test_limits_are_overridden_number_by_number_and_switched_off():
+    limits = {"cases": 3, "classes": {"liver": {"slice_share": 0.1, "parts": 4}}}
+    block = settings(limits=limits)
+    assert Settings.of(block.to_mapping()) == block
+    wider = block.changed({"limits": {"classes": {"liver": {"slice_share": 0.5}}}})
+    assert wider.limits == {"cases": 3, "classes": {"liver": {"slice_share": 0.5, "parts": 4}}}
+    assert block.changed({"limits": "null"}).limits is None
+
+
 def test_words_of_a_command_line_become_values_at_any_depth():
     block = settings(largest_component="true", detector="null", arguments={"joint": "FALSE", "missing_box": "null"})
     assert (block.largest_component, block.detector) == (True, None)
@@ -76,6 +85,15 @@ def test_words_of_a_command_line_become_values_at_any_depth():
         ({"largest_component": None}, "largest_component must be true, false or a list of classes, got None"),
         ({"largest_component": ["kidney"]}, "largest_component must be among liver, spleen, got 'kidney'"),
         ({"label_values": "mine"}, "label_values must be one of"),
+        ({"limits": {"class": {}}}, "settings.limits must be a mapping of cases, classes, intensity, got 'class'"),
+        ({"limits": [1]}, r"settings.limits must be a mapping .*, got \[1\]"),
+        ({"limits": {"classes": {"kidney": {}}}}, "limits.classes must be a mapping of liver, spleen, got 'kidney'"),
+        ({"limits": {"classes": {"liver": {"part": 1}}}}, "limits.classes.liver must be a mapping of slice_share"),
+        ({"limits": {"classes": {"liver": {"gap": "wide"}}}}, "limits.classes.liver.gap must be a number, got 'wide'"),
+        ({"limits": {"classes": {"liver": {"volume_share": 0.1}}}}, "volume_share must be 2 numbers, got 0.1"),
+        ({"limits": {"intensity": {"low": [[0] * 5]}}}, "limits.intensity must have low and high"),
+        ({"limits": {"intensity": {"low": [[0] * 4], "high": [[1] * 5]}}}, "intensity.low must be 5 numbers"),
+        ({"limits": {"intensity": {"low": [[0] * 5], "high": [1]}}}, "intensity.high must be 5 numbers"),
         ({"detector": {"file": "d.pth", "image_size": 64}}, "detector must be among .*, got 'image_size'"),
     ],
 )

@@ -14,7 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 from typer.testing import CliRunner
 
-from amsam_monai.bundles.model_file import write_model
+from amsam_monai.bundles.model_file import amend_model, write_model
 from amsam_monai.bundles.network import SYSTEMS
 from amsam_monai.cli import app
 from amsam_monai.data.files.images import read_image, read_label
@@ -121,6 +121,21 @@ def test_a_folder_of_mixed_formats_gives_one_report_and_lists_failures(bundle, s
     assert shares.shape == (6, 7, 4, 4)
     np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)
     assert shares[2, 3, 1].argmax() == 1
+
+
+def test_what_is_beyond_the_limits_is_told(bundle, study, tmp_path):
+    amend_model(bundle / "models" / "model.pt", limits={"classes": {"bright": {"slice_share": 0.001}}})
+    out = tmp_path / "out"
+    code, printed = run(study / "sub" / "heart ü.nii.gz", out, "--bundle", bundle)
+    warning = "bright covers 2.38 % of slice 1, usual are 0.1 % or less"
+    assert code == 0
+    assert warning in printed
+    (heart,) = json.loads((out / "segment_report.json").read_text(encoding="utf-8"))["cases"]
+    assert heart["warnings"] == [warning]
+    (bundle / "configs" / "inference.yaml").write_text("settings: {limits: null}")
+    run(study / "sub" / "heart ü.nii.gz", out, "--bundle", bundle)
+    (heart,) = json.loads((out / "segment_report.json").read_text(encoding="utf-8"))["cases"]
+    assert heart["warnings"] == []
 
 
 def test_an_error_of_any_kind_costs_only_its_file(bundle, study, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from amsam_monai.bundles.load import load_bundle
+from amsam_monai.bundles.model_file import amend_model
 from amsam_monai.label_app.cases import LabelledCase, as_classes, patient_of, split_cases
 from amsam_monai.label_app.launch import prepare_app
 from amsam_monai.label_app.results import ResultFormat, write_result
@@ -195,3 +196,17 @@ def test_an_app_folder_holds_copies_that_training_may_change(bundle, tmp_path):
     (tmp_path / "untrained" / "models" / "model.pt").unlink()
     with pytest.raises(FileNotFoundError, match="not trained yet"):
         prepare_app(app, [tmp_path / "untrained"])
+
+
+def test_an_automatic_answer_tells_what_is_beyond_the_limits(bundle, ball, tmp_path):
+    limited = tmp_path / "limited"
+    shutil.copytree(bundle, limited)
+    plain = BundleService(limited).segment("a", ball)
+    assert plain.params["warnings"] == []
+    there = plain.params["label_names"]
+    amend_model(
+        limited / "models" / "model.pt", limits={"classes": {name: {"volume_share": [0, 1e-9]} for name in there}}
+    )
+    told = BundleService(limited).segment("a", ball).params["warnings"]
+    assert there
+    assert [one.split(" covers ")[0] for one in told] == sorted(there, key=there.get)

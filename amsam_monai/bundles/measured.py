@@ -1,0 +1,48 @@
+"""Blocks of settings that are measured on labelled cases and not chosen: their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MEASURED = ("limits",)
+CLASS_LIMITS = {"slice_share": 0, "volume_share": 2, "parts": 0, "gap": 0}  # how many numbers; 0 is one by itself
+
+
+def check_limits_block(limits: Any, classes: Iterable[str]) -> None:
+    """Refuse what `amsam_monai.segment.limits` cannot read; None is no limits.
+
+    Raises:
+        ValueError: another block, a class that the settings do not have, or what is no number.
+    """
+    if limits is None:
+        return
+    _names("limits", limits, ("cases", "classes", "intensity"))
+    of_classes = limits.get("classes") or {}
+    _names("limits.classes", of_classes, classes)
+    for name, block in of_classes.items():
+        _names(f"limits.classes.{name}", block, CLASS_LIMITS)
+        for key, value in block.items():
+            _numbers(f"limits.classes.{name}.{key}", value, CLASS_LIMITS[key])
+    intensity = limits.get("intensity") or {}
+    _names("limits.intensity", intensity, ("low", "high"))
+    if intensity and set(intensity) != {"low", "high"}:
+        raise ValueError(f"settings.limits.intensity must have low and high, got {sorted(intensity)}.")
+    for key, rows in intensity.items():
+        if not isinstance(rows, list) or len(rows) not in (1, 3):
+            raise ValueError(f"settings.limits.intensity.{key} must have a row for 1 or 3 channels, got {rows!r}.")
+        for row in rows:
+            _numbers(f"limits.intensity.{key}", row, 5)
+
+
+def _names(what: str, block: Any, known: Iterable[str]) -> None:
+    if not isinstance(block, Mapping) or (unknown := sorted(str(name) for name in {*block} - {*known})):
+        got = block if not isinstance(block, Mapping) else ", ".join(unknown)
+        raise ValueError(f"settings.{what} must be a mapping of {', '.join(known)}, got {got!r}.")
+
+
+def _numbers(what: str, value: Any, count: int) -> None:
+    values = value if count and isinstance(value, list) else [value]
+    numeric = all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+    if not numeric or len(values) != max(count, 1):
+        raise ValueError(f"settings.{what} must be {f'{count} numbers' if count else 'a number'}, got {value!r}.")
