@@ -15,6 +15,7 @@ ANATOMY: dict[str, str] = {
     "duodenum": "Duodenum",
     "esophagus": "Esophagus",
     "gallbladder": "Gallbladder",
+    "gland": "BodyTissueStructure",  # the dictionary names glands one by one, none of all
     "heart": "Heart",
     "hippocampus": "Hippocampus",
     "inferior vena cava": "InferiorVenaCava",
@@ -44,6 +45,7 @@ MORPHOLOGY: dict[str, str] = {
     "tumor": "Neoplasm",
     "tumour": "Neoplasm",
 }
+YOUNGER = {"Nucleus": ("84640000", "Nucleus")}  # in pydicom from 3 on; MONAI Label needs a version before
 SIDES = {"right": "Right", "left": "Left"}
 STRUCTURE = ("123037004", "Anatomical Structure")
 ABNORMAL = ("49755003", "Morphologically Abnormal Structure")
@@ -72,8 +74,19 @@ def term_of(name: str) -> Term:
     words = name.lower().replace("_", " ").replace("-", " ").split()
     anatomy, abnormal = (Code(value, "SCT", meaning) for value, meaning in (STRUCTURE, ABNORMAL))
     for category, table in ((anatomy, ANATOMY), (abnormal, MORPHOLOGY)):
-        if (keyword := table.get(" ".join(words))) and hasattr(codes.SCT, keyword):
-            return Term(category, getattr(codes.SCT, keyword))
+        if keyword := table.get(" ".join(words)):
+            return Term(category, _code(keyword))
     if len(words) > 1 and words[0] in SIDES and (keyword := ANATOMY.get(" ".join(words[1:]))):
-        return Term(anatomy, getattr(codes.SCT, keyword), getattr(codes.SCT, SIDES[words[0]]))
+        return Term(anatomy, _code(keyword), getattr(codes.SCT, SIDES[words[0]]))
     return Term(anatomy, anatomy)
+
+
+def _code(keyword: str) -> Any:
+    """The code of a keyword in pydicom's dictionary, the same whatever its version."""
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    if keyword in YOUNGER:
+        value, meaning = YOUNGER[keyword]
+        return Code(value, "SCT", meaning)
+    return getattr(codes.SCT, keyword)
