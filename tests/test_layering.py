@@ -36,7 +36,8 @@ def test_a_file_imports_only_what_lies_below_it(path):
         "model": SHARED | BASE | {"model"},
         **dict.fromkeys(MIDDLE, SHARED | BASE | MIDDLE | {"model"}),
         "bundles": SHARED | BASE | MIDDLE | {"model", "bundles"},
-    }.get(part, SHARED | BASE | MIDDLE | TOP | {"model", "bundles"})
+        "auto": SHARED | BASE | MIDDLE | {"model", "bundles", "auto"},
+    }.get(part, SHARED | BASE | MIDDLE | TOP | {"model", "bundles", "auto"})
     assert imported_parts(path) <= allowed
 
 

@@ -122,6 +122,11 @@ class Settings:
         return int(self.sam["image_size"])
 
     @property
+    def names(self) -> dict[int, str]:
+        """Value in the user's label files -> class name."""
+        return {value: name for name, value in self.classes.items()}
+
+    @property
     def label_map(self) -> dict[int, int]:
         """Value in the user's label files -> class index."""
         return {value: index for index, value in enumerate(self.classes.values(), 1)}

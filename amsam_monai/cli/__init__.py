@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 COMMANDS: dict[str, tuple[str, str]] = {
     "bundle": ("bundle", "Build bundles from recipes, list them, and find them."),
     "weights": ("weights", "List, fetch and verify pretrained weights."),
+    "train": ("train", "Train a segmenter on labelled images of your own."),
     "demo-data": ("demo_data", "Write a phantom data set in a real data set's layout."),
     "prepare": ("prepare", "Check a data set, list it, and draw its contact sheet."),
     "train-detector": ("train_detector", "Fit the box detector on the boxes of training masks."),

@@ -55,7 +55,7 @@ def prepare(
         sheet_cases=sheet_cases,
         progress=True,
         split=split,
-        labels=_table(labels),
+        labels=table_of(labels),
         edition=edition,
         form=form,
         patients=patients,
@@ -83,7 +83,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _table(text: str | None) -> str | dict[int, str] | None:
+def table_of(text: str | None) -> str | dict[int, str] | None:
     """A table's name as it is, or "1=RV,2=Myo" as a table."""
     if text is None or "=" not in text:
         return text

@@ -26,6 +26,7 @@ def slice_samples(
     orientation: str = "radiological",
     every: int = 1,
     keep_empty: bool = True,
+    neighbours: int = 0,
     progress: bool = True,
 ) -> list[Sample]:
     """The slices of volumes, as a network sees them at inference, in memory as float16 images and uint8 labels.
@@ -37,18 +38,23 @@ def slice_samples(
         orientation: see `SliceView.of`.
         every: keep every n-th slice, say 4 of thin CT slices that look alike.
         keep_empty: keep slices without foreground.
+        neighbours: slices before and after that are channels of the image too, see `SliceInferer`.
         progress: show a progress bar.
 
     Returns:
-        Samples of "image" (1, H, W), "label" (1, H, W), "case_id", "patient_id" and "slice".
+        Samples of "image" (2 neighbours + 1, H, W), "label" (1, H, W), "case_id", "patient_id" and "slice".
 
     Raises:
-        ValueError: `every` below 1, or no slice is left.
+        ValueError: `every` below 1, `neighbours` below 0, or no slice is left.
     """
-    if every < 1:
-        raise ValueError(f"every must be at least 1, got {every}.")
+    if every < 1 or neighbours < 0:
+        raise ValueError(f"every must be at least 1 and neighbours at least 0, got {every} and {neighbours}.")
+
+    def of(case: Mapping[str, Any]) -> Iterator[Sample]:
+        return _slices(case, load(case), axis, orientation, every, keep_empty, neighbours)
+
     bar = tqdm(datalist, desc="slices", unit="volume", disable=not progress, leave=False)
-    samples = [sample for case in bar for sample in _slices(case, load(case), axis, orientation, every, keep_empty)]
+    samples = [sample for case in bar for sample in of(case)]
     if not samples:
         raise ValueError(f"no slice is left of {len(datalist)} volumes; set keep_empty=True, or check the labels.")
     logger.info("%d slices of %d volumes", len(samples), len(datalist))
@@ -56,7 +62,13 @@ def slice_samples(
 
 
 def _slices(
-    case: Mapping[str, Any], loaded: Mapping[str, Any], axis: int | str, orientation: str, every: int, keep_empty: bool
+    case: Mapping[str, Any],
+    loaded: Mapping[str, Any],
+    axis: int | str,
+    orientation: str,
+    every: int,
+    keep_empty: bool,
+    neighbours: int,
 ) -> Iterator[Sample]:
     known = loaded[IMAGE].meta.get("spacing_mm") is not None
     affine = np.asarray(loaded[IMAGE].affine, dtype=np.float64) if known else None
@@ -65,8 +77,9 @@ def _slices(
     for index in range(0, view.depth, every):
         mask = view.take(label, index, index + 1)[:, 0]
         if keep_empty or bool(mask.any()):
+            around = [min(max(index + step, 0), view.depth - 1) for step in range(-neighbours, neighbours + 1)]
             yield {
-                str(IMAGE): view.take(image, index, index + 1)[:, 0].half().contiguous(),
+                str(IMAGE): torch.cat([view.take(image, one, one + 1)[:, 0] for one in around]).half().contiguous(),
                 str(LABEL): mask.to(torch.uint8).contiguous(),
                 CASE_ID: f"{case[CASE_ID]}_slice{index:03}",
                 PATIENT_ID: case.get(PATIENT_ID, case[CASE_ID]),

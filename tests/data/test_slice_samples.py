@@ -33,7 +33,7 @@ def test_every_second_slice():
 
 
 def test_a_step_below_one_is_refused():
-    with pytest.raises(ValueError, match="every must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="every must be at least 1 and neighbours at least 0, got 0 and 0"):
         slice_samples(CASES, load, every=0)
 
 
@@ -45,3 +45,10 @@ def test_volumes_without_any_foreground_are_refused_where_empty_slices_are_left_
 
     with pytest.raises(ValueError, match="no slice is left of 2 volumes"):
         slice_samples(CASES, empty, keep_empty=False, progress=False)
+
+
+def test_neighbours_are_channels_and_repeat_at_the_ends():
+    samples = slice_samples(CASES[:1], load, neighbours=1, progress=False)
+    peaks = [[float(channel.max()) for channel in sample["image"]] for sample in samples]
+    assert peaks == [[0.0, 0.0, 0.5], [0.0, 0.5, 1.0], [0.5, 1.0, 1.0]]
+    assert samples[0]["label"].shape == (1, 4, 5)

@@ -1,0 +1,147 @@
+"""The methods that are tried: each a recipe on data of one's own, and what its training is told."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amsam_monai.auto.plan import Plan
+from amsam_monai.bundles.build import build_bundle
+from amsam_monai.data.files.atomic import whole_file
+
+NEEDS = {"amsam": ("yolo26n",), "autosam": ("efficientnet_lite0",)}  # weights beside SAM's
+EPOCHS = 20  # into which the steps are parted, for curves and for going on after a stop
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method on data of one's own.
+
+    Args:
+        name: as --method takes it.
+        recipe: the method of its recipe.
+        side: side of SAM's square from the plan's.
+        settings: further ones of the bundle.
+        training: further values of train.yaml, from the number of steps and of training images or slices.
+    """
+
+    name: str
+    recipe: str
+    side: Callable[[int], int]
+    settings: Mapping[str, Any]
+    training: Callable[[int, int], dict[str, Any]]
+
+
+def _views(steps: int, samples: int, most: int) -> int:
+    """Views of each image, whose embeddings are kept: about as many as are seen."""
+    return max(1, min(most, 4 * steps // max(1, samples)))
+
+
+METHODS: dict[str, Method] = {
+    one.name: one
+    for one in (
+        Method("plain", "plain", lambda side: side, {}, lambda steps, samples: {}),
+        Method(
+            "autosam",
+            "autosam",
+            lambda side: max(side, 256),
+            {},
+            lambda steps, samples: {"views": _views(steps, samples, 5)},
+        ),
+        Method("aisam", "aisam", lambda side: side, {}, lambda steps, samples: {"window": 0, "follow": 0}),
+        Method(
+            "amsam",
+            "amsam",
+            lambda side: max(side, 256),
+            {},
+            lambda steps, samples: {
+                "views": _views(steps, samples, 4),
+                "detector_steps": max(20, min(300, steps // 2)),
+            },
+        ),
+    )
+}
+
+
+def recipe_text(plan: Plan, method: Method) -> str:
+    """The recipe of a method for a plan, as YAML."""
+    side = method.side(plan["side"])
+    train: dict[str, Any] = {
+        "settings#sam": {"backbone": "vit_t", "weights": "mobile_sam", "image_size": side},
+        "settings#classes": dict(plan.classes),
+        "settings#intensity": dict(plan["intensity"]),
+        "settings#label_values": "own",
+    }
+    if isinstance(plan["backbone"], dict):
+        train["settings#sam"] = {**train["settings#sam"], **plan["backbone"]}
+    if plan["mirrors"]:
+        train["settings#slices"] = {"flips": list(plan["mirrors"])}
+    elif plan.volumes and plan["neighbours"]:
+        train["settings#slices"] = {"neighbours": plan["neighbours"]}
+    if plan.volumes and method.recipe != "plain":
+        train["train_samples#neighbours"] = plan["neighbours"]
+    if plan.volumes or method.recipe == "plain":
+        train["train_samples#progress"] = "@bars"
+    if method.recipe == "plain":
+        train["turn"] = 0.75 if plan["mirrors"] else 0
+    if method.recipe == "autosam":
+        train["turns"] = bool(plan["mirrors"])
+    train |= {"batch_size": plan["batch"] if side == plan["side"] else 4}
+    words = {
+        "title": plan.name,
+        "scans": "volumes" if plan.volumes else "pictures",
+        "layout": "images with labels, in any layout that `amsam prepare own` reads",
+        "modality": plan["modality"],
+    }
+    recipe = {
+        "name": plan.name,
+        "method": method.recipe,
+        "images": "volumes" if plan.volumes else "pictures",
+        "more": ["own"],
+        "words": words,
+        "train.yaml": train,
+    }
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
+
+
+def build(plan: Plan, method: str, folder: str | Path) -> Path:
+    """The bundle of a method for a plan; its recipe is kept beside, as recipe.yaml.
+
+    Raises:
+        ValueError: no such method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
+    root = Path(folder)
+    text = recipe_text(plan, METHODS[method])
+    with tempfile.TemporaryDirectory() as made:
+        recipe = Path(made) / "recipe.yaml"
+        recipe.write_text(text, encoding="utf-8")
+        shutil.copytree(build_bundle(recipe, Path(made) / "bundle"), root, dirs_exist_ok=True)
+    with whole_file(root / "recipe.yaml") as partial:
+        Path(partial).write_text(text, encoding="utf-8")
+    return root
+
+
+def overrides(method: str, steps: int, samples: int) -> dict[str, Any]:
+    """What a training of so many steps is told.
+
+    Args:
+        method: a name of METHODS.
+        steps: of the optimiser.
+        samples: training slices or pictures.
+    """
+    epochs = max(1, min(EPOCHS, steps))
+    told: dict[str, Any] = {
+        "max_epochs": epochs,
+        "steps_per_epoch": max(1, round(steps / epochs)),
+        "val": 0,
+        "bars": False,
+    }
+    return told | METHODS[method].training(steps, samples)

@@ -1,0 +1,303 @@
+"""From labelled images to a bundle that segments, is corrected and is served: plan, measure, choose, train, report."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amsam_monai.auto import methods as of_methods
+from amsam_monai.auto.budget import Cost, measure, share_out
+from amsam_monai.auto.choice import Chosen, cross_validate, most_runs
+from amsam_monai.auto.fingerprint import fingerprint
+from amsam_monai.auto.folds import draw_folds, parted
+from amsam_monai.auto.plan import Choice, Plan, choose
+from amsam_monai.auto.report import Kept, write_training_report
+from amsam_monai.auto.trial import Trial, run_trial, train_method
+from amsam_monai.data.datasets.load_cased import LoadCased
+from amsam_monai.data.datasets.own import own_datalist
+from amsam_monai.data.ids import cases_of, read_ids
+from amsam_monai.keys import CASE_ID, IMAGE
+
+logger = logging.getLogger(__name__)
+
+PLAN, WORK, REPORT = "plan.json", ".trials", "report"
+FOLDS = 3
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What `train` leaves.
+
+    Args:
+        root: folder of the bundle.
+        method: that was trained.
+        plan: how.
+        chosen: what the cross-validation found; None where the method was told.
+        seconds: of it all.
+    """
+
+    root: Path
+    method: str
+    plan: Plan
+    chosen: Chosen | None
+    seconds: float
+
+
+def train(
+    data: str | Path,
+    out: str | Path,
+    *,
+    labels: Mapping[int, str] | None = None,
+    channel: int | None = None,
+    patients: str | None = None,
+    ids: Sequence[str] | str | Path | None = None,
+    method: str | Sequence[str] | None = None,
+    minutes: float = 30.0,
+    steps: int | None = None,
+    folds: int = FOLDS,
+    seed: int = 0,
+    side: int | None = None,
+    intensity: Mapping[str, Any] | None = None,
+    mirrors: Sequence[str] | None = None,
+    neighbours: int | None = None,
+    sam: Mapping[str, Any] | None = None,
+    say: Say = logger.info,
+) -> Trained:
+    """Make a bundle from labelled cases of one's own.
+
+    The methods are cross-validated by patient, and the best one is trained on all cases. What was begun in `out` goes
+    on where it stopped: `out`/plan.json says how many steps there are, and a seed gives one result.
+
+    Args:
+        data: a folder or a list of pairs, see `own_datalist`.
+        out: folder of the bundle, new or of a training that was stopped; its name is the bundle's.
+        labels: value in the label files -> name of the class.
+        channel: which of several an image is.
+        patients: which cases are of one patient, see `patients_of`.
+        ids: those that train, of cases or patients, or a file of them; all by default.
+        method: one of METHODS, or several to choose among; None chooses among all that are here.
+        minutes: for everything, on this machine; read where no plan is there yet.
+        steps: of the final training, instead of what fits the minutes; trials take a third of it.
+        folds: of the cross-validation; 0 leaves nothing out, and needs a method.
+        seed: of everything that is drawn.
+        side: of SAM's square.
+        intensity: arguments of `Intensity`.
+        mirrors: mirror images that are as good: of "horizontal", "vertical".
+        neighbours: of a slice that are seen with it, 0 or 1.
+        sam: backbone and weights, MobileSAM's by default.
+        say: is told what happens, line by line.
+
+    Raises:
+        FileNotFoundError: no data, or no weights.
+        DatasetError: cases that cannot be used, all of them.
+        ValueError: cases of one patient alone, an unknown method, or a plan in `out` that is of other data.
+        FileExistsError: `out` holds something else.
+    """
+    begun = time.perf_counter()
+    out = Path(out).resolve()
+    told = [method] if isinstance(method, str) else list(method or ())
+    _check(told, folds, minutes)
+    known = _plan_in(out)
+    datalist = own_datalist(data, labels=labels, channel=channel, patients=patients, progress=False)
+    classes = _classes(data, labels, channel, patients)
+    if ids is not None:
+        datalist = cases_of(datalist, read_ids(ids) or [])
+    if known is None:
+        plan = _new_plan(
+            datalist,
+            classes,
+            out.name,
+            folds=folds,
+            seed=seed,
+            minutes=minutes,
+            chosen={"side": side, "intensity": intensity, "mirrors": mirrors, "neighbours": neighbours},
+            sam=sam,
+        )
+    else:
+        plan = known
+        _refuse_other(plan, datalist, classes, seed)
+        say(f"going on with {out / PLAN}")
+    out.mkdir(parents=True, exist_ok=True)
+    plan.write(out / PLAN)
+    for line in plan.lines():
+        say(line)
+    names = told or available(say)
+    work = out / WORK
+    bundles = {name: of_methods.build(plan, name, work / name / "bundle") for name in names}
+    if not set(names) <= set(plan.steps.get("final", {})):
+        _measure(plan, names, bundles, datalist, minutes, steps, say)
+        plan.write(out / PLAN)
+    chosen = None
+    if folds:
+        chosen = cross_validate(names, len(plan.folds), _runner(plan, bundles, datalist, work, say))
+    best = chosen.method if chosen else names[0]
+    root = of_methods.build(plan, best, out)
+    say(f"{best}: training on all {len(datalist)} cases, {plan.steps['final'][best]} steps")
+    train_method(
+        root, best, datalist, plan=plan, steps=plan.steps["final"][best], root=root, progress=_clock(say, best)
+    )
+    kept = Kept(work / best, dict(enumerate(plan.classes, 1)))
+    written = write_training_report(root / REPORT, plan, chosen, kept.pairs(datalist))
+    shutil.rmtree(work)
+    say(f"wrote {root} and {written[0].parent}")
+    return Trained(root, best, plan, chosen, time.perf_counter() - begun)
+
+
+def available(say: Say = logger.info) -> list[str]:
+    """Methods whose packages and weights are here, the cheap ones first; of the others it is told why not.
+
+    Raises:
+        FileNotFoundError: SAM's own weights are not there.
+    """
+    from amsam_monai.networks.weights import store
+
+    store.path("mobile_sam")
+    found = []
+    for name in of_methods.METHODS:
+        try:
+            for weights in of_methods.NEEDS.get(name, ()):
+                store.path(weights)
+            found.append(name)
+        except FileNotFoundError as error:
+            say(f"{name} is left out: {str(error).splitlines()[0]}")
+    return found
+
+
+def _check(told: Sequence[str], folds: int, minutes: float) -> None:
+    for name in told:
+        if name not in of_methods.METHODS:
+            raise ValueError(f"method must be one of {', '.join(of_methods.METHODS)}, got {name!r}.")
+    if folds == 0 and len(told) != 1:
+        raise ValueError("folds must be at least 2 to choose a method, got 0; name a method, or leave cases out.")
+    if folds not in range(11) or folds == 1:
+        raise ValueError(f"folds must be 0 or from 2 to 10, got {folds}.")
+    if not minutes > 0:
+        raise ValueError(f"minutes must be more than 0, got {minutes}.")
+
+
+def _plan_in(out: Path) -> Plan | None:
+    """The plan of a training that was begun in a folder.
+
+    Raises:
+        FileExistsError: the folder holds something else.
+    """
+    if (out / PLAN).is_file():
+        return Plan.read(out / PLAN)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} must be a new folder, or hold the {PLAN} of a training to go on; name another.")
+    return None
+
+
+def _classes(data: str | Path, labels: Any, channel: int | None, patients: str | None) -> dict[str, int]:
+    """Name -> value in the label files."""
+    from amsam_monai.data.datasets.own import find_own
+
+    return {
+        name: value for value, name in find_own(data, labels=labels, channel=channel, patients=patients).labels.items()
+    }
+
+
+def _new_plan(
+    datalist: Sequence[Mapping[str, Any]],
+    classes: dict[str, int],
+    name: str,
+    *,
+    folds: int,
+    seed: int,
+    minutes: float,
+    chosen: Mapping[str, Any],
+    sam: Mapping[str, Any] | None,
+) -> Plan:
+    load: Callable[[Any], Any] = LoadCased(classes=classes)
+    volumes = load(datalist[0])[IMAGE].ndim == 4
+    seen = fingerprint((load(case) for case in datalist), list(classes), volumes=volumes)
+    missing = [one for one, facts in seen.classes.items() if not facts.cases]
+    if missing:
+        raise ValueError(
+            f"each class must be in a training case, got none with {', '.join(missing)}; leave it out of --labels, or "
+            "label a case that has it."
+        )
+    choices = choose(seen, **chosen)
+    if sam is not None:
+        choices["backbone"] = Choice(dict(sam), "as told", "--backbone")
+    drawn = draw_folds(datalist, folds=folds, seed=seed) if folds else []
+    cases = [str(case[CASE_ID]) for case in datalist]
+    return Plan(name, classes, seen.to_mapping(), choices, cases, drawn, seed, minutes)
+
+
+def _refuse_other(plan: Plan, datalist: Sequence[Mapping[str, Any]], classes: Mapping[str, int], seed: int) -> None:
+    here = sorted(str(case[CASE_ID]) for case in datalist)
+    for what, have, want in (
+        ("cases", sorted(plan.cases), here),
+        ("classes", plan.classes, dict(classes)),
+        ("seed", plan.seed, seed),
+    ):
+        if have != want:
+            raise ValueError(f"the training to go on has other {what}: {have}, got {want}; name another folder.")
+
+
+def _measure(
+    plan: Plan,
+    names: Sequence[str],
+    bundles: Mapping[str, Path],
+    datalist: Sequence[Mapping[str, Any]],
+    minutes: float,
+    steps: int | None,
+    say: Say,
+) -> None:
+    """Put steps into the plan, as told or as many as fit the time."""
+    if steps is not None:
+        plan.steps = {"trial": dict.fromkeys(names, max(1, steps // 3)), "final": dict.fromkeys(names, steps)}
+        return
+    costs: dict[str, Cost] = {}
+    for name in names:
+        costs[name] = measure(bundles[name], name, datalist, plan)
+        say(f"{name}: {costs[name].step:.2f} s a step, {costs[name].case:.1f} s to segment a case")
+    folds = len(plan.folds)
+    runs = most_runs(len(names), folds) if folds else 0
+    plan.seconds = {name: round(cost.step, 4) for name, cost in costs.items()}
+    plan.steps = share_out(costs, minutes=minutes, cases=len(datalist), folds=folds, runs=runs)
+
+
+def _runner(
+    plan: Plan, bundles: Mapping[str, Path], datalist: Sequence[Mapping[str, Any]], work: Path, say: Say
+) -> Callable[[str, int], Trial]:
+    """Runs a method on a fold, or reads what came of it."""
+    labels = dict(enumerate(plan.classes, 1))
+
+    def run(method: str, fold: int) -> Trial:
+        train_cases, left_out = parted(datalist, plan.folds[fold])
+        root = work / method / f"fold{fold}"
+        trial = run_trial(
+            bundles[method],
+            method,
+            fold,
+            train_cases,
+            left_out,
+            plan=plan,
+            root=root,
+            each=Kept(work / method, labels),
+        )
+        for part in ("models", "eval"):
+            shutil.rmtree(root / part, ignore_errors=True)
+        say(f"{method}, fold {fold + 1}: Dice {trial.score:.3f} after {trial.steps} steps, {trial.seconds:.0f} s")
+        return trial
+
+    return run
+
+
+def _clock(say: Say, name: str) -> Callable[[int, int, float], None]:
+    """Tells the time that is left, each epoch."""
+    begun = time.perf_counter()
+
+    def tell(epoch: int, epochs: int, loss: float) -> None:
+        left = (time.perf_counter() - begun) / epoch * (epochs - epoch)
+        say(f"{name}: {epoch} of {epochs}, loss {loss:.3f}, {left / 60:.1f} minutes left")
+
+    return tell

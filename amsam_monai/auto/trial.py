@@ -1,0 +1,181 @@
+"""One training of a method, and what it makes of the cases that were left out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amsam_monai.auto.methods import overrides
+from amsam_monai.auto.plan import Plan
+from amsam_monai.bundles.network import load_model
+from amsam_monai.bundles.run import run_training
+from amsam_monai.data.datasets.load_cased import LoadCased
+from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.files.images import read_image
+from amsam_monai.evaluation.case_scores import score_case
+from amsam_monai.keys import CASE_ID, IMAGE, LABEL
+from amsam_monai.segment.segmenter import SegmentedImage, Segmenter
+
+Cases = Sequence[Mapping[str, Any]]
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass
+class Trial:
+    """What came of a method on a fold.
+
+    Args:
+        method: its name.
+        fold: number of the fold.
+        steps: that were trained.
+        seconds: of training and of segmenting.
+        dice: strict Dice by case and class; None where neither label nor result has the class.
+    """
+
+    method: str
+    fold: int
+    steps: int
+    seconds: float
+    dice: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """Mean over the classes of the mean over the cases."""
+        names = list(dict.fromkeys(name for row in self.dice.values() for name in row))
+        means = [
+            np.mean(found)
+            for name in names
+            if (found := [v for row in self.dice.values() if (v := row[name]) is not None])
+        ]
+        return float(np.mean(means)) if means else 0.0
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        with whole_file(path) as partial:
+            Path(partial).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Trial:
+        """Read what `write` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def train_method(
+    bundle: Path,
+    method: str,
+    cases: Cases,
+    *,
+    plan: Plan,
+    steps: int,
+    root: Path,
+    progress: Progress | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Path:
+    """Train a method's bundle on cases; a training that was stopped goes on.
+
+    Args:
+        bundle: folder of the bundle.
+        method: its name.
+        cases: of the datalist, all of which train.
+        plan: seed and sizes are read.
+        steps: of the optimiser.
+        root: where models/ and eval/ are written.
+        progress: see `run_training`.
+        more: further overrides.
+
+    Returns:
+        The model file.
+    """
+    samples = len(cases) * (plan.fingerprint["depth"] if plan.volumes else 1)
+    told = overrides(method, steps, samples) | {"seed": plan.seed} | dict(more or {})
+    with quiet():
+        result = run_training(
+            bundle,
+            datalist={"train": list(cases), "val": [], "test": []},
+            root=root,
+            overrides=told,
+            progress=progress,
+        )
+    return result.weights
+
+
+def segmenter_of(model: Path) -> Segmenter:
+    """A model file's network with its settings."""
+    loaded = load_model(model)
+    chosen = loaded.settings
+    return Segmenter(
+        loaded.network,
+        chosen.labels,
+        intensity=chosen.intensity,
+        slices=chosen.slices,
+        largest_component=chosen.largest_component,
+    )
+
+
+def run_trial(
+    bundle: Path,
+    method: str,
+    fold: int,
+    train: Cases,
+    left_out: Cases,
+    *,
+    plan: Plan,
+    root: Path,
+    progress: Progress | None = None,
+    each: Callable[[Mapping[str, Any], SegmentedImage, np.ndarray], None] | None = None,
+) -> Trial:
+    """Train on `train`, segment `left_out`, score by strict Dice; a trial that is done already is read.
+
+    Args:
+        bundle: folder of the method's bundle.
+        method: its name.
+        fold: number of the fold.
+        train: cases that train.
+        left_out: those of the fold.
+        plan: the plan.
+        root: folder of this trial.
+        progress: see `run_training`.
+        each: called with every left-out case, its result and its label map of class indices.
+    """
+    done = root / "trial.json"
+    steps = plan.steps["trial"][method]
+    if done.is_file() and (known := Trial.read(done)).steps == steps:
+        return known
+    begun = time.perf_counter()
+    segment = segmenter_of(train_method(bundle, method, train, plan=plan, steps=steps, root=root, progress=progress))
+    trial = Trial(method, fold, steps, 0.0)
+    load: Callable[[Any], Any] = LoadCased(classes=plan.classes)
+    for case in left_out:
+        label = np.asarray(load(case)[LABEL])[0]
+        result = segment(read_image(case[IMAGE]))
+        found = score_case(result.label, label, segment.labels, case=case[CASE_ID], metrics=("dice",), workers=1)
+        trial.dice[str(case[CASE_ID])] = {
+            score.label: None if np.isnan(score.values["dice"]) else round(score.values["dice"], 5) for score in found
+        }
+        if each is not None:
+            each(case, result, label)
+    trial.seconds = round(time.perf_counter() - begun, 1)
+    trial.write(done)
+    return trial
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the trainers' own lines out of the command's; warnings stay, but for MONAI's that it writes no log file."""
+    before, noisy = logging.root.manager.disable, logging.getLogger("monai.bundle.workflows")
+    level = noisy.level
+    logging.disable(logging.INFO)
+    noisy.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        noisy.setLevel(level)

@@ -1,0 +1,98 @@
+"""From a folder to a bundle that every door serves, on phantoms."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from amsam_monai import load, train
+from amsam_monai.bundles.load import load_bundle
+from amsam_monai.bundles.model_file import read_model
+from amsam_monai.cli.train import app
+from amsam_monai.phantoms.sets import write_phantoms
+
+NANO = {"backbone": "vit_nano", "weights": None}
+QUICK = {"sam": NANO, "side": 64, "steps": 3, "folds": 2}
+
+
+@pytest.fixture
+def skin(tmp_path, monkeypatch):
+    """Pictures with masks of 0 and 255, as people have them."""
+    monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
+    list(write_phantoms("isic", tmp_path / "skin", cases=4, side=48))
+    return tmp_path / "skin"
+
+
+@pytest.fixture
+def hearts(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
+    list(write_phantoms("acdc", tmp_path / "hearts", cases=3, side=48))
+    return tmp_path / "hearts"
+
+
+def test_pictures_become_a_bundle_with_plan_and_report(skin, tmp_path):
+    told = []
+    trained = train(skin, tmp_path / "mine", method="plain", say=told.append, **QUICK)
+    assert trained.method == "plain"
+    assert read_model(trained.root / "models" / "model.pt").settings.classes == {"foreground": 1}
+    plan = json.loads((trained.root / "plan.json").read_text())
+    assert plan["steps"]["final"] == {"plain": 3}
+    assert plan["choices"]["mirrors"]["value"] == ["horizontal", "vertical"]
+    report = (trained.root / "report" / "report.html").read_text()
+    assert "foreground" in report
+    assert "| plain | 1 |" in (trained.root / "report" / "plan.md").read_text()
+    assert not (trained.root / ".trials").exists()
+    image = next(iter(sorted((skin / "images").iterdir())))
+    label = load_bundle(trained.root, device="cpu").segmenter()(image).label
+    assert (load(trained.root).segment(image).label == label).all()
+
+
+def test_volumes_are_chosen_for_and_can_be_corrected(hearts, tmp_path):
+    trained = train(hearts, tmp_path / "mine", method=["plain", "aisam"], **QUICK)
+    assert set(trained.chosen.trials) == {"plain", "aisam"}
+    assert list(read_model(trained.root / "models" / "model.pt").settings.classes) == ["RV", "Myo", "LV"]
+    model = load(trained.root, device="cpu")
+    volume = next(iter(sorted(hearts.rglob("*frame01.nii.gz"))))
+    automatic = model.segment(volume).label
+    session = model.session()
+    session.open(volume)
+    session.segment("all")
+    np.testing.assert_array_equal(session.label, automatic)
+
+
+def test_what_was_stopped_goes_on_and_ends_the_same(skin, tmp_path, monkeypatch):
+    whole = train(skin, tmp_path / "whole", method="plain", **QUICK)
+    from amsam_monai.auto import train as module
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "train_method", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(skin, tmp_path / "again", method="plain", **QUICK)
+    told = []
+    again = train(skin, tmp_path / "again", method="plain", say=told.append, **QUICK)
+    assert "going on with" in told[0]
+    first, second = (read_model(one.root / "models" / "model.pt").adapter for one in (whole, again))
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_a_folder_that_holds_something_else_is_refused(skin, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="must be a new folder"):
+        train(skin, tmp_path / "full", method="plain", **QUICK)
+
+
+def test_a_plan_of_other_cases_is_refused(skin, tmp_path):
+    train(skin, tmp_path / "mine", method="plain", **QUICK)
+    with pytest.raises(ValueError, match="has other seed: 0, got 1"):
+        train(skin, tmp_path / "mine", method="plain", seed=1, **QUICK)
+
+
+def test_the_command_tells_what_it_cannot_do(skin, tmp_path):
+    result = CliRunner().invoke(app, [str(skin), "--out", str(tmp_path / "mine"), "--method", "magic"])
+    assert result.exit_code == 1
+    assert "method must be one of plain" in result.output + (result.stderr if result.stderr_bytes else "")
