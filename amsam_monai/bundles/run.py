@@ -19,6 +19,7 @@ from torch import nn
 
 from amsam_monai.bundles.find import find_bundle
 from amsam_monai.bundles.load import config_file
+from amsam_monai.bundles.plain_errors import first_cause
 from amsam_monai.bundles.process_state import process_state_kept
 
 logger = logging.getLogger(__name__)
@@ -200,19 +201,10 @@ def _report(engine: Engine, progress: Progress) -> None:
 
 @contextmanager
 def _first_cause_only(what: str) -> Iterator[None]:
-    """What a component raised, without the errors that MONAI wraps around it at every level of a config."""
+    """What a component raised, see `first_cause`."""
     try:
         yield
     except Exception as error:
-        cause = error
-        while isinstance(cause.__cause__, Exception) and _raised_in_monai(cause):
-            cause = cause.__cause__
+        cause = first_cause(error)
         logger.error("%s failed: %s: %s", what, type(cause).__name__, cause)
         raise cause from cause.__cause__
-
-
-def _raised_in_monai(error: BaseException) -> bool:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).split(".")[0] == "monai"

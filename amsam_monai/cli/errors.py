@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 import typer
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+from amsam_monai.bundles.plain_errors import USER_ERRORS
 
-# What a user can mend: a value, a path, a missing package, a file that cannot be read.
-USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def plain_errors(function: Function) -> Function:

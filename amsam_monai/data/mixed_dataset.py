@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import torch
 from monai.data import MetaTensor
-from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
 from amsam_monai import keys
@@ -15,11 +14,11 @@ from amsam_monai import keys
 KEPT = (keys.IMAGE, keys.LABEL, keys.EMBEDDING)
 
 
-class MixedDataset(ConcatDataset[dict[str, Tensor]]):
+class MixedDataset(ConcatDataset[dict[str, Any]]):
     """The samples of `data`, repeated, and those of `extra`, so that the latter are `share` of all.
 
     Which is which follows from the index alone, so that a resumed training draws what would have come. Samples keep
-    image, label and embedding, and lose what only one of the kinds has.
+    image, label, embedding and the name of their case, and lose what only one of the kinds has.
 
     Args:
         data: the few samples.
@@ -39,8 +38,9 @@ class MixedDataset(ConcatDataset[dict[str, Tensor]]):
         times = max(1, round(sizes[1] * (1 - share) / share / sizes[0]))
         super().__init__([data] * times + ([extra] if sizes[1] else []))
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Sample number `index` as plain tensors."""
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Sample number `index` as plain tensors, with its case's name, "" for none."""
         sample = super().__getitem__(index)
         parts = {key: torch.as_tensor(sample[key]) for key in KEPT if key in sample}
-        return {key: part.as_tensor() if isinstance(part, MetaTensor) else part for key, part in parts.items()}
+        plain = {key: part.as_tensor() if isinstance(part, MetaTensor) else part for key, part in parts.items()}
+        return {**plain, keys.CASE_ID: str(sample.get(keys.CASE_ID, ""))}

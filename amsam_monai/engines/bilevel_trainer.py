@@ -33,8 +33,9 @@ class BilevelTrainer(SupervisedTrainer):
     Learning rates are a handler's work, `PolynomialDecay([optimizer, upper_optimizer])`.
 
     The output of an iteration has the lower level's image, label, pred and loss, and "upper_loss", the last of the
-    epoch, NaN before the first. With several processes, the network is wrapped in DistributedDataParallel and both
-    loaders share out their images; gradients are means over the processes.
+    epoch, NaN before the first; `state.upper_loss` and `state.upper_batch` keep it and its batch. With several
+    processes, the network is wrapped in DistributedDataParallel and both loaders share out their images; gradients are
+    means over the processes.
 
     Args:
         device: where it runs.
@@ -147,7 +148,8 @@ class BilevelTrainer(SupervisedTrainer):
 
     def _upper_step(self, indirect: Indirect | None) -> None:
         wanted = self.upper_parameters if indirect is None else [*self.upper_parameters, *self.lower_parameters]
-        prepared = self._prepare(self._next_upper_batch())
+        self.state.upper_batch = self._next_upper_batch()
+        prepared = self._prepare(self.state.upper_batch)
         with self._autocast():
             _, loss = self._loss(prepared, unwrap(self.network))
         parts = self._mean(gradients(self._scale(loss), wanted))
@@ -161,7 +163,7 @@ class BilevelTrainer(SupervisedTrainer):
             parameter.grad = grad
         self._do_step(self.upper_optimizer)
         self.upper_optimizer.zero_grad(set_to_none=True)
-        self._upper_loss = loss.detach()
+        self.state.upper_loss = self._upper_loss = loss.detach()
 
     def _prepare(self, batch: Any) -> tuple[Any, Any, tuple[Any, ...], dict[str, Any]]:
         prepared = self.prepare_batch(batch, self.state.device, self.non_blocking, **self.to_kwargs)
@@ -218,7 +220,7 @@ class BilevelTrainer(SupervisedTrainer):
 
     def _rewind(self, engine: Engine) -> None:
         """Begin the epoch with the D2 image that follows the last epoch's, in a resumed run too."""
-        self._upper_loss = torch.tensor(float("nan"))
+        self._upper_loss, self.state.upper_batch = torch.tensor(float("nan")), None
         sampler = getattr(self.upper_data_loader, "sampler", None)
         if isinstance(sampler, CyclingSampler):
             per_epoch = -(-self.state.epoch_length // self.accumulation_steps)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from amsam_monai.handlers import ClipGradients
+from amsam_monai.handlers import ClipGradients, StopOnDivergence
 from amsam_monai.networks.detector.detector import BoxDetector, load_detector
 from amsam_monai.networks.detector.scenes import ViewBatches, scene_of
 from amsam_monai.networks.detector.views import Augmentation
@@ -185,6 +185,7 @@ def detector_trainer(
         decollate=False,
         optim_set_to_none=True,
         train_handlers=[
+            StopOnDivergence(network),
             ClipGradients(network, MAX_NORM),
             LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
         ],

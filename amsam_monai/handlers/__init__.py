@@ -3,6 +3,7 @@
 from amsam_monai.handlers.adapters import AdapterCheckpointLoader, AdapterSaver
 from amsam_monai.handlers.checkpoints import adapter_state, load_adapter, read_checkpoint, save_atomically
 from amsam_monai.handlers.clipping import ClipGradients
+from amsam_monai.handlers.divergence import DivergenceError, StopOnDivergence
 from amsam_monai.handlers.early_stop import StopEarly
 from amsam_monai.handlers.overlays import OverlaySaver, draw_overlay
 from amsam_monai.handlers.schedule import PolynomialDecay
@@ -12,9 +13,11 @@ __all__ = [
     "AdapterCheckpointLoader",
     "AdapterSaver",
     "ClipGradients",
+    "DivergenceError",
     "OverlaySaver",
     "PolynomialDecay",
     "StopEarly",
+    "StopOnDivergence",
     "TrainState",
     "adapter_state",
     "draw_overlay",

@@ -61,11 +61,7 @@ class FewShotTrain(TrainTask):
         self.check(request, datastore)
         options = TrainOptions.of_request(request)
         cases, root = labelled_cases(datastore), self.service.root
-        try:
-            stats = train_bundle(root, cases, options, cache=self.cache, progress=self.progress)
-        except Exception as error:
-            self.progress.end(error=str(error))  # the weights stay as they were
-            raise
+        stats = train_bundle(root, cases, options, cache=self.cache, progress=self.progress)
         logger.info("trained %s: %s", root.name, stats)
         return stats
 

@@ -96,7 +96,7 @@ def train_bundle(
         cases: images with labels.
         options: see `TrainOptions`.
         cache: folder of embeddings.
-        progress: told of every epoch, and of the Dice before, meanwhile and after.
+        progress: told of every epoch, of the Dice before, meanwhile and after, and of what made the training fail.
 
     Returns:
         Numbers of cases, Dice on the patients left out before and after, seconds, whether the new weights are served,
@@ -104,9 +104,24 @@ def train_bundle(
 
     Raises:
         FileNotFoundError: the bundle has no config to be trained by.
-        ValueError: no case can be used.
+        ValueError: no case can be used, or the training diverged; the weights stay as they were.
     """
-    start, options = time.perf_counter(), options or TrainOptions()
+    try:
+        return _train(root, cases, options or TrainOptions(), cache, progress)
+    except Exception as error:
+        if progress is not None:
+            progress.end(error=str(error))
+        raise
+
+
+def _train(
+    root: Path,
+    cases: Sequence[LabelledCase],
+    options: TrainOptions,
+    cache: Path | None,
+    progress: TrainingProgress | None,
+) -> dict[str, Any]:
+    start = time.perf_counter()
     bundle = load_bundle(root)
     training, validation = split_cases(cases, options.val_split, options.seed)
     samples = [sample for case in validation for sample in samples_of(bundle, case)]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.splits import split_sections
-from amsam_monai.keys import IMAGE, LABEL
+from amsam_monai.keys import CASE_ID, IMAGE, LABEL
 from amsam_monai.phantoms.abdomen import abdomen
 from amsam_monai.phantoms.heart import chest_scene, heart_image, heart_labels, oblique_affine, random_heart
 from amsam_monai.phantoms.skin import skin_lesion
@@ -44,9 +44,12 @@ def lesion_phantoms(count: int, *, seed: int = 77, side: int = 224) -> list[tupl
     ]
 
 
-def lesion_phantom_samples(count: int, **options: int) -> list[dict[str, Tensor]]:
-    """`lesion_phantoms` as samples with "image" and "label"; `options` are its own."""
-    return [{IMAGE: image, LABEL: label} for image, label in lesion_phantoms(count, **options)]
+def lesion_phantom_samples(count: int, **options: int) -> list[dict[str, Any]]:
+    """`lesion_phantoms` as samples with "image", "label" and "case_id"; `options` are its own."""
+    return [
+        {IMAGE: image, LABEL: label, CASE_ID: f"phantom {case}"}
+        for case, (image, label) in enumerate(lesion_phantoms(count, **options), 1)
+    ]
 
 
 def write_phantoms(

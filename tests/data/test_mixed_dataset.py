@@ -19,9 +19,10 @@ def test_the_extra_samples_are_the_share_asked_for(share, real):
     assert sum(not image.any() for image in images) == 6
 
 
-def test_both_kinds_go_into_one_batch_of_plain_tensors():
+def test_both_kinds_go_into_one_batch_of_plain_tensors_and_names():
     batch = next(iter(DataLoader(MixedDataset(REAL, EXTRA, share=0.5), batch_size=12)))
-    assert sorted(batch) == ["image", "label"]
+    assert sorted(batch) == ["case_id", "image", "label"]
+    assert set(batch["case_id"]) == {"1", "2", ""}
     assert batch["image"].shape == (12, 3, 4, 4)
     assert type(batch["image"]) is torch.Tensor
 

@@ -1,0 +1,59 @@
+"""Errors of a bundle's run in one sentence, without what MONAI and Ignite wrap around them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from types import TracebackType
+from typing import Any
+
+# What a user can mend: a value, a path, a missing package, a file that cannot be read.
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+TRACEBACK = "AMSAM_TRACEBACK"
+LOUD = ("ignite.", "monai.handlers.StatsHandler")  # loggers that tell an engine's error again
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """What a component raised, without the errors that MONAI wraps around it at every level of a config."""
+    while isinstance(error.__cause__, Exception) and _raised_in_monai(error):
+        error = error.__cause__
+    return error
+
+
+def _raised_in_monai(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).split(".")[0] == "monai"
+
+
+def end_plainly() -> None:
+    """Let `python -m monai.bundle` end in one sentence on a user's error, exit code 1, as `amsam` does.
+
+    Does nothing in any other process, nor where AMSAM_TRACEBACK is set. A bundle's configs call it first.
+    """
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is None or spec.name != "monai.bundle.__main__" or os.environ.get(TRACEBACK):
+        return
+    from monai.apps.utils import get_logger
+
+    sys.excepthook = _say
+    for place in (get_logger("monai.handlers.StatsHandler"), *logging.root.handlers, logging.lastResort):
+        if place is not None:
+            place.addFilter(_is_news)
+
+
+def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
+    """Python's last word on an error that nobody caught."""
+    cause = first_cause(error)
+    if not isinstance(cause, USER_ERRORS):
+        return sys.__excepthook__(kind, error, trace)
+    sys.stdout.flush()
+    sys.stderr.write(f"\nerror: {type(cause).__name__}: {cause} ({TRACEBACK}=1 shows where.)\n")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record tells more than the sentence that the process will end with."""
+    again = record.levelno >= logging.ERROR and record.name.startswith(LOUD)
+    return not (again and isinstance(sys.exc_info()[1], USER_ERRORS))

@@ -1,0 +1,54 @@
+"""A bundle's run that fails ends in one sentence."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from amsam_monai.bundles import plain_errors
+from amsam_monai.bundles.plain_errors import end_plainly, first_cause
+from tests.bundles.runs import BUNDLES
+
+CONFIG = BUNDLES / "isic_amsam_segmentation" / "configs" / "train.yaml"
+
+
+def test_monai_bundle_run_says_what_is_wrong_and_nothing_round_it(folder):
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIG), "--dataset_dir", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "AMSAM_TRACEBACK": ""})
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        "error: FileNotFoundError: nowhere: no such folder. (AMSAM_TRACEBACK=1 shows where.)"
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_other_processes_keep_their_tracebacks():
+    before = sys.excepthook
+    end_plainly()
+    assert sys.excepthook is before
+
+
+def wrapped_by_monai(error):
+    """As MONAI raises it: from a frame of its own."""
+    space = {"__name__": "monai.bundle.config_item", "error": error}
+    exec(compile("def fail():\n    raise RuntimeError('Failed to evaluate') from error", "monai", "exec"), space)
+    try:
+        space["fail"]()
+    except RuntimeError as caught:
+        return caught
+
+
+def test_the_cause_of_an_error_of_monais_is_what_counts():
+    cause = ValueError("shots must be at least 1, got 0.")
+    assert first_cause(wrapped_by_monai(wrapped_by_monai(cause))) is cause
+    assert first_cause(cause) is cause
+
+
+@pytest.mark.parametrize(("error", "plain"), [(ValueError("shots"), True), (KeyError("a bug"), False)])
+def test_bugs_keep_their_traceback(error, plain, capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "__excepthook__", lambda *_: shown.append(True))
+    plain_errors._say(type(error), error, None)
+    assert bool(shown) is not plain
+    assert ("error: ValueError: shots (AMSAM_TRACEBACK=1" in capsys.readouterr().err) is plain
