@@ -92,7 +92,7 @@ def fingerprint(cases: Iterable[Mapping[Any, Any]], classes: Sequence[str], *, v
         volumes: whether the cases are volumes.
 
     Raises:
-        ValueError: no case, or no labelled pixel in any.
+        ValueError: no case, no labelled pixel in any, or pictures among volumes.
     """
     seen, patients = [], set()
     for case in cases:
@@ -121,6 +121,11 @@ def fingerprint(cases: Iterable[Mapping[Any, Any]], classes: Sequence[str], *, v
 
 def _look(case: Mapping[Any, Any], classes: Sequence[str], volumes: bool) -> _Seen:
     image, label = np.asarray(case[IMAGE]), np.asarray(case[LABEL])[0]
+    if (label.ndim == 3) != volumes:
+        raise ValueError(
+            f"cases must all be pictures or all be volumes, got {'a picture' if volumes else 'a volume'} in "
+            f"{case.get(CASE_ID)}; train on them apart, with --ids or a folder for each."
+        )
     spacing, depth, colour = None, 1, False
     if volumes:
         known = case[IMAGE].meta.get("spacing_mm") is not None

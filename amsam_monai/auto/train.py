@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amsam_monai.auto import methods as of_methods
 from amsam_monai.auto.budget import Cost, measure, share_out
 from amsam_monai.auto.choice import Chosen, cross_validate, most_runs
@@ -18,10 +20,15 @@ from amsam_monai.auto.folds import draw_folds, parted
 from amsam_monai.auto.plan import Choice, Plan, choose
 from amsam_monai.auto.report import Kept, write_training_report
 from amsam_monai.auto.trial import Trial, run_trial, train_method
+from amsam_monai.bundles.model_file import amend_model, read_model
+from amsam_monai.data.datasets.cases import Listing
+from amsam_monai.data.datasets.checks import finish
 from amsam_monai.data.datasets.load_cased import LoadCased
-from amsam_monai.data.datasets.own import own_datalist
+from amsam_monai.data.datasets.own import find_own
+from amsam_monai.data.files.images import read_image
 from amsam_monai.data.ids import cases_of, read_ids
-from amsam_monai.keys import CASE_ID, IMAGE
+from amsam_monai.keys import CASE_ID, IMAGE, LABEL
+from amsam_monai.segment.limits import measure_limits
 
 logger = logging.getLogger(__name__)
 
@@ -104,10 +111,11 @@ def train(
     told = [method] if isinstance(method, str) else list(method or ())
     _check(told, folds, minutes)
     known = _plan_in(out)
-    datalist = own_datalist(data, labels=labels, channel=channel, patients=patients, progress=False)
-    classes = _classes(data, labels, channel, patients)
-    if ids is not None:
-        datalist = cases_of(datalist, read_ids(ids) or [])
+    listing = find_own(data, labels=labels, channel=channel, patients=patients)
+    datalist = _cases(listing, read_ids(ids))
+    classes = {name: value for value, name in listing.labels.items()}
+    for note in listing.notes:
+        say(f"note: {note}")
     if known is None:
         plan = _new_plan(
             datalist,
@@ -142,11 +150,20 @@ def train(
     train_method(
         root, best, datalist, plan=plan, steps=plan.steps["final"][best], root=root, progress=_clock(say, best)
     )
+    amend_model(root / "models" / "model.pt", limits=_limits(plan, datalist, root))
     kept = Kept(work / best, dict(enumerate(plan.classes, 1)))
     written = write_training_report(root / REPORT, plan, chosen, kept.pairs(datalist))
     shutil.rmtree(work)
     say(f"wrote {root} and {written[0].parent}")
     return Trained(root, best, plan, chosen, time.perf_counter() - begun)
+
+
+def _limits(plan: Plan, datalist: Sequence[Mapping[str, Any]], root: Path) -> dict[str, Any]:
+    """What is usual, measured on all labelled cases as the model sees them."""
+    settings = read_model(root / "models" / "model.pt").settings
+    load: Callable[[Any], Any] = LoadCased(classes=plan.classes)
+    cases = ((read_image(case[IMAGE]), np.asarray(load(case)[LABEL])[0]) for case in datalist)
+    return measure_limits(cases, settings.labels, intensity=settings.intensity, slices=settings.slices)
 
 
 def available(say: Say = logger.info) -> list[str]:
@@ -194,13 +211,17 @@ def _plan_in(out: Path) -> Plan | None:
     return None
 
 
-def _classes(data: str | Path, labels: Any, channel: int | None, patients: str | None) -> dict[str, int]:
-    """Name -> value in the label files."""
-    from amsam_monai.data.datasets.own import find_own
+def _cases(listing: Listing, ids: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The cases that train, each read once; the others are not looked at.
 
-    return {
-        name: value for value, name in find_own(data, labels=labels, channel=channel, patients=patients).labels.items()
-    }
+    Raises:
+        DatasetError: cases that cannot be used, all of them.
+        ValueError: an id that no case has.
+    """
+    if ids is not None and not listing.problems:
+        chosen = {str(case[CASE_ID]) for case in cases_of([case.item() for case in listing.cases], ids)}
+        listing.cases = [case for case in listing.cases if case.case_id in chosen]
+    return finish(listing, section=None, check="full", progress=False)
 
 
 def _new_plan(

@@ -71,3 +71,8 @@ def test_labels_without_a_class_are_refused():
 def test_no_case_is_refused():
     with pytest.raises(ValueError, match="labelled cases to look at"):
         fingerprint([], ["band"], volumes=False)
+
+
+def test_pictures_among_volumes_are_refused():
+    with pytest.raises(ValueError, match="all be volumes, got a picture in b"):
+        fingerprint([picture(*strip(8), patient="b")], ["band"], volumes=True)
