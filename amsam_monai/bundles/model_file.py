@@ -14,7 +14,8 @@ from torch import Tensor
 from amsam_monai.bundles.measured import MEASURED
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.networks.weights.sealed import check_seal, not_finite, read_plain, sealed
+from amsam_monai.networks.weights.finite import not_finite
+from amsam_monai.networks.weights.sealed import check_seal, read_plain, sealed
 from amsam_monai.version import __version__
 
 REMEDY = "Copy it again from where it came, or train the bundle anew."

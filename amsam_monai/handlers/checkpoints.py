@@ -15,6 +15,7 @@ from amsam_monai.bundles.model_file import parse_model, write_model
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.networks.systems.training_wrappers import unwrap
+from amsam_monai.networks.weights.finite import not_finite
 from amsam_monai.networks.weights.sealed import read_plain
 
 
@@ -60,6 +61,8 @@ def save_adapter(
     """
     inner, state = unwrap(network), adapter_state(network, half=half)
     if not is_recorded(inner):
+        if bad := not_finite(state):
+            raise ValueError(f"{path} is not written: {bad}. The training diverged; lower its learning rate.")
         save_atomically({"model": state}, path)
         return
     if settings is not None:
@@ -124,6 +127,8 @@ def load_adapter(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f'{path} must hold {{"model": adapter}}, got other content. {remedy}')
+    if bad := not_finite(state):
+        raise ValueError(f"{path}: {bad}. {remedy}")
     try:
         load_adapter_state(network, state)
     except ValueError as error:

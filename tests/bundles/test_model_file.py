@@ -105,6 +105,24 @@ def test_a_weight_that_is_no_number_is_neither_written_nor_read(tmp_path, value)
         read_model(path)
 
 
+def test_files_without_a_digest_are_checked_too(tmp_path):
+    """A plain network's, which has no settings, and the state of a training that was interrupted."""
+    path, network = tmp_path / "model.pt", torch.nn.Linear(40, 40)
+    save_adapter(network, path)
+    load_adapter(network, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(network.weight.detach().numpy().tobytes()[:16])] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model.pt is damaged: .* has another checksum than was written"):
+        load_adapter(network, path)
+    network.bias.data[0] = torch.nan
+    with pytest.raises(ValueError, match=r"is not written: .* NaN or infinite values in bias"):
+        save_adapter(network, path)
+    save_atomically({"model": network.state_dict()}, path)
+    with pytest.raises(ValueError, match=r"model.pt: .* NaN or infinite values in bias"):
+        load_adapter(network, path)
+
+
 def test_a_file_without_settings_says_how_to_bring_it_over(tmp_path):
     save_atomically({"model": amsam().adapter_state_dict()}, tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"must hold the settings .*`amsam convert bundle BUNDLE`"):

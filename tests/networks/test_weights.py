@@ -343,6 +343,44 @@ def test_catalogued_weights_of_the_wrong_size_are_refused_when_loaded(catalogued
         weights.load_weights("toy")
 
 
+def flipped(content, bit):
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_a_flipped_bit_in_catalogued_weights_is_seen_when_they_are_loaded(catalogued, tmp_path, algorithm):
+    torch.save({"a": torch.ones(50)}, tmp_path / "right.pt")
+    content = (tmp_path / "right.pt").read_bytes()
+    known = {algorithm: hashlib.new(algorithm, content).hexdigest()}
+    file = catalogued(digests=known, size=len(content))
+    file.write_bytes(content)
+    assert weights.load_weights("toy")["a"].equal(torch.ones(50))
+    place = content.index(torch.ones(2).numpy().tobytes())
+    file.write_bytes(flipped(content, 8 * place + 1))
+    with pytest.raises(ValueError, match=rf"must have {algorithm} .* damaged or another file; .*another name"):
+        weights.load_weights("toy")
+    file.rename(tmp_path / "own.pt")
+    assert not weights.load_weights(tmp_path / "own.pt")["a"].equal(torch.ones(50))
+
+
+def test_a_flipped_bit_in_catalogued_weights_of_a_detector_is_seen(catalogued):
+    pytest.importorskip("ultralytics")
+    from amsam_monai.networks.detector.yolo import read_checkpoint
+
+    file = catalogued(reader="ultralytics")
+    file.write_bytes(flipped(CONTENT, 999))
+    with pytest.raises(ValueError, match="must have sha256"):
+        read_checkpoint(file)
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path):
+    torch.save({"a": torch.ones(2), "b": torch.tensor([1.0, float("nan")])}, tmp_path / "own.pt")
+    with pytest.raises(ValueError, match=r"own.pt: weights must be finite, got NaN or infinite values in b"):
+        weights.load_weights(tmp_path / "own.pt")
+
+
 def test_a_detectors_file_is_left_to_its_own_loader(catalogued):
     catalogued(reader="ultralytics").write_bytes(CONTENT)
     with pytest.raises(ValueError, match="Ultralytics' own loader"):

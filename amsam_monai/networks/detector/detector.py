@@ -15,7 +15,8 @@ from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.dark_object import dark_boxes
 from amsam_monai.networks.detector.yolo import build_model, read_checkpoint
 from amsam_monai.networks.prompts.boxes import box_iou
-from amsam_monai.networks.weights.sealed import check_seal, not_finite, read_plain, sealed
+from amsam_monai.networks.weights.finite import not_finite
+from amsam_monai.networks.weights.sealed import check_seal, read_plain, sealed
 from amsam_monai.networks.weights.store import digest
 from amsam_monai.version import __version__
 

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.networks.detector.architecture import known_architecture
+from amsam_monai.networks.weights.finite import not_finite
+from amsam_monai.networks.weights.store import check_catalogued
 
 
 def build_model(architecture: Mapping[str, Any], num_classes: int, *, dense: bool = True) -> nn.Module:
@@ -75,12 +77,14 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], list[str], dict[s
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a detection checkpoint, or one that holds more than network layers.
+        ValueError: not a detection checkpoint, one that holds more than network layers, weights that are NaN or
+            infinite, or a file of the catalogue that is damaged.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"detector weights must be a file, got {path}; get them by `amsam weights fetch yolo26n`."
         )
+    check_catalogued(Path(path))
     layers = {ultralytics_module("nn.tasks").DetectionModel}
     for module in (*vars(ultralytics_module("nn.modules")).values(), *vars(nn.modules).values()):
         if isinstance(module, ModuleType):
@@ -92,10 +96,13 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], list[str], dict[s
             content = torch.load(path, map_location="cpu", weights_only=True)
         model = content.get("ema") or content["model"]
         names = [str(model.names[index]) for index in range(len(model.names))]
-        return dict(model.yaml), names, model.float().state_dict()
+        architecture, state = dict(model.yaml), model.float().state_dict()
     except Exception as error:  # a class that is no network layer, no such key, no zip archive: all kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ValueError(f"detector weights must be an Ultralytics checkpoint, got {path} ({reason}).") from error
+    if bad := not_finite(state):
+        raise ValueError(f"{path}: {bad}. Get the file anew.")
+    return architecture, names, state
 
 
 def ultralytics_module(name: str) -> Any:

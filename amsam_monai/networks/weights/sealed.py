@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from amsam_monai.networks.weights.finite import not_finite
 
 
 def read_plain(path: Path, *, remedy: str) -> Any:
@@ -26,10 +29,22 @@ def read_plain(path: Path, *, remedy: str) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}. {remedy}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        damaged = _damaged_part(path)
     except Exception as error:  # torch.load raises all kinds on a broken file, and advises to load it unsafely
         kind = type(error).__name__
         raise ValueError(f"{path} is damaged or not a checkpoint of tensors ({kind}). {remedy}") from None
+    if damaged:
+        raise ValueError(f"{path} is damaged: {damaged} in it has another checksum than was written. {remedy}")
+    return content
+
+
+def _damaged_part(path: Path) -> str | None:
+    """The first part whose checksum is wrong: torch writes one for each tensor, and reads past them."""
+    if not zipfile.is_zipfile(path):  # as torch wrote before 1.6
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
 
 
 def sealed(tensors: Mapping[str, Tensor], block: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,10 +81,3 @@ def digest_of(tensors: Mapping[str, Tensor], block: Mapping[str, Any]) -> str:
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode("utf-8", "replace"))
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
-
-
-def not_finite(tensors: Mapping[str, Tensor]) -> str:
-    """The first tensors with NaN or infinite values, in words; empty where there are none."""
-    bad = [name for name, one in tensors.items() if one.is_floating_point() and not bool(one.isfinite().all())]
-    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-    return f"weights must be finite, got NaN or infinite values in {', '.join(bad[:3])}{more}" if bad else ""

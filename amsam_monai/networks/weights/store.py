@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from amsam_monai.networks.weights.catalogue import CATALOGUE, Weights
 from amsam_monai.networks.weights.downloads import SourceError
+from amsam_monai.networks.weights.finite import not_finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +119,7 @@ def verify(name: str | Path, *, cache_dir: str | Path | None = None) -> Verifica
         ValueError: size or digest is wrong; both digests are in the message.
     """
     file = path(name, cache_dir=cache_dir)
-    item = next((item for item in CATALOGUE.values() if item.file == file.name), None)
+    item = entry_of(file)
     if item is None:
         seen = digest(file)
         return Verification(file, seen, False, f"{file.name}: not in the catalogue; sha256 {seen}")
@@ -131,31 +132,54 @@ def verify(name: str | Path, *, cache_dir: str | Path | None = None) -> Verifica
 def load_weights(name: str | Path, *, cache_dir: str | Path | None = None) -> dict[str, Tensor]:
     """Tensors of a checkpoint on the CPU, read with `weights_only=True`; a {"model": ...} around them is taken off.
 
+    A file of the catalogue is compared with its digest, each time: a flipped bit loads like any other weight.
+
     Args:
         name: of the catalogue, or a file.
         cache_dir: see `weights_dir`.
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: the file is corrupt, holds something else than tensors, or needs another reader.
+        ValueError: the file is corrupt, holds something else than finite tensors, or needs another reader.
     """
     import torch  # here, so that `amsam weights` starts without it
 
     file = path(name, cache_dir=cache_dir)
-    item = next((item for item in CATALOGUE.values() if item.file == file.name), None)
+    item = entry_of(file)
     if item is not None and item.reader != "torch":
         raise ValueError(
             f"{file.name} must be opened by Ultralytics' own loader (amsam_monai.networks.detector.yolo), not here."
         )
-    if item is not None:
-        _check_size(file, item)
+    check_catalogued(file)
     state = _read(file)
     for key in ("model", "state_dict"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{file} must hold a state dict (names and tensors), got {type(state).__name__}.")
+    if bad := not_finite(state):
+        raise ValueError(f"{file}: {bad}. Get the file anew, or leave it out.")
     return dict(state)
+
+
+def entry_of(file: Path) -> Weights | None:
+    """The catalogue's entry of a file, known by its name."""
+    return next((item for item in CATALOGUE.values() if item.file == file.name), None)
+
+
+def check_catalogued(file: Path) -> None:
+    """Refuse a file that has a name of the catalogue and another content.
+
+    Raises:
+        ValueError: its size or its digest is wrong.
+    """
+    item = entry_of(file)
+    if item is None:
+        return
+    _check_size(file, item)
+    known = [algorithm for algorithm in ("sha256", "md5") if algorithm in item.digests]
+    if known:
+        _check_digests(file, item, known[:1])
 
 
 def catalogued(file: Path) -> Weights | None:
@@ -211,16 +235,17 @@ def _check_size(file: Path, item: Weights) -> None:
         raise ValueError(f"{file} must have {item.size} bytes, got {size}: {_REMEDY.format(item.name)}")
 
 
-def _check_digests(file: Path, item: Weights) -> str:
-    """The file's sha256, once every digest of the catalogue agrees."""
-    seen = digests(file, {"sha256", *item.digests})
-    for algorithm, expected in item.digests.items():
-        if seen[algorithm] != expected:
+def _check_digests(file: Path, item: Weights, algorithms: Iterable[str] = ()) -> str:
+    """The file's first digest, by default its sha256, once those of the catalogue (all by default) agree."""
+    wanted = list(algorithms) or list(dict.fromkeys(("sha256", *item.digests)))
+    seen = digests(file, wanted)
+    for algorithm, value in seen.items():
+        if item.digests.get(algorithm, value) != value:
             raise ValueError(
-                f"{file} must have {algorithm} {expected}, got {seen[algorithm]} "
+                f"{file} must have {algorithm} {item.digests[algorithm]}, got {value} "
                 f"({file.stat().st_size} bytes): {_REMEDY.format(item.name)}"
             )
-    return seen["sha256"]
+    return seen[wanted[0]]
 
 
 def _compare_with_record(file: Path, seen: str) -> str:
@@ -254,7 +279,10 @@ def _read(file: Path) -> object:
     raise ValueError(f"{file} must be a PyTorch checkpoint, could not be read ({reason}): {_REMEDY.format('NAME')}")
 
 
-_REMEDY = "it is truncated, damaged or another file; delete it and run `amsam weights fetch {}`."
+_REMEDY = (
+    "it is truncated, damaged or another file; delete it and run `amsam weights fetch {}`, or give a file of your own "
+    "another name."
+)
 
 
 def _missing(item: Weights, folder: Path) -> str:
