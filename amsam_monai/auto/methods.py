@@ -80,18 +80,20 @@ def recipe_text(plan: Plan, method: Method) -> str:
     }
     if isinstance(plan["backbone"], dict):
         train["settings#sam"] = {**train["settings#sam"], **plan["backbone"]}
-    if plan["mirrors"]:
-        train["settings#slices"] = {"flips": list(plan["mirrors"])}
-    elif plan.volumes and plan["neighbours"]:
-        train["settings#slices"] = {"neighbours": plan["neighbours"]}
+    slices: dict[str, Any] = {"flips": list(plan["mirrors"])} if plan["mirrors"] else {}
+    if plan.volumes:
+        slices["neighbours"] = plan["neighbours"]
+    if slices:
+        train["settings#slices"] = slices
     if plan.volumes and method.recipe != "plain":
         train["train_samples#neighbours"] = plan["neighbours"]
     if plan.volumes or method.recipe == "plain":
         train["train_samples#progress"] = "@bars"
+    both = len(plan["mirrors"]) == 2  # then right angles are as good, too
     if method.recipe == "plain":
-        train["turn"] = 0.75 if plan["mirrors"] else 0
+        train |= {"turn": 0.75 if both else 0, "mirror": 0.5 if plan["mirrors"] == ["horizontal"] else 0}
     if method.recipe == "autosam":
-        train["turns"] = bool(plan["mirrors"])
+        train["turns"] = both
     train |= {"batch_size": plan["batch"] if side == plan["side"] else 4}
     words = {
         "title": plan.name,

@@ -15,6 +15,7 @@ from amsam_monai.data.files.atomic import whole_file
 FORMAT = "amsam_monai plan, version 1"
 SIDES = (128, 192, 256, 384, 512)
 FINE = 6.0  # pixels of the square that a class's parts should be thick, at least
+FEW = 3  # classes of a volume whose mirror image is as good
 SIDED = (("left", "right"), ("links", "rechts"), ("gauche", "droite"), ("izquierda", "derecha"), ("l", "r"))
 
 
@@ -190,8 +191,10 @@ def _mirrors(seen: Fingerprint) -> Choice:
     pair = _sided(seen.classes)
     if pair is not None:
         return Choice([], f"{pair[0]} and {pair[1]} would be confused", "--mirrors")
+    if seen.kind == "volume" and len(seen.classes) > FEW:
+        return Choice([], "a body with many organs has a left and a right side", "--mirrors")
     if seen.kind == "volume":
-        return Choice([], "a body has a left and a right side", "--mirrors")
+        return Choice(["horizontal"], "a structure of the other side is a mirror image", "--mirrors")
     return Choice(["horizontal", "vertical"], "a mirrored picture is as good a picture", "--mirrors")
 
 

@@ -38,7 +38,8 @@ def test_tiny_slices_are_magnified_and_thin_parts_get_a_larger_square():
 def test_a_left_and_a_right_structure_forbid_mirror_images():
     assert value(seen("picture", names=("left lung", "right lung")), "mirrors") == []
     assert value(seen("picture", names=("lung", "heart")), "mirrors") == ["horizontal", "vertical"]
-    assert value(seen(), "mirrors") == []
+    assert value(seen(), "mirrors") == ["horizontal"]
+    assert value(seen(names="abcd"), "mirrors") == []
 
 
 def test_slices_far_apart_are_not_seen_together():

@@ -1,0 +1,39 @@
+"""What a method's recipe says for a plan."""
+
+import pytest
+import yaml
+
+from amsam_monai.auto.methods import METHODS, overrides, recipe_text
+from amsam_monai.auto.plan import Plan, choose
+from tests.auto.test_plan import seen
+
+
+def train_of(fingerprint, method, **options):
+    plan = Plan("mine", {"a": 3}, fingerprint.to_mapping(), choose(fingerprint, **options), ["x"], [])
+    return yaml.safe_load(recipe_text(plan, METHODS[method]))["train.yaml"]
+
+
+def test_neighbours_and_mirror_images_are_those_of_the_plan():
+    assert train_of(seen(depth=10), "plain")["settings#slices"] == {"flips": ["horizontal"], "neighbours": 0}
+    told = train_of(seen(), "plain", mirrors=[], neighbours=1)
+    assert told["settings#slices"] == {"neighbours": 1}
+    assert (told["mirror"], told["turn"]) == (0, 0)
+
+
+def test_a_picture_that_may_be_mirrored_may_be_turned():
+    assert train_of(seen("picture"), "plain")["turn"] == 0.75
+    assert train_of(seen("picture"), "autosam")["turns"] is True
+    assert train_of(seen("picture", names=("left", "right")), "plain")["turn"] == 0
+
+
+def test_small_squares_are_larger_for_methods_with_a_frozen_encoder():
+    tiny = seen(longest=50)
+    sides = {method: train_of(tiny, method)["settings#sam"]["image_size"] for method in METHODS}
+    assert sides == {"plain": 128, "autosam": 256, "aisam": 128, "amsam": 256}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_epochs_times_steps_are_about_the_steps(method):
+    told = overrides(method, 400, 50)
+    assert told["max_epochs"] * told["steps_per_epoch"] == 400
+    assert overrides(method, 3, 50)["max_epochs"] == 3
