@@ -14,7 +14,7 @@ from amsam_monai.auto.trial import segmenter_of, train_method
 from amsam_monai.data.files.images import read_image
 from amsam_monai.keys import IMAGE
 
-TIMED = 4  # steps that are timed, the first of which is not counted
+TIMED = 4  # steps that are timed, after as many that are not
 TRIALS = 0.35  # share of the time for cross-validation
 REST = 0.08  # share of the time for reading, reports and what was not foreseen
 FEWEST, MOST = 20, 4000  # steps of a training
@@ -45,13 +45,13 @@ def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan:
             method,
             cases[:1],
             plan=plan,
-            steps=TIMED,
+            steps=2 * TIMED,
             root=Path(folder),
             progress=lambda *_: marks.append(time.perf_counter()),
-            more={"max_epochs": TIMED, "steps_per_epoch": 1},
+            more={"max_epochs": 2, "steps_per_epoch": TIMED},
         )
-        step = (marks[-1] - marks[0]) / (len(marks) - 1)
-        before = max(0.0, marks[0] - begun - step)
+        step = (marks[1] - marks[0]) / TIMED
+        before = max(0.0, marks[0] - begun - TIMED * step)
         segment = segmenter_of(model)
         segmenting = time.perf_counter()
         segment(read_image(cases[0][IMAGE]))
@@ -67,13 +67,13 @@ def share_out(
         costs: of each method.
         minutes: for everything.
         cases: that are labelled.
-        folds: of the cross-validation.
-        runs: trainings that the cross-validation has, at most.
+        folds: of the cross-validation, or 0.
+        runs: trainings that the cross-validation has, at most; 0 without one.
     """
     seconds = 60 * minutes
     trial = TRIALS * seconds / max(1, runs)
-    final = (1 - TRIALS - REST) * seconds if len(costs) > 1 else (1 - REST) * seconds - folds * trial
-    left_out = -(-cases // folds)
+    final = (1 - REST - (TRIALS if runs else 0)) * seconds
+    left_out = -(-cases // folds) if folds else 0
 
     def steps(cost: Cost, time_: float, train: int, scored: int) -> int:
         room = time_ - cost.before * train - cost.case * scored

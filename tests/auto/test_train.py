@@ -92,3 +92,12 @@ def test_the_command_tells_what_it_cannot_do(skin, tmp_path):
     result = CliRunner().invoke(app, [str(skin), "--out", str(tmp_path / "mine"), "--method", "magic"])
     assert result.exit_code == 1
     assert "method must be one of plain" in result.output + (result.stderr if result.stderr_bytes else "")
+
+
+def test_minutes_become_steps_in_the_plan(skin, tmp_path):
+    told = []
+    trained = train(skin, tmp_path / "mine", method="plain", sam=NANO, side=64, folds=0, minutes=0.1, say=told.append)
+    assert trained.chosen is None
+    assert 20 <= trained.plan.steps["final"]["plain"] <= 4000
+    assert trained.plan.seconds["plain"] > 0
+    assert any("s a step" in line for line in told)
