@@ -1,0 +1,1 @@
+"""Rows of `scripts/bench_own.py`: tasks, methods, rivals, scores."""
