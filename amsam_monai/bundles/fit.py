@@ -41,7 +41,8 @@ def check_fit(
 ) -> None:
     """Refuse a network that is not built as `settings` say; what is a default there may differ, which is logged.
 
-    Only what a network records is compared: one without SAM is not at all.
+    So is a detector of another file than the adapter was trained with, since it may be fitted again on purpose. Only
+    what a network records is compared: one without SAM is not at all.
 
     Args:
         network: without wrappers.
@@ -65,6 +66,22 @@ def check_fit(
         raise ValueError(
             f"{where}: the adapter does not fit this network: {'; '.join(refused)}. "
             "Build the network with the settings it was trained with, or from the file alone (amsam_monai.load)."
+        )
+    _tell_another_detector(network, made or {}, where)
+
+
+def _tell_another_detector(network: Any, made: Mapping[str, Any], where: str) -> None:
+    """Log that the detector's file is not the one of the adapter's training, where both digests are known."""
+    wanted, detector = made.get("detector_sha256"), getattr(network, "detector", None)
+    got = getattr(detector, "sha256", None)
+    if None not in (wanted, got) and wanted != got:
+        logger.warning(
+            "%s was trained with another detector than %s (sha256 %s, got %s). Train the bundle again where the "
+            "detector was fitted anew on purpose, else put the detector back that came with the model.",
+            where,
+            getattr(detector, "file", None) or "the network's",
+            wanted,
+            got,
         )
 
 

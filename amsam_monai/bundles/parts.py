@@ -62,7 +62,7 @@ def trained(network: nn.Module, root: str | Path) -> nn.Module:
     """The network with the bundle's adapter.
 
     Raises:
-        FileNotFoundError: the bundle is not trained yet.
+        FileNotFoundError: the bundle is not trained yet, or its detector is not there.
         ValueError: the file is damaged, or of another network.
     """
     model = Path(root) / "models" / "model.pt"
@@ -70,6 +70,11 @@ def trained(network: nn.Module, root: str | Path) -> nn.Module:
         raise FileNotFoundError(
             f"{model}: the bundle is not trained yet; train it with "
             f"`python -m monai.bundle run --config_file configs/train.yaml` in {root}, or fetch its weights."
+        )
+    if isinstance(getattr(network, "detector", None), NoDetector):
+        raise FileNotFoundError(
+            f"{model.parent} must hold the detector that {model.name} was trained with, got none; put its file there, "
+            "or train the bundle again."
         )
     return load_adapter(network, model).eval()
 

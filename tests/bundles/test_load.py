@@ -5,15 +5,20 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+import amsam_monai
 from amsam_monai.bundles.bring_over import bring_over
 from amsam_monai.bundles.load import config_file, load_bundle
 from amsam_monai.bundles.model_file import read_model
+from amsam_monai.bundles.network import build_network
+from amsam_monai.bundles.parts import bundle_settings, network_of, trained
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.cli import app
 from amsam_monai.handlers import save_atomically
 from amsam_monai.handlers.checkpoints import save_adapter
+from amsam_monai.networks.detector.detector import load_detector, pretrained_detector, save_detector
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.amsam import AMSAM
+from tests.networks.yolo_fixtures import write_tiny_yolo
 
 OLD_CONFIG = """
 network_def:
@@ -71,6 +76,49 @@ def test_settings_of_the_config_and_of_the_caller_replace_the_files(bundle, endi
     assert (loaded.intensity, loaded.slices) == ({"mode": "none"}, {"flips": [], "batch_size": 2})
     with pytest.raises(ValueError, match=r"settings.sam.image_size must be 64, .* got 128"):
         load_bundle(bundle, device="cpu", settings={"sam": {"image_size": 128}})
+
+
+@pytest.fixture
+def with_detector(tmp_path):
+    """A bundle that was trained with the detector beside its model file."""
+    pytest.importorskip("ultralytics", reason="the detector extra is not installed")
+    write_bundle(root := tmp_path / "toy", "settings: {}\n")
+    detector = pretrained_detector(write_tiny_yolo(tmp_path), classes=[0], image_size=64)
+    save_detector(detector, root / "models" / "detector.pth")
+    torch.save(build_sam("vit_nano", image_size=64).state_dict(), tmp_path / "sam.pth")
+    sam = {"backbone": "vit_nano", "weights": str(tmp_path / "sam.pth"), "image_size": 64}
+    settings = {**SETTINGS.to_mapping(), "sam": sam, "detector": {"file": "detector.pth"}}
+    save_adapter(build_network(settings, detector=detector), root / "models" / "model.pt", settings=settings)
+    return root
+
+
+DOORS = {
+    "bundle": lambda root: load_bundle(root, device="cpu").network,
+    "model file": lambda root: amsam_monai.load(root / "models" / "model.pt", device="cpu").network,
+    "monai": lambda root: trained(network_of(root, bundle_settings(root)), root),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_detector_that_was_put_in_the_place_of_another_is_told(with_detector, caplog, door):
+    models = with_detector / "models"
+    DOORS[door](with_detector)
+    assert not caplog.records
+    other = load_detector(models / "detector.pth")
+    other.cases = ["1"]
+    save_detector(other, models / "detector.pth")
+    assert DOORS[door](with_detector).detector.cases == ["1"]
+    [record] = caplog.records
+    said = f"{models / 'model.pt'} was trained with another detector than {models / 'detector.pth'} (sha256 "
+    assert record.getMessage().startswith(said)
+    assert "Train the bundle again" in record.getMessage()
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_detector_that_is_gone_is_refused_with_its_place(with_detector, door):
+    (with_detector / "models" / "detector.pth").unlink()
+    with pytest.raises(FileNotFoundError, match=r"models.* (Train one with|must hold the detector)"):
+        DOORS[door](with_detector)
 
 
 def test_no_code_in_settings_is_run(bundle):

@@ -84,7 +84,8 @@ class BoxDetector(nn.Module):
         self.vote_iou = vote_iou
         self.snap_to_dark_object = snap_to_dark_object
         self.cases = None if cases is None else list(cases)
-        self.sha256: str | None = None  # of the file that it was read from or written to
+        self.file: Path | None = None  # that it was read from or written to
+        self.sha256: str | None = None  # of that file
 
     @property
     def num_classes(self) -> int:
@@ -161,7 +162,7 @@ def save_detector(detector: BoxDetector, path: str | Path) -> None:
         for name, value in detector.model.state_dict().items()
     }
     write_detector(path, detector_config(detector), state)
-    detector.sha256 = digest(path)
+    detector.file, detector.sha256 = path, digest(path)
 
 
 def write_detector(path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
@@ -238,7 +239,7 @@ def load_detector(path: str | Path, **overrides: Any) -> BoxDetector:
         {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     )
     detector = BoxDetector(model, **{**config, **overrides})
-    detector.sha256 = digest(path)
+    detector.file, detector.sha256 = path, digest(path)
     return detector
 
 
