@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -63,17 +64,35 @@ def convert(
     if kind is Kind.bundle:
         convert_bundle(source, target)
         return
+    if kind is Kind.detector:
+        convert_detector(source, target, overwrite)
+    else:
+        convert_published(kind, source, _to_write(target, overwrite))
+
+
+def _to_write(target: Path | None, overwrite: bool) -> Path:
+    """OUT, where it may be written."""
     if target is None:
         raise ValueError("OUT must name the file to write, got none.")
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} is already there; give --overwrite to replace it.")
-    if kind is Kind.detector:
-        from amsam_monai.networks.convert.detector import bring_over_detector
+    return target
 
-        bring_over_detector(source, target)
+
+def convert_detector(source: Path, target: Path | None, overwrite: bool) -> None:
+    """Bring a detector over; one in the present format is copied, unless IN is OUT."""
+    from amsam_monai.data.files.atomic import whole_file
+    from amsam_monai.networks.convert.detector import bring_over_detector, is_current_detector
+
+    if not is_current_detector(source):
+        bring_over_detector(source, target := _to_write(target, overwrite))
         typer.echo(f"{target}: a detector in the present format")
         return
-    convert_published(kind, source, target)
+    typer.echo(f"{source}: in the present format already")
+    if target is not None and target.resolve() != source.resolve():
+        with whole_file(_to_write(target, overwrite)) as part:
+            shutil.copyfile(source, part)
+        typer.echo(f"{target}: a copy of it")
 
 
 def convert_bundle(source: Path, target: Path | None) -> None:

@@ -8,9 +8,11 @@ import sys
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 pytest.importorskip("ultralytics", reason="the detector extra is not installed")
 
+from amsam_monai.cli import app
 from amsam_monai.networks.convert.detector import bring_over_detector
 from amsam_monai.networks.detector.detector import (
     BoxDetector,
@@ -242,6 +244,21 @@ def test_a_detector_of_before_is_brought_over_with_its_weights(tmp_path, tiny_yo
     assert all(value.half().equal(state[name]) for name, value in new.model.state_dict().items() if name in state)
     with pytest.raises(ValueError, match="it is in the present format already"):
         bring_over_detector(tmp_path / "new.pth", tmp_path / "newer.pth")
+
+
+def test_a_detector_in_the_present_format_is_told_to_be_so_and_copied(tmp_path, tiny_yolo):
+    source, target = tmp_path / "detector.pth", tmp_path / "other.pth"
+    save_detector(pretrained_detector(tiny_yolo), source)
+    before = source.read_bytes()
+    for arguments in ([source], [source, source], [source, source, "--overwrite"]):
+        result = CliRunner().invoke(app, ["convert", "detector", *map(str, arguments)])
+        assert (result.exit_code, result.output) == (0, f"{source}: in the present format already\n")
+    result = CliRunner().invoke(app, ["convert", "detector", str(source), str(target)])
+    assert (result.exit_code, target.read_bytes(), source.read_bytes()) == (0, before, before)
+    assert f"{target}: a copy of it" in result.output
+    again = CliRunner().invoke(app, ["convert", "detector", str(source), str(target)])
+    assert again.exit_code == 1
+    assert "give --overwrite" in again.output
 
 
 @pytest.mark.parametrize(
