@@ -29,33 +29,10 @@ DEPTH = 2  # how far below the given folder a layout may begin: archives unpack 
 
 
 def image_folder_datalist(
-    root: str | Path,
-    *,
-    preset: str = "plain",
-    labels: str | Mapping[int, str] | None = None,
-    section: str | None = None,
-    split: str | Path | None = FROM_FOLDERS,
-    check: str = "full",
-    progress: bool = False,
+    root: str | Path, *, section: str | None = None, check: str = "full", progress: bool = False, **options: Any
 ) -> list[dict[str, Any]]:
-    """A folder of pictures and masks as a MONAI datalist.
-
-    Args:
-        root: folder of the data set.
-        preset: one of PRESETS: "plain", "glas", "monuseg", "kvasir", "polyp" (PraNet), "sunseg", "tiktok", "human".
-        labels: table of a set with several classes, whose masks then hold these ids; {255: name} for masks of 0 and
-            255; None is the preset's own.
-        section: "training", "validation", "test"; None for all.
-        split: "folders" for what folders and names say, the name of a split in data/splits, a JSON file, or None.
-        check: "full" reads every file once, "names" trusts what they hold.
-        progress: show a bar while reading.
-
-    Raises:
-        FileNotFoundError: no such folder, or nothing of the preset in it.
-        DatasetError: offending files, all of them.
-    """
-    listing = find_images(root, preset=preset, labels=labels, split=split)
-    return finish(listing, section=section, check=check, progress=progress)
+    """A folder of pictures and masks as a MONAI datalist, see `finish`; `options` as of `find_images`."""
+    return finish(find_images(root, **options), section=section, check=check, progress=progress)
 
 
 def find_images(
@@ -65,7 +42,18 @@ def find_images(
     labels: str | Mapping[int, str] | None = None,
     split: str | Path | None = FROM_FOLDERS,
 ) -> Listing:
-    """A preset's cases as they lie on disk."""
+    """A preset's cases as they lie on disk.
+
+    Args:
+        root: folder of the data set.
+        preset: one of PRESETS: "plain", "glas", "monuseg", "kvasir", "polyp" (PraNet), "sunseg", "tiktok", "human".
+        labels: table of a set with several classes, whose masks then hold these ids; {255: name} for masks of 0 and
+            255; None is the preset's own.
+        split: "folders" for what folders and names say, the name of a split in data/splits, a JSON file, or None.
+
+    Raises:
+        FileNotFoundError: no such folder, or nothing of the preset in it.
+    """
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}.")
     rules = PRESETS[preset]

@@ -29,31 +29,10 @@ Find = Callable[[Path, int | None], Listing | None]
 
 
 def own_datalist(
-    root: str | Path,
-    *,
-    labels: Mapping[int, str] | None = None,
-    channel: int | None = None,
-    patients: str | None = None,
-    check: str = "full",
-    progress: bool = False,
+    root: str | Path, *, check: str = "full", progress: bool = False, **options: Any
 ) -> list[dict[str, Any]]:
-    """Data of one's own as a MONAI datalist.
-
-    Args:
-        root: a folder, or a file that lists pairs.
-        labels: value in the label files -> name of the class; what it does not name is background. None takes the
-            names that the data tell, else the values themselves.
-        channel: which channel of several an image is; None where there is one.
-        patients: a pattern of the case ids or a table, see `patients_of`.
-        check: "full" reads every file once, "names" trusts what they hold.
-        progress: show a bar while reading.
-
-    Raises:
-        FileNotFoundError: no such folder, or nothing in it that is known.
-        DatasetError: offending files, all of them.
-    """
-    listing = find_own(root, labels=labels, channel=channel, patients=patients)
-    return finish(listing, section=None, check=check, progress=progress)
+    """Data of one's own as a MONAI datalist, see `finish`; `options` as of `find_own`."""
+    return finish(find_own(root, **options), section=None, check=check, progress=progress)
 
 
 def find_own(
@@ -63,7 +42,18 @@ def find_own(
     channel: int | None = None,
     patients: str | None = None,
 ) -> Listing:
-    """Cases of one's own as they lie on disk; see `own_datalist`."""
+    """Cases of one's own as they lie on disk.
+
+    Args:
+        root: a folder, or a file that lists pairs.
+        labels: value in the label files -> name of the class; what it does not name is background. None takes the
+            names that the data tell, else the values themselves.
+        channel: which channel of several an image is; None where there is one.
+        patients: a pattern of the case ids or a table, see `patients_of`.
+
+    Raises:
+        FileNotFoundError: no such folder, or nothing in it that is known.
+    """
     root = Path(root)
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such file or folder.")
