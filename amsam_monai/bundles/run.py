@@ -21,6 +21,7 @@ from amsam_monai.bundles.find import find_bundle
 from amsam_monai.bundles.load import config_file
 from amsam_monai.bundles.plain_errors import first_cause
 from amsam_monai.bundles.process_state import process_state_kept
+from amsam_monai.bundles.settings import places
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +185,7 @@ def _refuse_unknown(workflow: ConfigWorkflow, names: Mapping[str, Any] | Sequenc
     for name in names:
         parent = name.replace("::", "#").rpartition("#")[0]
         if name not in workflow.parser and (not parent or parent not in workflow.parser):
-            near = difflib.get_close_matches(name, map(str, workflow.parser.get()), n=3)
+            near = places(name) or difflib.get_close_matches(name, map(str, workflow.parser.get()), n=3)
             hint = f"; did you mean {', '.join(near)}?" if near else "."
             raise ValueError(f"overrides must name ids of the bundle's config, got {name!r}{hint}")
 

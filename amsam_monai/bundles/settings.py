@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from amsam_monai.bundles.arguments import DEFAULTS, SAM_ARGUMENTS, is_default, known_arguments
+from amsam_monai.bundles.arguments import DEFAULTS, FIXED, SAM_ARGUMENTS, is_default, known_arguments
 from amsam_monai.bundles.measured import check_limits_block
 from amsam_monai.data.classes import Classes
 from amsam_monai.framing import RESIZE_MODES
@@ -16,6 +16,7 @@ from amsam_monai.framing import RESIZE_MODES
 logger = logging.getLogger(__name__)
 
 LABEL_VALUES = ("index", "own")
+INTENSITY_ARGUMENTS = ("mode", "low", "high", "per", "check")
 SLICE_ARGUMENTS = ("axis", "orientation", "batch_size", "neighbours", "flips")
 FLIPS = ("horizontal", "vertical")
 WORDS = {"false": False, "true": True, "null": None}
@@ -240,13 +241,28 @@ def _values(value: Any) -> Any:
     return WORDS.get(value.lower(), value) if isinstance(value, str) else value
 
 
+def places(name: str) -> list[str]:
+    """Ids of the settings of a name, wherever in the block: image_size is settings#sam#image_size."""
+    arguments = [names for table in (FIXED, DEFAULTS) for system, names in table.items() if system != "detector"]
+    parts = {
+        "sam": SAM_ARGUMENTS,
+        "arguments": frozenset.union(*arguments),
+        "detector": DEFAULTS["detector"],
+        "intensity": INTENSITY_ARGUMENTS,
+        "slices": SLICE_ARGUMENTS,
+    }
+    top = [f"settings#{name}"] if name in {one.name for one in fields(Settings)} else []
+    return top + [f"settings#{part}#{name}" for part, names in parts.items() if name in names]
+
+
 def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     """Refuse names that are not known."""
     known = sorted(known)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            elsewhere = [place for place in places(str(name)) if place != f"settings#{what}#{name}"]
+            near = elsewhere or difflib.get_close_matches(str(name), known, n=1)
+            hint = f" (did you mean {' or '.join(near)}?)" if near else ""
             raise ValueError(f"{what} must be among {', '.join(known)}, got {name!r}{hint}.")
 
 

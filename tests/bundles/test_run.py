@@ -147,6 +147,8 @@ def test_cases_and_a_config_of_ones_own_are_handed_over(folder, data):
 def test_misspelt_names_are_refused(folder, data):
     with pytest.raises(ValueError, match=r"got 'max_epoch'; did you mean max_epochs"):
         run_training(BUNDLE, root=folder, overrides={**data, "max_epoch": 1})
+    with pytest.raises(ValueError, match=r"got 'image_size'; did you mean settings#sam#image_size\?"):
+        run_training(BUNDLE, root=folder, overrides={**data, "image_size": 64})
     with pytest.raises(FileNotFoundError, match=r"must hold tain\.yaml, got .*train"):
         run_training(BUNDLE, configs=["tain"], root=folder)
     with pytest.raises(FileNotFoundError, match="there is no bundle nothing"):

@@ -5,8 +5,9 @@ import pytest
 
 from amsam_monai.bundles.arguments import DEFAULTS, FIELDS, FIXED
 from amsam_monai.bundles.network import SIGNATURES, build_network
-from amsam_monai.bundles.settings import Settings, checked, differences
+from amsam_monai.bundles.settings import INTENSITY_ARGUMENTS, Settings, checked, differences
 from amsam_monai.networks.detector.detector import BoxDetector
+from amsam_monai.transforms.intensity import Intensity
 
 BLOCK = {
     "system": "amsam",
@@ -64,10 +65,14 @@ def test_words_of_a_command_line_become_values_at_any_depth():
     ("changes", "message"),
     [
         ({"sytem": "amsam"}, r"settings must be among .*, got 'sytem' \(did you mean system\?\)"),
+        ({"image_size": 256}, r"got 'image_size' \(did you mean settings#sam#image_size\?\)"),
+        ({"arguments": {"resize": "pad"}}, r"got 'resize' \(did you mean settings#resize\?\)"),
+        ({"flips": []}, r"\(did you mean settings#detector#flips or settings#slices#flips\?\)"),
+        ({"mode": "none"}, r"\(did you mean settings#intensity#mode\?\)"),
         ({"sam": {"backbone": "vit_t"}}, "sam must name backbone, weights and image_size"),
         ({"classes": {"liver": 0}}, "whole numbers from 1, got 'liver': 0"),
         ({"classes": {"liver": 1, "spleen": 1}}, "a value of its own for each class"),
-        ({"arguments": {"num_points": 4}}, "arguments must be among .*, got 'num_points'"),
+        ({"arguments": {"num_points": 4}}, r"arguments must be among .*, got 'num_points'\."),
         ({"resize": "crop"}, "resize must be one of .*, got 'crop'"),
         ({"intensity": {"mode": "bright"}}, "intensity mode must be one of"),
         ({"intensity": {"window": 1}}, "must hold arguments of Intensity"),
@@ -118,6 +123,10 @@ def test_a_wrong_block_is_refused(changes, message):
 def test_what_training_fixed_is_not_overridden(overrides, message):
     with pytest.raises(ValueError, match=message):
         settings().changed(overrides)
+
+
+def test_the_hint_knows_all_of_the_intensitys_arguments():
+    assert list(inspect.signature(Intensity).parameters) == list(INTENSITY_ARGUMENTS)
 
 
 def test_another_system_is_refused_before_its_arguments_are_looked_at():
