@@ -6,6 +6,7 @@ from amsam_monai.handlers.clipping import ClipGradients
 from amsam_monai.handlers.divergence import DivergenceError, StopOnDivergence
 from amsam_monai.handlers.early_stop import StopEarly
 from amsam_monai.handlers.overlays import OverlaySaver, draw_overlay
+from amsam_monai.handlers.run_options import loss_options, optimizer_options
 from amsam_monai.handlers.schedule import PolynomialDecay
 from amsam_monai.handlers.train_state import TrainState
 
@@ -22,6 +23,8 @@ __all__ = [
     "adapter_state",
     "draw_overlay",
     "load_adapter",
+    "loss_options",
+    "optimizer_options",
     "read_checkpoint",
     "save_atomically",
 ]

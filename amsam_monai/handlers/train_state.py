@@ -135,13 +135,20 @@ class TrainState:
         was = {**content["settings"], "epoch_length": content["epoch_length"], "objects": sorted(content["objects"])}
         names = sorted(self._objects(engine))
         now = {**self.settings, "epoch_length": engine.state.epoch_length, "objects": names}
-        changed = [f"{key} was {was.get(key)}, is {now.get(key)}" for key in now | was if was.get(key) != now.get(key)]
-        if changed:
+        if changed := _changed(was, now):
             raise ValueError(f"{self.path} comes from a run with other settings: {'; '.join(changed)}. {remedy}")
 
     def _objects(self, engine: Engine) -> dict[str, Any]:
         own = {name: getattr(engine, name, None) for name in ("optimizer", "upper_optimizer", "scaler")}
         return {**{name: thing for name, thing in own.items() if thing is not None}, **self.objects}
+
+
+def _changed(was: Any, now: Any, name: str = "") -> list[str]:
+    """Both values of whatever differs, in mappings at any depth."""
+    if not (isinstance(was, Mapping) and isinstance(now, Mapping)):
+        return [] if was == now else [f"{name} was {was}, is {now}"]
+    prefix = f"{name}." if name else ""
+    return [line for key in {**now, **was} for line in _changed(was.get(key), now.get(key), f"{prefix}{key}")]
 
 
 def _best(engine: Engine) -> dict[str, Any]:

@@ -22,6 +22,13 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "mps"
 
 
+def computed_in(dtype: str, device: torch.device | str) -> str:
+    """What "auto", "bfloat16" or "float32" means on a device: bfloat16 or float32."""
+    if dtype not in PRECISIONS:
+        raise ValueError(f"dtype must be one of {', '.join(PRECISIONS)}, got {dtype!r}.")
+    return "bfloat16" if dtype == "auto" and has_bfloat16(torch.device(device)) else dtype.replace("auto", "float32")
+
+
 class AutocastInferer(SimpleInferer):
     """Call the network under autocast, on the CPU as well; MONAI's `amp=True` is CUDA's alone.
 
@@ -36,12 +43,11 @@ class AutocastInferer(SimpleInferer):
 
     def __init__(self, dtype: str = "auto") -> None:
         super().__init__()
-        if dtype not in PRECISIONS:
-            raise ValueError(f"dtype must be one of {', '.join(PRECISIONS)}, got {dtype!r}.")
+        computed_in(dtype, "cpu")  # refuses an unknown one
         self.dtype = dtype
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What the network gives for `inputs`."""
-        enabled = self.dtype == "bfloat16" or (self.dtype == "auto" and has_bfloat16(inputs.device))
+        enabled = computed_in(self.dtype, inputs.device) == "bfloat16"
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=enabled):
             return super().__call__(inputs, network, *args, **kwargs)
