@@ -50,7 +50,7 @@ def main() -> None:
     still = {"settings#slices#flips": []}  # images as they are: mirror images are four times the work
     run(root, ["train", "evaluate"], {**common, **still, "output_dir": str(out / "adapted")})
     rule("Score the untrained SAM on the same images")
-    plain = {"settings#detector": None, "detector": None, "settings#arguments#calibration": "none"}
+    plain = {"settings#detector": None, "settings#arguments#calibration": "none"}
     plain |= {"settings#arguments#dark_object_weight": 0.0, "validate#handlers#0#_disabled_": True}
     run(root, ["train", "evaluate"], {**common, **still, **plain, "output_dir": str(out / "untrained")})
     report(out)

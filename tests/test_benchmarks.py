@@ -27,7 +27,6 @@ NANO = {
     "settings#sam#image_size": 64,
     "settings#detector": None,
     "settings#arguments#dark_object_weight": 0.0,
-    "detector": None,
     "precision": "float32",
     "max_epochs": 1,
     "steps_per_epoch": 1,
@@ -84,7 +83,7 @@ def test_a_row_trains_what_it_says(name, bundle, tmp_path, monkeypatch):
 def test_a_row_takes_anothers_settings_and_keeps_what_is_its_own():
     rival = ROWS["BLO-SAM"].overrides({"max_epochs": 20, "settings#detector#confidence": 0.1})
     assert rival["settings#arguments#calibration"] == "none"
-    assert rival["settings#detector"] is rival["detector"] is None
+    assert rival["settings#detector"] is None
     assert "settings#detector#confidence" not in rival
     assert rival["max_epochs"] == 20
     own = ROWS["BLO-SAM, paper's settings"]

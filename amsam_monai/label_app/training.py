@@ -186,6 +186,8 @@ def _overrides(bundle: LoadedBundle, options: TrainOptions, cache: Path | None) 
     overrides: dict[str, Any] = {"max_epochs": options.max_epochs, "seed": options.seed}
     if bundle.settings is not None and bundle.settings.detector is not None:
         overrides["detector"] = None  # none is fitted, the one of the file stays
+    elif bundle.settings is not None and bundle.settings.system == "amsam":
+        overrides["settings#detector"] = None  # goes on without
     if options.pretrained:
         overrides["steps_per_epoch"] = options.steps_per_epoch
         if cache is not None:

@@ -11,7 +11,7 @@ import yaml
 
 FOLDER = Path(__file__).parent / "rows"
 # Neither a detector nor simulated boxes: the learned prompt alone.
-BOXLESS = {"settings#detector": None, "detector": None, "train#trainer#prepare_batch#boxes": None}
+BOXLESS = {"settings#detector": None}
 UNCACHED = {"embedding_cache": None}
 
 

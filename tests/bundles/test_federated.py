@@ -22,7 +22,7 @@ QUICK = {
     "mixed_phantoms": 2,
 }
 METHODS = {
-    "amsam": {"settings#detector": None, "detector": None, "steps_per_epoch": 2, "views": 1},
+    "amsam": {"settings#detector": None, "steps_per_epoch": 2, "views": 1},
     "aisam": {"settings#arguments#depth": 1, "window": 0},
     "autosam": {"settings#arguments#backbone_weights": None},
 }

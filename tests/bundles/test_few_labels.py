@@ -6,7 +6,7 @@ from amsam_monai.phantoms.sets import write_phantoms
 from tests.bundles.runs import NANO, adapter_of, workflow_of
 
 METHODS = {
-    "isic_amsam_segmentation": {"views": 1, "steps_per_epoch": 1, "settings#detector": None, "detector": None},
+    "isic_amsam_segmentation": {"views": 1, "steps_per_epoch": 1, "settings#detector": None},
     "isic_aisam_segmentation": {"window": 0, "settings#arguments#depth": 1, "warmup": 1, "mixed_phantoms": 2},
     "glas_autosam_segmentation": {"settings#arguments#backbone_weights": None, "views": 1, "preset": "plain"},
 }

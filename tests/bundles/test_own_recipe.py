@@ -102,7 +102,7 @@ def test_pictures_in_folders_train_evaluate_and_infer(polyps, folder):
 
 def test_volumes_in_a_json_of_pairs_train_and_infer(hippocampi, folder):
     root = built(HIPPOCAMPUS, folder)
-    small = {**NANO, "settings#detector": None, "detector": None, "max_epochs": 1, "steps_per_epoch": 1}
+    small = {**NANO, "settings#detector": None, "max_epochs": 1, "steps_per_epoch": 1}
     run(root, "train", **small, dataset_dir=str(hippocampi))
     loaded = load_bundle(root, device="cpu")
     assert loaded.labels == {1: "anterior", 2: "posterior"}

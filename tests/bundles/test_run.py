@@ -23,7 +23,6 @@ BUNDLE = BUNDLES / "isic_amsam_segmentation"
 QUICK = {
     "settings#sam": {"backbone": "vit_nano", "weights": None, "image_size": 64},
     "settings#detector": None,
-    "detector": None,
     "precision": "float32",
     "listed": None,
     "shots": 2,

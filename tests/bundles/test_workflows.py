@@ -10,11 +10,13 @@ import pytest
 import torch
 from ignite.engine import Events
 
+from amsam_monai.bundles.model_file import read_model
 from amsam_monai.phantoms.sets import write_phantoms
 from tests.bundles.runs import NANO, adapter_of, in_two_processes, workflow_of
 
 KINDS = ("isic", "human", "acdc", "synapse")
-UNDETECTED = {**NANO, "settings#detector": None, "detector": None}
+UNDETECTED = {**NANO, "settings#detector": None}
+BOXES = {"train#trainer#prepare_batch#boxes#_disabled_": False}  # simulated ones, as with a detector
 
 
 def workflow(kind, configs, workflow_type, folder, **overrides):
@@ -59,7 +61,7 @@ def phantoms(kind, folder, cases=4):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bundle_trains_evaluates_and_infers(kind, folder):
-    training = phantoms(kind, folder)
+    training = {**phantoms(kind, folder), **BOXES}
     run(kind, ["train"], "train", folder, **training)
     assert (folder / "models" / "model.pt").is_file()
     run(kind, ["train", "evaluate"], "train", folder, **training)
@@ -105,6 +107,20 @@ def test_the_encoder_trains_too(folder):
     assert any(name.startswith("sam.mask_decoder.transformer.") for name in moved)
     run("isic", ["train", "encoder_train", "evaluate"], "train", folder, **training)
     assert (folder / "out" / "scores" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(("kind", "configs"), [("isic", ["train", "bilevel_train"]), ("acdc", ["train"])])
+def test_without_a_detector_in_the_settings_none_is_fitted_and_the_prompt_is_learned(kind, configs, folder):
+    training = {**phantoms(kind, folder), "shots": 2, "settings#detector": "null"}
+    made = workflow(kind, configs, "train", folder, **training)
+    before = made.parser.get_parsed_content("network").prompt_embedding.detach().clone()
+    made.run()
+    made.finalize()
+    network = made.parser.get_parsed_content("network")
+    assert network.detector is made.parser.get_parsed_content("train#trainer").prepare_batch.boxes is None
+    assert not torch.equal(network.prompt_embedding, before)
+    assert [file.name for file in (folder / "models").iterdir()] == ["model.pt"]
+    assert read_model(folder / "models" / "model.pt").settings.detector is None
 
 
 def losses_of(made):
@@ -156,7 +172,8 @@ def _killed(folder, configs, training):
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("configs", [["train"], ["train", "bilevel_train"]])
 def test_a_killed_training_ends_as_one_that_was_not(configs, folder):
-    training = {**phantoms("isic", folder, cases=6), "shots": 2, "max_epochs": 3, "steps_per_epoch": 2, "views": 2}
+    training = {**phantoms("isic", folder, cases=6), **BOXES, "shots": 2, "max_epochs": 3, "steps_per_epoch": 2}
+    training["views"] = 2
     run("isic", configs, "train", folder / "whole", **training)
 
     process = multiprocessing.get_context("fork").Process(target=_killed, args=(folder / "killed", configs, training))

@@ -20,7 +20,7 @@ refine.yaml: {{learning_rate: 0.001}}
 metadata.json: {{task: Balls, data_source: none}}
 """
 MORE = {
-    "amsam": ["settings#detector: null", "detector: null"],
+    "amsam": ["settings#detector: null"],
     "aisam": ["window: 0", "settings#arguments: {depth: 1, num_points: 2, gate: false}"],
     "autosam": ["settings#arguments: {backbone_weights: null, tuned: false}", "views: 1"],
 }
