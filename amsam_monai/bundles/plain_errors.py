@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 from types import TracebackType
-from typing import Any
 
 # What a user can mend: a value, a path, a missing package, a file that cannot be read.
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
@@ -31,7 +31,8 @@ def _raised_in_monai(error: BaseException) -> bool:
 def end_plainly() -> None:
     """Let `python -m monai.bundle` end in one sentence on a user's error, exit code 1, as `amsam` does.
 
-    Does nothing in any other process, nor where AMSAM_TRACEBACK is set. A bundle's configs call it first.
+    Of other errors it shows where the first cause was raised, without what MONAI wraps around it. Does nothing in any
+    other process, nor where AMSAM_TRACEBACK is set. A bundle's configs call it first.
     """
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is None or spec.name != "monai.bundle.__main__" or os.environ.get(TRACEBACK):
@@ -44,16 +45,16 @@ def end_plainly() -> None:
             place.addFilter(_is_news)
 
 
-def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
+def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Python's last word on an error that nobody caught."""
     cause = first_cause(error)
-    if not isinstance(cause, USER_ERRORS):
-        return sys.__excepthook__(kind, error, trace)
     sys.stdout.flush()
+    if not isinstance(cause, USER_ERRORS):
+        traceback.print_exception(cause, chain=False)
+        return
     sys.stderr.write(f"\nerror: {type(cause).__name__}: {cause} ({TRACEBACK}=1 shows where.)\n")
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a record tells more than the sentence that the process will end with."""
-    again = record.levelno >= logging.ERROR and record.name.startswith(LOUD)
-    return not (again and isinstance(sys.exc_info()[1], USER_ERRORS))
+    """Whether a record tells more than what the process will end with."""
+    return record.levelno < logging.ERROR or not record.name.startswith(LOUD)

@@ -63,10 +63,9 @@ def sections(
         ValueError: a case without id, ids that the datalist lacks, a patient in two parts, or too few patients.
     """
     cases = with_patients(datalist, patients)
-    shots = None if shots in (None, ALL) else int(shots or 0)
-    for name, number in (("shots", shots), ("validation", validation), ("test", test)):
-        if number is not None and number < 0:
-            raise ValueError(f"{name} must be a number of patients, at least 0, got {number}.")
+    shots = None if shots in (None, ALL) else _count("shots", shots or 0)
+    validation, test = _count("validation", validation), None if test is None else _count("test", test)
+    draw, pool = _count("draw", draw), _count("pool", pool)
     given = {"train": read_ids(train_ids), "val": read_ids(validation_ids), "test": read_ids(test_ids)}
     named = None
     if listed is not None and all(ids is None for ids in given.values()):
@@ -83,6 +82,17 @@ def sections(
         parts = _drawn(cases, shots, validation, test, draw, pool, named)
     logger.info("%s", ", ".join(f"{part}: {len(part_cases)} cases" for part, part_cases in parts.items()))
     return parts
+
+
+def _count(name: str, value: Any) -> int:
+    try:
+        count = int(str(value))
+    except ValueError:
+        count = -1
+    if count < 0:
+        also = f" (or {ALL})" if name == "shots" else ""
+        raise ValueError(f"{name} must be a whole number, at least 0{also}, got {value}.")
+    return count
 
 
 def to_score(parts: Mapping[str, Cases], part: str = "test") -> Cases:

@@ -103,7 +103,12 @@ def epoch_loader(
         seed: see `EpochSampler`.
         shuffle: see `EpochSampler`.
         kwargs: of torch's DataLoader.
+
+    Raises:
+        ValueError: no batches.
     """
+    if not isinstance(batches, int) or batches < 1:
+        raise ValueError(f"batches of an epoch must be a whole number, at least 1, got {batches!r}.")
     sampler = EpochSampler(dataset, batch_size * batches, seed=seed, shuffle=shuffle)
     return DataLoader(
         dataset, batch_size=_share(batch_size, sampler.num_replicas), sampler=sampler, **{"num_workers": 0, **kwargs}

@@ -122,6 +122,17 @@ class StudiesDatastore(LocalDatastore):
         value_names(info)
         super().update_label_info(self.known_id(label_id), label_tag, info)
 
+    def get_dataset_archive(self, limit_cases: int | None) -> str:
+        """See LocalDatastore.
+
+        Raises:
+            FileNotFoundError: nothing is labelled.
+        """
+        try:
+            return str(super().get_dataset_archive(limit_cases))
+        except AssertionError as error:
+            raise FileNotFoundError("no image has a label yet; label one and save it first.") from error
+
     def known_id(self, image_id: str) -> str:
         """The id as it is where the store has it, else made safe: clients go on using the one that they sent."""
         return image_id if image_id in self._datastore.objects else safe_name(image_id)

@@ -27,19 +27,28 @@ from amsam_monai.label_app.infer import BACKGROUND
 Params = dict[str, Any]
 
 
-def json_object(text: str | None, name: str = "params") -> Params:
+def json_object(text: str | None, name: str = "params", *, kept: bool = False) -> Params:
     """What a client wrote into a form's field.
+
+    Args:
+        text: the field.
+        name: its name.
+        kept: it goes into the list of the studies, which NaN and Infinity would make unreadable.
 
     Raises:
         HTTPException: 400, it is no JSON object.
     """
     try:
-        value = json.loads(text or "{}")
-    except ValueError as error:
+        value = json.loads(text or "{}", parse_constant=_no_number if kept else None)
+    except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"{name} must be a JSON object ({error}).") from error
     if not isinstance(value, dict):
         raise HTTPException(400, f"{name} must be a JSON object, got {str(value)[:80]}.")
     return value
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def check_file_name(file: UploadFile | None) -> None:
@@ -160,7 +169,7 @@ async def save_label(
     user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)),
 ) -> Any:
     """Save a finished label."""
-    json_object(params)
+    json_object(params, kept=True)
     check_file_name(label)
     return await run_in_threadpool(studies.save_label, background_tasks, image, params, tag, label, user.username)
 
@@ -173,7 +182,7 @@ async def add_image(
     user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)),
 ) -> Any:
     """Take a new image."""
-    json_object(params)
+    json_object(params, kept=True)
     check_file_name(file)
     return await run_in_threadpool(studies.add_image, background_tasks, image, params, file, user.username)
 
@@ -182,7 +191,7 @@ async def image_info(
     image: str, info: str = Form("{}"), user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))
 ) -> Any:
     """Change what is known of an image."""
-    json_object(info, "info")
+    json_object(info, "info", kept=True)
     return studies.update_image_info(image, info, user.username)
 
 
@@ -190,5 +199,5 @@ async def label_info(
     label: str, tag: str, info: str = Form("{}"), user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))
 ) -> Any:
     """Change what is known of a label."""
-    json_object(info, "info")
+    json_object(info, "info", kept=True)
     return studies.update_label_info(label, tag, info, user.username)

@@ -33,7 +33,9 @@ def value_names(info: Mapping[str, Any]) -> dict[int, str] | None:
         return None
     if isinstance(listed, Mapping):
         pairs = [(value, name) for name, value in listed.items()]
-    elif isinstance(listed, list) and all(isinstance(entry, Mapping) and entry.get("name") for entry in listed):
+    elif isinstance(listed, list) and all(
+        isinstance(entry, Mapping) and _is_name(entry.get("name")) for entry in listed
+    ):
         pairs = [(_value_of(entry, place), entry["name"]) for place, entry in enumerate(listed, 1)]
     else:
         raise ValueError(f'label_info must be a list of {{"name": ..., "idx": ...}}, got {str(listed)[:120]}.')
@@ -52,6 +54,10 @@ def value_names(info: Mapping[str, Any]) -> dict[int, str] | None:
 def listed(names: Mapping[int, str]) -> list[dict[str, Any]]:
     """Names of values as clients write them."""
     return [{"name": name, "idx": value} for value, name in names.items()]
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and bool(name.strip())
 
 
 def _value_of(entry: Mapping[str, Any], place: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 from fastapi import Request
@@ -49,7 +50,7 @@ def mend(application: Any) -> Any:
     ):
         application.add_api_route(start + path, answer, methods=[method], summary=summary)
         application.router.routes.insert(0, application.router.routes.pop())
-    for kind in (ValueError, FileNotFoundError, MONAILabelException):
+    for kind in (ValueError, OverflowError, FileNotFoundError, shutil.ReadError, MONAILabelException):
         application.add_exception_handler(kind, client_mistake)
     return application
 

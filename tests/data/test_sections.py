@@ -132,7 +132,7 @@ def test_all_labelled_cases_can_train(shots):
 @pytest.mark.parametrize("name", ["shots", "validation", "test"])
 def test_numbers_below_zero_are_refused(name):
     """Counted from the end, they would train on patients that test."""
-    with pytest.raises(ValueError, match=f"{name} must be a number of patients, at least 0, got -1"):
+    with pytest.raises(ValueError, match=rf"{name} must be a whole number, at least 0.*, got -1"):
         sections([{"case_id": f"p{number}"} for number in range(8)], **{"shots": 2, name: -1})
 
 
@@ -210,3 +210,11 @@ def test_patients_can_be_a_pattern_of_the_name():
     parts = sections(eyes, test=1, patients="(.+)_[LR]")
     assert len(parts["test"]) == 2
     assert len({case["patient_id"] for case in parts["test"]}) == 1
+
+
+def test_words_are_no_numbers():
+    with pytest.raises(ValueError, match=r"shots must be a whole number, at least 0 \(or all\), got many"):
+        sections(cases(10), shots="many")
+    with pytest.raises(ValueError, match="draw must be a whole number"):
+        sections(cases(10), shots=2, draw="first")
+    assert len(sections(cases(10), shots="4", pool=4)["train"]) == 4

@@ -68,3 +68,8 @@ def test_a_resumed_run_goes_on_with_what_would_have_come(tmp_path):
     rest = seen(3, train_data_loader=loader())
     (tmp_path / "s.pt").unlink()
     torch.testing.assert_close(seen(3, train_data_loader=loader()), torch.cat([first, rest]))
+
+
+def test_an_epoch_without_batches_is_refused():
+    with pytest.raises(ValueError, match="batches of an epoch must be a whole number, at least 1, got 0"):
+        epoch_loader(DATA, batch_size=2, batches=0)

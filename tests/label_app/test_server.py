@@ -337,6 +337,10 @@ def test_corrupt_uploads_and_parameters_are_refused(server):
     assert requests.put(server.url + "/datastore/label?image=nobody", files=upload, timeout=60).status_code == 404
     assert server.post("/activelearning/nonsense", json={}).status_code == 404
     assert server.post("/train/nonsense", json={}).status_code == 404
+    assert server.post(f"/infer/{AUTOMATIC}?image=p0", data={"params": "[" * 5000}).status_code == 400
+    archive = {"files": ("x.zip", b"PK")}
+    assert requests.put(server.url + "/session/?uncompress=true", files=archive, timeout=60).status_code == 400
+    assert requests.get(server.url + "/logs/?lines=" + "9" * 30, timeout=60).status_code == 400
     nothing = server.post(f"/train/{AUTOMATIC}", json={"max_epochs": 1})
     assert nothing.status_code == 400
     assert "no image has a final label" in nothing.json()["detail"]
@@ -367,15 +371,17 @@ def test_what_is_no_image_and_no_label_map_is_not_kept(server):
     for params, message in (
         ("[1]", "params must be a JSON object"),
         ('{"label_info": "liver"}', "label_info must be a list"),
+        ('{"label_info": [{"name": ["liver"], "idx": 1}]}', "label_info must be a list"),
+        ('{"note": NaN}', "NaN is no number of JSON"),
         ('{"label_info": [{"name": "liver", "idx": 9}]}', "label values must be among those of label_info"),
     ):
         query = f"{server.url}/datastore/label?image=p2"
         answer = requests.put(query, files=files, data={"params": params}, timeout=60)
         assert answer.status_code == 400, answer.text
         assert message in answer.json()["detail"]
-    assert (
-        requests.put(f"{server.url}/datastore/image/info?image=p2", data={"info": "[1]"}, timeout=60).status_code == 400
-    )
+    for info in ("[1]", '{"note": Infinity}', "[" * 5000):
+        answer = requests.put(f"{server.url}/datastore/image/info?image=p2", data={"info": info}, timeout=60)
+        assert answer.status_code == 400, info[:20]
     listed = requests.get(server.url + "/datastore/?output=all", timeout=60).json()
     assert "new" not in listed["objects"]
     assert "final" not in listed["objects"]["p2"].get("labels", {})
