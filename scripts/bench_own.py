@@ -31,7 +31,7 @@ from benchmarks.own.table import make_table
 from benchmarks.own.tasks import Task, read_tasks
 
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.evaluation.case_scores import available_cores
+from amsam_monai.evaluation.scoring.case_scores import available_cores
 
 REPOSITORY = Path(__file__).parents[1]
 

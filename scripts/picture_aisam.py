@@ -21,8 +21,8 @@ from amsam_monai.bundles.load import load_bundle
 from amsam_monai.data.datasets import LoadCased, acdc_datalist
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.slice_samples import slice_samples
-from amsam_monai.evaluation.overlap import count_overlap, dice
-from amsam_monai.evaluation.prompted import missed_middle
+from amsam_monai.evaluation.prompting.prompted import missed_middle
+from amsam_monai.evaluation.scoring.overlap import count_overlap, dice
 from amsam_monai.handlers import draw_overlay
 from amsam_monai.networks.prompts.class_prompts import ClassPrompts
 from amsam_monai.phantoms.sets import write_phantoms

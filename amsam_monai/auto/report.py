@@ -13,11 +13,11 @@ from amsam_monai.auto.plan import Plan, said
 from amsam_monai.auto.trial import Trial
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.images import read_label, write_label
-from amsam_monai.evaluation.case_scores import score_case
 from amsam_monai.evaluation.pairs import Pair
-from amsam_monai.evaluation.protocols import get_protocol
 from amsam_monai.evaluation.report import write_report
-from amsam_monai.evaluation.score import Score
+from amsam_monai.evaluation.scoring.case_scores import score_case
+from amsam_monai.evaluation.scoring.protocols import get_protocol
+from amsam_monai.evaluation.scoring.score import Score
 from amsam_monai.evaluation.summary import summarise
 from amsam_monai.evaluation.tables import Table, markdown_table
 from amsam_monai.keys import CASE_ID, IMAGE

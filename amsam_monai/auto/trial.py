@@ -20,7 +20,7 @@ from amsam_monai.bundles.run import run_training
 from amsam_monai.data.datasets.load_cased import LoadCased
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.images import read_image
-from amsam_monai.evaluation.case_scores import score_case
+from amsam_monai.evaluation.scoring.case_scores import score_case
 from amsam_monai.keys import CASE_ID, IMAGE, LABEL
 from amsam_monai.segment.segmenter import SegmentedImage, Segmenter
 

@@ -18,8 +18,8 @@ from amsam_monai.bundles.settings import Settings
 from amsam_monai.data.files.loaded_image import LoadedImage
 from amsam_monai.evaluation.evaluate import evaluate_pairs
 from amsam_monai.evaluation.pairs import find_pairs
-from amsam_monai.evaluation.protocols import get_protocol
 from amsam_monai.evaluation.report import write_report
+from amsam_monai.evaluation.scoring.protocols import get_protocol
 from amsam_monai.evaluation.summary import summarise
 from amsam_monai.networks.systems.system import System
 from amsam_monai.segment.batch import BatchSegmenter, plan

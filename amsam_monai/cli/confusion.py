@@ -44,10 +44,10 @@ def confusion(
     Rows are prompts, columns classes. Prompts come from the ground truth: random points, tight boxes. The prompt matrix
     compares SAM's features, the output matrix its masks; the closer both are to the identity, the better the prompts.
     """
-    from amsam_monai.evaluation.confusion import confusion_matrices
-    from amsam_monai.evaluation.confusion_plot import confusion_json, plot_confusion, write_confusion
-    from amsam_monai.evaluation.confusion_samples import image_pairs, labelled_slices
     from amsam_monai.evaluation.pairs import parse_labels
+    from amsam_monai.evaluation.prompting.confusion import confusion_matrices
+    from amsam_monai.evaluation.prompting.confusion_plot import confusion_json, plot_confusion, write_confusion
+    from amsam_monai.evaluation.prompting.confusion_samples import image_pairs, labelled_slices
     from amsam_monai.transforms.intensity import Intensity
 
     table = parse_labels(labels)
@@ -70,7 +70,7 @@ def confusion(
 
 def build_prompters(points: str, box: bool, bundle: str | None, seed: int) -> dict[str, Any]:
     """The kinds of prompts asked for, by name."""
-    from amsam_monai.evaluation.prompters import BoxPrompter, PointPrompter, SystemPrompter
+    from amsam_monai.evaluation.prompting.prompters import BoxPrompter, PointPrompter, SystemPrompter
 
     counts = [part.strip() for part in points.split(",") if part.strip()]
     if not all(part.isdigit() and int(part) > 0 for part in counts):

@@ -55,9 +55,9 @@ def evaluate(
     from amsam_monai.evaluation.evaluate import evaluate_pairs
     from amsam_monai.evaluation.label_maps import parse_map
     from amsam_monai.evaluation.pairs import find_pairs, parse_labels
-    from amsam_monai.evaluation.protocols import get_protocol
     from amsam_monai.evaluation.published import published_results
     from amsam_monai.evaluation.report import write_report
+    from amsam_monai.evaluation.scoring.protocols import get_protocol
     from amsam_monai.evaluation.summary import summarise
 
     table = parse_labels(labels)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from amsam_monai.data.files.images import ImageFileError, format_of, read_image
-from amsam_monai.evaluation.case_scores import available_cores, score_case
 from amsam_monai.evaluation.pairs import LoadedPair, Pair, case_of, load_pair, load_problems
-from amsam_monai.evaluation.protocols import Protocol, get_protocol
-from amsam_monai.evaluation.score import Score
+from amsam_monai.evaluation.scoring.case_scores import available_cores, score_case
+from amsam_monai.evaluation.scoring.protocols import Protocol, get_protocol
+from amsam_monai.evaluation.scoring.score import Score
 
 
 def evaluate_pairs(

@@ -12,7 +12,7 @@ import torch
 from amsam_monai.data.files.images import LoadedImage, read_image
 from amsam_monai.data.slices import SliceView
 from amsam_monai.evaluation.pairs import LoadedPair
-from amsam_monai.evaluation.score import Score
+from amsam_monai.evaluation.scoring.score import Score
 from amsam_monai.keys import IGNORE_INDEX
 
 SIDE = 384

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.evaluation.case_scores import HIGHER_IS_BETTER
 from amsam_monai.evaluation.pairs import LoadedPair, Pair, load_pair
 from amsam_monai.evaluation.pictures import box_plot, worst_overlay
 from amsam_monai.evaluation.published import beside_rows, published_datasets
-from amsam_monai.evaluation.score import Score, metric_of
+from amsam_monai.evaluation.scoring.case_scores import HIGHER_IS_BETTER
+from amsam_monai.evaluation.scoring.score import Score, metric_of
 from amsam_monai.evaluation.summary import write_summary
 from amsam_monai.evaluation.tables import Table, format_value, html_table, markdown_table, summary_tables
 from amsam_monai.handlers.overlays import COLOURS

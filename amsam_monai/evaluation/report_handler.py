@@ -12,10 +12,10 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.utils import string_list_all_gather
 
-from amsam_monai.evaluation.metrics import score_tensors
-from amsam_monai.evaluation.protocols import get_protocol
 from amsam_monai.evaluation.report import write_report
-from amsam_monai.evaluation.score import Score
+from amsam_monai.evaluation.scoring.metrics import score_tensors
+from amsam_monai.evaluation.scoring.protocols import get_protocol
+from amsam_monai.evaluation.scoring.score import Score
 from amsam_monai.evaluation.summary import summarise
 from amsam_monai.keys import CASE_ID, LABEL, PRED
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.evaluation.overlap import OUTCOMES
-from amsam_monai.evaluation.score import Score
+from amsam_monai.evaluation.scoring.overlap import OUTCOMES
+from amsam_monai.evaluation.scoring.score import Score
 
 if TYPE_CHECKING:
-    from amsam_monai.evaluation.protocols import Protocol
+    from amsam_monai.evaluation.scoring.protocols import Protocol
 
 FORMAT = "amsam_monai scores, version 1"
 RESAMPLES, SEED = 2000, 0

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amsam_monai.evaluation.score import metric_of
+from amsam_monai.evaluation.scoring.score import metric_of
 
 Table = tuple[list[str], list[list[str]]]  # header, rows
 

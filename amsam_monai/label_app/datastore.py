@@ -13,7 +13,7 @@ import nibabel as nib
 from monailabel.datastore.local import LocalDatastore
 
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.data.files.dicom import is_dicom_folder
+from amsam_monai.data.files.dicom.folders import is_dicom_folder
 from amsam_monai.data.files.images import LoadedImage, label_suffix, read_image, write_label
 from amsam_monai.label_app.saved_labels import listed, read_saved_label, value_names
 

@@ -21,8 +21,8 @@ from amsam_monai.bundles.load import load_bundle
 from amsam_monai.data.datasets import acdc_datalist
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.images import read_label
-from amsam_monai.evaluation.correction_curve import correction_curves, plot_corrections
-from amsam_monai.evaluation.overlap import count_overlap, dice
+from amsam_monai.evaluation.prompting.correction_curve import correction_curves, plot_corrections
+from amsam_monai.evaluation.scoring.overlap import count_overlap, dice
 from amsam_monai.segment.ranking import certainty
 from amsam_monai.session.session import InteractiveSession
 

@@ -27,8 +27,7 @@ from amsam_monai.data.datasets import LoadCased, acdc_datalist
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.sections import sections as cut
 from amsam_monai.data.slice_samples import slice_samples
-from amsam_monai.evaluation.overlap import dice
-from amsam_monai.evaluation.prompted import (
+from amsam_monai.evaluation.prompting.prompted import (
     click_gain,
     random_points,
     run_one_mask_a_box,
@@ -36,6 +35,7 @@ from amsam_monai.evaluation.prompted import (
     true_boxes,
     true_presence,
 )
+from amsam_monai.evaluation.scoring.overlap import dice
 from amsam_monai.networks.detector.detector import load_detector
 from amsam_monai.networks.prompts.class_prompts import ClassPrompts
 from amsam_monai.networks.sam import build_sam

@@ -41,11 +41,11 @@ from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.sections import sections as cut
 from amsam_monai.data.splits import split_sections
 from amsam_monai.engines.embeddings import embedding_cache
-from amsam_monai.evaluation.case_scores import score_case
-from amsam_monai.evaluation.part_costs import time_parts
 from amsam_monai.evaluation.picture_sheet import picture_sheet
-from amsam_monai.evaluation.protocols import get_protocol
-from amsam_monai.evaluation.true_prompts import mask_prompt, plain_sam, point_prompt
+from amsam_monai.evaluation.prompting.part_costs import time_parts
+from amsam_monai.evaluation.prompting.true_prompts import mask_prompt, plain_sam, point_prompt
+from amsam_monai.evaluation.scoring.case_scores import score_case
+from amsam_monai.evaluation.scoring.protocols import get_protocol
 from amsam_monai.handlers import load_adapter
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.prompts.prompt_generator import BACKBONES

@@ -34,7 +34,7 @@ from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.sections import sections as cut
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.evaluation.curves import draw_curves, epochs_to
-from amsam_monai.evaluation.sample_dice import dice_of_samples
+from amsam_monai.evaluation.scoring.sample_dice import dice_of_samples
 from amsam_monai.networks.prompts.boxes import box_iou, class_boxes
 from amsam_monai.segment.autocast import PRECISIONS
 from amsam_monai.segment.flips import FLIPS

@@ -19,8 +19,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from amsam_monai.evaluation.case_scores import score_case
-from amsam_monai.evaluation.surface import border, joint_box, surface_distances
+from amsam_monai.evaluation.scoring.case_scores import score_case
+from amsam_monai.evaluation.scoring.surface import border, joint_box, surface_distances
 
 SPACING_MM = (0.76, 0.76, 1.5)
 # organ: centre and semi-axes in millimetres from the volume's middle, about an adult's

@@ -11,9 +11,9 @@ import SimpleITK as sitk  # noqa: N813
 from PIL import Image, ImageCms
 
 from amsam_monai.bundles.load import class_names, read_metadata
+from amsam_monai.data.files.dicom.terms import STRUCTURE, term_of
 from amsam_monai.data.files.images import read_image, write_label
 from amsam_monai.data.files.palette import cielab, class_colours
-from amsam_monai.data.files.terms import STRUCTURE, term_of
 from tests.segment.conftest import write_series
 
 

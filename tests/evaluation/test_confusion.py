@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from amsam_monai.cli import app
-from amsam_monai.evaluation.confusion import (
+from amsam_monai.evaluation.prompting.confusion import (
     Confusion,
     class_cells,
     confusion_matrices,
@@ -23,9 +23,9 @@ from amsam_monai.evaluation.confusion import (
     prompted_masks,
     semantic_similarity,
 )
-from amsam_monai.evaluation.confusion_plot import confusion_json, plot_confusion
-from amsam_monai.evaluation.confusion_samples import image_pairs, labelled_slices
-from amsam_monai.evaluation.prompters import BoxPrompter, PointPrompter, SystemPrompter
+from amsam_monai.evaluation.prompting.confusion_plot import confusion_json, plot_confusion
+from amsam_monai.evaluation.prompting.confusion_samples import image_pairs, labelled_slices
+from amsam_monai.evaluation.prompting.prompters import BoxPrompter, PointPrompter, SystemPrompter
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.prompts import Prompts, Segmentation
 

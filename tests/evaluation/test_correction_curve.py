@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from amsam_monai.evaluation.correction_curve import correction_curves, curve, needed, plot_corrections
+from amsam_monai.evaluation.prompting.correction_curve import correction_curves, curve, needed, plot_corrections
 
 DICE = {"a": 0.9, "b": 0.5, "c": 1.0, "d": 0.8}
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from amsam_monai.evaluation.part_costs import time_parts
 from amsam_monai.evaluation.picture_sheet import picture_sheet
+from amsam_monai.evaluation.prompting.part_costs import time_parts
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.prompts.surrogate_decoder import SurrogateDecoder
 from amsam_monai.networks.sam import build_sam

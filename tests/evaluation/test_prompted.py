@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from amsam_monai.evaluation.prompted import (
+from amsam_monai.evaluation.prompting.prompted import (
     click_gain,
     missed_middle,
     random_points,

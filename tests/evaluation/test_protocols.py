@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from amsam_monai.evaluation import grids
-from amsam_monai.evaluation.case_scores import score_case
-from amsam_monai.evaluation.protocols import PROTOCOLS, get_protocol
+from amsam_monai.evaluation.scoring import grids
+from amsam_monai.evaluation.scoring.case_scores import score_case
+from amsam_monai.evaluation.scoring.protocols import PROTOCOLS, get_protocol
 from amsam_monai.framing import SquareFrame
 
 NAN = math.nan

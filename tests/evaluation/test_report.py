@@ -12,10 +12,10 @@ from PIL import Image
 from amsam_monai.evaluation.compare import compare_summaries
 from amsam_monai.evaluation.pairs import LoadedPair, Pair
 from amsam_monai.evaluation.pictures import worst_overlay, worst_slice
-from amsam_monai.evaluation.protocols import get_protocol
 from amsam_monai.evaluation.published import published_confusion, published_datasets, published_results
 from amsam_monai.evaluation.report import worst_cases, write_report
-from amsam_monai.evaluation.score import Score
+from amsam_monai.evaluation.scoring.protocols import get_protocol
+from amsam_monai.evaluation.scoring.score import Score
 from amsam_monai.evaluation.summary import bootstrap_means, read_summary, summarise
 
 NAN = math.nan

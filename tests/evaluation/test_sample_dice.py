@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from amsam_monai.engines import embedding_cache
-from amsam_monai.evaluation.sample_dice import dice_of_samples
+from amsam_monai.evaluation.scoring.sample_dice import dice_of_samples
 from tests.engines import nano
 
 

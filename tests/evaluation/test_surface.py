@@ -5,9 +5,9 @@ import pytest
 from medpy.metric import binary as medpy
 from scipy.ndimage import gaussian_filter
 
-from amsam_monai.evaluation.case_scores import score_case
-from amsam_monai.evaluation.overlap import count_overlap, dice, iou, precision, sensitivity
-from amsam_monai.evaluation.surface import assd, border, hd95, joint_box, nsd, surface_distances
+from amsam_monai.evaluation.scoring.case_scores import score_case
+from amsam_monai.evaluation.scoring.overlap import count_overlap, dice, iou, precision, sensitivity
+from amsam_monai.evaluation.scoring.surface import assd, border, hd95, joint_box, nsd, surface_distances
 
 PAIRS = 200
 

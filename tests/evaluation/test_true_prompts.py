@@ -1,6 +1,6 @@
 import torch
 
-from amsam_monai.evaluation.true_prompts import mask_prompt, plain_sam, point_prompt
+from amsam_monai.evaluation.prompting.true_prompts import mask_prompt, plain_sam, point_prompt
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.prompts.surrogate_decoder import SurrogateDecoder
 from amsam_monai.networks.sam import build_sam

@@ -16,8 +16,8 @@ from PIL import Image
 
 from amsam_monai.data.files.arrays import read_arrays
 from amsam_monai.data.files.images import ImageFileError, read_image, read_label
-from amsam_monai.evaluation.case_scores import Score
 from amsam_monai.evaluation.report import write_scores
+from amsam_monai.evaluation.scoring.case_scores import Score
 from amsam_monai.segment.batch import Job
 from amsam_monai.session.image import load_source
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amsam_monai.data.datasets.cases import Case, Listing, Problem, files_in, folders_below, folders_in, pair_up
 from amsam_monai.data.datasets.presets import IMAGES, LABELS
-from amsam_monai.data.files.dicom import is_dicom_folder
+from amsam_monai.data.files.dicom.folders import is_dicom_folder
 from amsam_monai.data.files.images import format_of, stem_of
 from amsam_monai.data.files.names import same_name
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from amsam_monai.data.files.arrays import LABEL_KEYS, read_arrays
-from amsam_monai.data.files.dicom import is_dicom_folder, is_meant_as_dicom, read_dicom_file, read_dicom_series
-from amsam_monai.data.files.dicom_headers import is_dicom_file, is_dicom_segmentation
+from amsam_monai.data.files.dicom.folders import is_dicom_folder, is_meant_as_dicom, read_dicom_file, read_dicom_series
+from amsam_monai.data.files.dicom.headers import is_dicom_file, is_dicom_segmentation
 from amsam_monai.data.files.formats import SUFFIXES, format_of, stem_of
 from amsam_monai.data.files.inputs import list_inputs
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_finite, check_same_geometry

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from amsam_monai.data.files.dicom import inputs_of, looks_like_dicom
-from amsam_monai.data.files.dicom_headers import is_dicom_file
+from amsam_monai.data.files.dicom.folders import inputs_of, looks_like_dicom
+from amsam_monai.data.files.dicom.headers import is_dicom_file
 from amsam_monai.data.files.formats import format_of
 
 # Images that nothing here reads: a run over a folder lists them as failed, so that none goes missing in silence.

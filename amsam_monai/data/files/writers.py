@@ -10,7 +10,7 @@ import numpy as np
 
 from amsam_monai.data.classes import HIGHEST_VALUE
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.data.files.dicom_seg import write_dicom_seg
+from amsam_monai.data.files.dicom.seg import write_dicom_seg
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, is_sheared
 from amsam_monai.data.files.palette import class_colours
 from amsam_monai.data.files.readers import LPS_TO_RAS, SPACING_UNKNOWN, ItkGeometry

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from amsam_monai.data.files.images import list_inputs, read_label, stem_of
-from amsam_monai.evaluation.case_scores import score_case
-from amsam_monai.evaluation.protocols import get_protocol
+from amsam_monai.evaluation.scoring.case_scores import score_case
+from amsam_monai.evaluation.scoring.protocols import get_protocol
 from amsam_monai.evaluation.summary import summarise
 from benchmarks.own.tasks import Task
 

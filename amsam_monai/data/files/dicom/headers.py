@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amsam_monai.data.files.dicom_frames import MOMENTS, Frame, frames_of
+from amsam_monai.data.files.dicom.frames import MOMENTS, Frame, frames_of
 from amsam_monai.data.files.loaded_image import ImageFileError
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amsam_monai.evaluation import grids
+from amsam_monai.evaluation.scoring import grids
 
 NAN = float("nan")
 DIAGONAL = "diagonal"  # stands for the length of the image's diagonal, in the unit of the distances

@@ -13,8 +13,8 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from amsam_monai.evaluation.overlap import OverlapCounts, count_overlap, dice
-from amsam_monai.evaluation.prompters import PointPrompter
+from amsam_monai.evaluation.prompting.prompters import PointPrompter
+from amsam_monai.evaluation.scoring.overlap import OverlapCounts, count_overlap, dice
 from amsam_monai.keys import CASE_ID, IMAGE, LABEL
 from amsam_monai.networks.prompts import Prompts, Segmentation
 from amsam_monai.networks.prompts.boxes import class_boxes

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import find_objects
 
-from amsam_monai.evaluation import overlap, surface
-from amsam_monai.evaluation.protocols import NAN, Protocol, get_protocol
-from amsam_monai.evaluation.score import Score, column_of
-from amsam_monai.evaluation.sod import SOD_METRICS, structure_scores
+from amsam_monai.evaluation.scoring import overlap, surface
+from amsam_monai.evaluation.scoring.protocols import NAN, Protocol, get_protocol
+from amsam_monai.evaluation.scoring.score import Score, column_of
+from amsam_monai.evaluation.scoring.sod import SOD_METRICS, structure_scores
 from amsam_monai.keys import IGNORE_INDEX
 
 OVERLAP_METRICS = {

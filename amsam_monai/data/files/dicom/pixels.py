@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from amsam_monai.data.files.dicom_frames import Frame
-from amsam_monai.data.files.dicom_headers import Header
-from amsam_monai.data.files.dicom_stack import Stack
+from amsam_monai.data.files.dicom.frames import Frame
+from amsam_monai.data.files.dicom.headers import Header
+from amsam_monai.data.files.dicom.stack import Stack
 from amsam_monai.data.files.loaded_image import ImageFileError
 from amsam_monai.data.files.readers import native
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from amsam_monai.data.files.dicom_headers import Header, is_dicom_file, read_header
-from amsam_monai.data.files.dicom_pixels import PixelReader
-from amsam_monai.data.files.dicom_stack import stack
+from amsam_monai.data.files.dicom.headers import Header, is_dicom_file, read_header
+from amsam_monai.data.files.dicom.pixels import PixelReader
+from amsam_monai.data.files.dicom.stack import stack
 from amsam_monai.data.files.limits import check_voxels
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_affine
 from amsam_monai.data.files.readers import LPS_TO_RAS, native

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from amsam_monai import __version__
+from amsam_monai.data.files.dicom.terms import term_of
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage
 from amsam_monai.data.files.palette import cielab, class_colours
-from amsam_monai.data.files.terms import term_of
 
 # Attributes that may be empty but must be there (DICOM PS3.3, type 2), which some writers leave out.
 MAY_BE_EMPTY = (

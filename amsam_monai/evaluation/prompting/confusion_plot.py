@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.evaluation.confusion import Confusion, correlation
+from amsam_monai.evaluation.prompting.confusion import Confusion, correlation
 
 TITLES = {"ocm": "output (OCM)", "pcm": "prompt (PCM)"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amsam_monai.data.files.dicom_frames import MOMENTS, Frame
+from amsam_monai.data.files.dicom.frames import MOMENTS, Frame
 from amsam_monai.data.files.loaded_image import ImageFileError
 
 SAME_PLACE = 0.01  # mm

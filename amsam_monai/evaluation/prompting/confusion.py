@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amsam_monai.evaluation.prompters import Prompter
+from amsam_monai.evaluation.prompting.prompters import Prompter
 from amsam_monai.framing import SquareFrame
 from amsam_monai.keys import IGNORE_INDEX
 from amsam_monai.networks.prompts import Prompts

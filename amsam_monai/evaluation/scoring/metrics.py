@@ -12,9 +12,9 @@ from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
 from amsam_monai.data.files.loaded_image import spacing_of
-from amsam_monai.evaluation.case_scores import METRICS, score_case
-from amsam_monai.evaluation.protocols import get_protocol
-from amsam_monai.evaluation.score import Score, metric_of
+from amsam_monai.evaluation.scoring.case_scores import METRICS, score_case
+from amsam_monai.evaluation.scoring.protocols import get_protocol
+from amsam_monai.evaluation.scoring.score import Score, metric_of
 from amsam_monai.keys import LABEL, PRED
 
 

@@ -1,0 +1,1 @@
+"""What prompts are worth: confusion matrices, true and simulated prompts, curves of corrections."""

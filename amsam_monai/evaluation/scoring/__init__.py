@@ -1,0 +1,1 @@
+"""How a mask is scored: overlap, surfaces, structure, and the protocols that papers score by."""
