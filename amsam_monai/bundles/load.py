@@ -33,6 +33,7 @@ class LoadedBundle:
         largest_component: argument of `Segmenter`.
         label_values: argument of `Segmenter`.
         limits: argument of `Segmenter`.
+        quality: argument of `Segmenter`.
         metadata: configs/metadata.json.
         settings: all of these in one; None where the network did not come from a model file.
         made: what made the model file, see `ModelFile`.
@@ -47,6 +48,7 @@ class LoadedBundle:
     largest_component: bool | list[str] = False
     label_values: dict[int, int] | None = None
     limits: dict[str, Any] | None = None
+    quality: dict[str, Any] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     settings: Settings | None = None
     made: dict[str, Any] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class LoadedBundle:
             "largest_component": self.largest_component,
             "label_values": self.label_values,
             "limits": self.limits,
+            "quality": self.quality,
             **changes,
         }
         return Segmenter(self.network, self.labels, **settings)
@@ -121,6 +124,7 @@ def of_model(root: Path, model: LoadedModel, metadata: dict[str, Any] | None = N
         largest_component=model.settings.largest_component,
         label_values=model.settings.result_values,
         limits=model.settings.limits,
+        quality=model.settings.quality,
         metadata=metadata or {},
         settings=model.settings,
         made=model.made,

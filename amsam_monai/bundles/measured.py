@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-MEASURED = ("limits",)
+MEASURED = ("limits", "quality")
 CLASS_LIMITS = {"slice_share": 0, "volume_share": 2, "parts": 0, "gap": 0}  # how many numbers; 0 is one by itself
+FIT = ("count", "base", "labels", "features", "usual", "spread", "absent")
+QUALITY_FEATURES = ("confidence", "firmness", "agreement", "whole", "continuity", "usual")
+ABSENT = ("odds", "mass", "beside")
 
 
 def check_limits_block(limits: Any, classes: Iterable[str]) -> None:
@@ -33,6 +36,30 @@ def check_limits_block(limits: Any, classes: Iterable[str]) -> None:
             raise ValueError(f"settings.limits.intensity.{key} must have a row for 1 or 3 channels, got {rows!r}.")
         for row in rows:
             _numbers(f"limits.intensity.{key}", row, 5)
+
+
+def check_quality_block(quality: Any, classes: Iterable[str]) -> None:
+    """Refuse what `amsam_monai.segment.calibration` cannot read; None is not calibrated.
+
+    Raises:
+        ValueError: another block, a class that the settings do not have, or what is no number.
+    """
+    if quality is None:
+        return
+    _names("quality", quality, ("case", "slice"))
+    for part, block in quality.items():
+        _names(f"quality.{part}", block, FIT)
+        if missing := [name for name in FIT if name not in block]:
+            raise ValueError(f"settings.quality.{part} must have {', '.join(FIT)}, lacks {', '.join(missing)}.")
+        for name in ("count", "base", "spread"):
+            _numbers(f"quality.{part}.{name}", block[name], 0)
+        for name, known in (("labels", classes), ("usual", classes), ("absent", ABSENT)):
+            _names(f"quality.{part}.{name}", block[name], known)
+            for key, value in block[name].items():
+                _numbers(f"quality.{part}.{name}.{key}", value, 0)
+        _names(f"quality.{part}.features", block["features"], QUALITY_FEATURES)
+        for key, value in block["features"].items():
+            _numbers(f"quality.{part}.features.{key}", value, 2)
 
 
 def _names(what: str, block: Any, known: Iterable[str]) -> None:

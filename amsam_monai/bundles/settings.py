@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from amsam_monai.bundles.arguments import DEFAULTS, FIXED, SAM_ARGUMENTS, is_default, known_arguments
-from amsam_monai.bundles.measured import check_limits_block
+from amsam_monai.bundles.measured import check_limits_block, check_quality_block
 from amsam_monai.data.classes import Classes
 from amsam_monai.framing import RESIZE_MODES
 
@@ -39,6 +39,7 @@ class Settings:
         largest_component: argument of `Segmenter`.
         label_values: what result maps hold: "index", or "own", the values of `classes`.
         limits: what is usual, measured on the training cases, see `amsam_monai.segment.limits`; None warns of nothing.
+        quality: from how sure the network is to the Dice to expect, see `amsam_monai.segment.calibration`, or None.
     """
 
     system: str
@@ -52,6 +53,7 @@ class Settings:
     largest_component: bool | list[str] = False
     label_values: str = "index"
     limits: dict[str, Any] | None = None
+    quality: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _check_classes(self.classes)
@@ -78,6 +80,7 @@ class Settings:
         for name in [] if isinstance(self.largest_component, bool) else self.largest_component:
             _known("largest_component", [name], self.classes)
         check_limits_block(self.limits, self.classes)
+        check_quality_block(self.quality, self.classes)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any] | Settings) -> Settings:

@@ -14,12 +14,14 @@ from amsam_monai.cli.errors import plain_errors
 from amsam_monai.cli.segment_frames import segment_frames
 
 if TYPE_CHECKING:
-    from amsam_monai.segment.batch import Job, Record
+    from amsam_monai.segment.batch import Job
+    from amsam_monai.segment.batch_report import Record
     from amsam_monai.segment.segmenter import Segmenter
 
 app = typer.Typer(add_completion=False)
 
 SHOWN_CASES = 20
+SHOWN_CLASSES = 4
 
 
 @app.command()
@@ -31,6 +33,10 @@ def segment(
     labels: Annotated[bool, typer.Option("--labels", help="Also write one mask per class, named after it.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probabilities.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write a picture of the mask on the image.")] = False,
+    quality: Annotated[
+        bool | None,
+        typer.Option("--quality/--no-quality", help="Tell how good masks are expected to be. [where calibrated]"),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Pass over inputs whose results are there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; by default the bundle's.")] = None,
     axis: Annotated[str | None, typer.Option(help="Slices: thickest, axial, coronal, sagittal, 0, 1 or 2.")] = None,
@@ -68,9 +74,10 @@ def segment(
 
     NIfTI, NRRD, MetaImage, DICOM series, PNG, JPG, TIF, npz and h5 go in. Volumes come out as NIfTI in their own
     geometry, a DICOM series as DICOM-SEG, images as PNG whose pixels are class indices. OUT/segment_report.json says
-    what became of every input; the exit code is 1 where one failed.
+    what became of every input, the doubtful first where the model is calibrated; the exit code is 1 where one failed.
     """
-    from amsam_monai.segment.batch import REPORT, BatchSegmenter, Extras, plan, refuse_clashes, write_report
+    from amsam_monai.segment.batch import BatchSegmenter, Extras, plan, refuse_clashes
+    from amsam_monai.segment.batch_report import REPORT, doubtful_first, write_report
 
     jobs = [] if frames else plan(source, target)
     segmenter = build(
@@ -87,8 +94,8 @@ def segment(
         label_values=label_values,
     )
     if frames:
-        if labels or probabilities or overlay or resume:
-            raise ValueError("--frames must come without --labels, --probabilities, --overlay and --resume.")
+        if labels or probabilities or overlay or resume or quality:
+            raise ValueError("--frames must come without --labels, --probabilities, --overlay, --quality and --resume.")
         segment_frames(segmenter, source, target, memory=memory, rate=rate)
         return
     extras = Extras(labels, probabilities, overlay)
@@ -102,6 +109,7 @@ def segment(
                 extras=extras,
                 resume=resume,
                 progress=tell,
+                quality=quality,
                 reading=given({"series": series, "phase": phase, "max_pixels": max_pixels}),
             )
             for job in jobs:
@@ -109,7 +117,7 @@ def segment(
                 advance()
     finally:  # an interrupted run tells what it did, too
         write_report(records, report, bundle=bundle, labels=segmenter.classes.written_names)
-    show(records, report)
+    show(doubtful_first(records), report)
     if any(record.status == "failed" for record in records):
         raise typer.Exit(1)
 
@@ -169,10 +177,14 @@ def show(records: Sequence[Record], report: Path) -> None:
     from rich.table import Table
 
     console = Console(soft_wrap=True)
-    table = Table("input", "result", "seconds", "volumes", box=None, pad_edge=False)
-    for record in records[:SHOWN_CASES]:
+    columns = qualities(records)
+    table = Table("input", "result", "seconds", box=None, pad_edge=False)
+    for name in [*columns, "volumes"]:
+        table.add_column(name, overflow="fold")
+    for place, record in enumerate(records[:SHOWN_CASES]):
         seconds = "" if record.seconds is None else f"{record.seconds:.1f}"
-        table.add_row(Path(record.input).name, record.status, seconds, summary(record))
+        cells = [cells[place] for cells in columns.values()]
+        table.add_row(Path(record.input).name, record.status, seconds, *cells, summary(record))
     console.print(table)
     if len(records) > SHOWN_CASES:
         console.print(f"... and {len(records) - SHOWN_CASES} more")
@@ -187,6 +199,18 @@ def show(records: Sequence[Record], report: Path) -> None:
     counts = Counter(record.status for record in records)
     numbers = f"{counts['done']} segmented, {counts['skipped']} skipped, {counts['failed']} failed"
     console.print(f"{numbers}; report: {report}", markup=False, highlight=False)
+
+
+def qualities(records: Sequence[Record]) -> dict[str, list[str]]:
+    """A column for each class with the Dice to expect, or one of the worst class where there are many."""
+    from amsam_monai.segment.batch_report import told
+
+    names = list(dict.fromkeys(name for record in records for name in record.quality))
+    if len(names) <= SHOWN_CLASSES:
+        cells = {name: [record.quality.get(name) for record in records] for name in names}
+        return {f"quality_{name}": [told(one["case"]) if one else "" for one in found] for name, found in cells.items()}
+    worst = [min(record.quality.items(), key=lambda item: item[1]["case"][0], default=None) for record in records]
+    return {"worst quality": [f"{one[0]} {told(one[1]['case'])}" if one else "" for one in worst]}
 
 
 def summary(record: Record) -> str:

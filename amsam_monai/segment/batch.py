@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.images import LoadedImage, format_of, label_suffix, list_inputs, read_image, stem_of
 from amsam_monai.data.files.inputs import list_unread
 from amsam_monai.data.files.names import result_stems
 from amsam_monai.data.files.writers import DEFAULT_SUFFIXES, LABEL_SUFFIXES
+from amsam_monai.segment.batch_report import Record, warnings_of
 from amsam_monai.segment.segmenter import SegmentedImage, Segmenter
 
 logger = logging.getLogger(__name__)
-
-REPORT = "segment_report.json"
 
 
 @dataclass(frozen=True)
@@ -58,23 +54,6 @@ class Job:
 def is_written(path: Path) -> bool:
     """Whether a file is there and holds something."""
     return path.is_file() and path.stat().st_size > 0
-
-
-@dataclass
-class Record:
-    """What became of one input; a line of the report."""
-
-    input: str
-    status: str  # done, skipped or failed
-    output: str | None = None
-    seconds: float | None = None
-    shape: list[int] = field(default_factory=list)
-    spacing_mm: list[float] | None = None
-    labels: dict[str, Any] = field(default_factory=dict)
-    files: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +148,7 @@ class BatchSegmenter:
         resume: pass over jobs whose files are all there.
         progress: called with (job, slices done, slices in all).
         reading: options of `read_image`.
+        quality: tell how good the masks are expected to be; None does where the model is calibrated.
     """
 
     def __init__(
@@ -179,7 +159,9 @@ class BatchSegmenter:
         resume: bool = False,
         progress: Callable[[Job, int, int], None] | None = None,
         reading: Mapping[str, Any] | None = None,
+        quality: bool | None = None,
     ) -> None:
+        self.quality = quality
         self.segmenter, self.resume, self.reading = segmenter, resume, dict(reading or {})
         self.extras = extras or Extras()
         self.progress = progress
@@ -216,7 +198,7 @@ class BatchSegmenter:
             if self.progress is not None:
                 self.progress(job, done, depth)
 
-        result = self.segmenter(image, probabilities=self.extras.probabilities, progress=tell)
+        result = self.segmenter(image, probabilities=self.extras.probabilities, quality=self.quality, progress=tell)
         extras = self._write_extras(job, result)
         result.save(output)  # last: where the label map is, everything is
         volumes = result.volumes()
@@ -229,6 +211,7 @@ class BatchSegmenter:
             labels=volumes,
             files=[str(path) for path in extras],
             warnings=warnings_of(result, volumes),
+            quality=result.quality,
             notes=list(image.notes),
         )
 
@@ -246,39 +229,3 @@ class BatchSegmenter:
         if self.extras.overlay:
             save_overlay(result, next(waiting))
         return paths
-
-
-def warnings_of(result: SegmentedImage, volumes: dict[str, Any]) -> list[str]:
-    """Classes without a voxel, and what is beyond the limits; where the mask is empty, what became black and white."""
-    absent = [name for name, found in volumes.items() if not found["voxels"]]
-    if len(absent) < len(volumes):
-        return [f"no voxel of {name}" for name in absent] + result.warnings
-    limits = "" if result.limits is None else f"values {result.limits[0]:.6g} to {result.limits[1]:.6g} became 0 to 1; "
-    return [f"the mask is empty; {limits}check that the intensity suits the image", *result.warnings]
-
-
-def write_report(records: Sequence[Record], path: Path, **facts: Any) -> Path:
-    """Write the report of a run as JSON: `facts`, counts per status, and one entry per input.
-
-    Inputs that were passed over keep what an earlier report at `path` says of them.
-    """
-    records = carry_over(records, path)
-    counts = Counter(record.status for record in records)
-    report = {
-        **facts,
-        "counts": {status: counts[status] for status in ("done", "skipped", "failed")},
-        "cases": [asdict(record) for record in records],
-    }
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
-
-
-def carry_over(records: Sequence[Record], path: Path) -> list[Record]:
-    """The records, those of inputs passed over filled from an earlier report, where there is one."""
-    try:
-        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
-        earlier = {case["input"]: Record(**{**case, "status": "skipped"}) for case in cases if case["output"]}
-    except (OSError, ValueError, KeyError, TypeError):  # none, or another program's
-        earlier = {}
-    return [earlier.get(record.input, record) if record.status == "skipped" else record for record in records]

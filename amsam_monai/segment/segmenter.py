@@ -17,7 +17,9 @@ from amsam_monai.data.files.images import ImageFileError, LoadedImage, read_imag
 from amsam_monai.data.files.load import picture_tensor
 from amsam_monai.data.slices import SliceView
 from amsam_monai.segment.components import keep_largest_components
+from amsam_monai.segment.doubt import Quality, quality_of
 from amsam_monai.segment.limits import check_limits
+from amsam_monai.segment.quality import QualityMeter
 from amsam_monai.segment.shades import black_and_white
 from amsam_monai.segment.slice_inferer import SliceInferer
 from amsam_monai.transforms.intensity import Intensity
@@ -38,8 +40,11 @@ class SegmentedImage:
         view: how the volume was cut; None for an image.
         values: what a saved label map holds, by class index; None holds the indices.
         warnings: what is beyond the model's limits, see `check_limits`.
+        quality: how good each class is expected to be in the case and in each slice, see `quality_of`; empty where
+            that was not asked for.
+        sums: what quality goes by, see `QualityMeter.sums`, in the order of the view.
 
-    Shape: label (H, W) or (I, J, K), probabilities (K+1, ...).
+    Shape: label (H, W) or (I, J, K), probabilities (K+1, ...), sums (D, K, SUMS).
     """
 
     source: LoadedImage
@@ -50,6 +55,8 @@ class SegmentedImage:
     view: SliceView | None = None
     values: Mapping[int, int] | None = None
     warnings: list[str] = field(default_factory=list)
+    quality: Quality = field(default_factory=dict)
+    sums: np.ndarray | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write the label map; the ending chooses the format, see `write_label`."""
@@ -96,6 +103,7 @@ class Segmenter:
         largest_component: keep the largest connected component of each class; True for all, or names of classes.
         label_values: what label maps that are saved hold, by class index; class indices by default.
         limits: the settings', see `measure_limits`; None warns of nothing.
+        quality: the settings', see `fit_quality`; None tells of none.
         device: where the network runs; by default where it is.
 
     Raises:
@@ -113,13 +121,14 @@ class Segmenter:
         largest_component: bool | Sequence[str] = False,
         label_values: Mapping[int, int] | None = None,
         limits: Mapping[str, Any] | None = None,
+        quality: Mapping[str, Any] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         self.classes = Classes.of(labels, largest_component=largest_component, values=label_values)
         self.labels = dict(self.classes.names)
         self.network = network.eval() if device is None else network.to(device).eval()
         self.intensity = intensity if isinstance(intensity, Intensity) else Intensity(**(intensity or {}))
-        self.slices, self.limits = dict(slices or {}), limits
+        self.slices, self.limits, self.quality = dict(slices or {}), limits, quality
         SliceInferer(**self.slices)  # refuses unknown ones
 
     @torch.no_grad()
@@ -128,6 +137,7 @@ class Segmenter:
         source: str | Path | LoadedImage,
         *,
         probabilities: bool = False,
+        quality: bool | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> SegmentedImage:
         """Segment one image or volume.
@@ -135,6 +145,7 @@ class Segmenter:
         Args:
             source: a path, or what `read_image` gave.
             probabilities: give them too; they take K + 1 times the volume in 32-bit floats.
+            quality: tell how good the masks are expected to be; None does where the model is calibrated.
             progress: called with the number of slices done.
 
         Raises:
@@ -146,13 +157,10 @@ class Segmenter:
         except ValueError as error:
             raise ImageFileError(image.path, str(error)) from error
         inferer = SliceInferer(**self.slices, output="logits" if probabilities else "labels", progress=progress)
-        if image.kind == "image":
-            view = None
-            output = inferer(picture_tensor(image)[None], self.network, prepare=prepare)[0]
-        else:
-            view = inferer.view(image.array.shape, image.affine)
-            tensor = torch.from_numpy(image.array)[None, None]
-            output = inferer(tensor, self.network, prepare=prepare, affine=image.affine)[0]
+        meter = QualityMeter() if quality or (quality is None and self.quality is not None) else None
+        view = inferer.view(image.array.shape, image.affine) if image.kind == "volume" else None
+        tensor = picture_tensor(image) if view is None else torch.from_numpy(image.array)[None]
+        output = inferer(tensor[None], self.network, prepare=prepare, affine=image.affine, observe=meter)[0]
         label, shares = finish(output, probabilities)
         keep_largest_components(label, self.classes.largest)
         self._check_classes(int(label.max(initial=0)))
@@ -161,6 +169,9 @@ class Segmenter:
             result.warnings = check_limits(result, self.limits, self.intensity)
             for warning in result.warnings:
                 logger.info("%s: %s", image.path, warning)
+        if meter is not None:
+            result.sums = meter.sums(label[None] if view is None else view.see(label))
+            result.quality = quality_of(result, self.quality)
         return result
 
     def _prepare(self, image: LoadedImage) -> tuple[Callable[[Tensor], Tensor], tuple[float, float] | None]:

@@ -19,6 +19,7 @@ OUTPUTS = ("logits", "probabilities", "labels")
 
 Prepare = Callable[[Tensor], Tensor]
 PerSlice = Callable[[Sequence[int]], Mapping[str, Any]]
+Observe = Callable[[Tensor, Sequence[Tensor]], None]
 
 
 class SliceInferer(Inferer):
@@ -79,6 +80,7 @@ class SliceInferer(Inferer):
         prepare: Prepare | None = None,
         per_slice: PerSlice | None = None,
         affine: np.ndarray | None = None,
+        observe: Observe | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """Predict.
@@ -92,6 +94,8 @@ class SliceInferer(Inferer):
             per_slice: gives the network's keyword arguments (prompts, embedding) for the slices of a batch; it gets
                 their numbers as the view counts them, and is called with one volume only.
             affine: voxel index to RAS, for plain tensors.
+            observe: is shown the logits (n, K+1, H, W) of each batch of slices, in the view's order, and those of the
+                image and of each of its flips, turned back.
             kwargs: further keyword arguments of the network.
 
         Shape: (B, C, H, W) -> (B, K+1, H, W), (B, C, I, J, K) -> (B, K+1, I, J, K); one channel for "labels".
@@ -107,7 +111,11 @@ class SliceInferer(Inferer):
         def predict(images: Tensor, extra: Mapping[str, Any]) -> Tensor:
             images = prepare(images.to(torch.float32)) if prepare else images.to(torch.float32)
             own = self._channels(images.unflatten(1, (2 * around + 1, -1))[:, around])  # without its neighbours
-            return self._predict(self._channels(images), network, args, {**kwargs, **extra}, blank(own))
+            parts = self._parts(self._channels(images), network, args, {**kwargs, **extra})
+            logits = background_where(blank(own), mean_logits(parts))
+            if observe is not None:
+                observe(logits, [background_where(blank(own), part) for part in parts] if len(parts) > 1 else [logits])
+            return self._output(logits)
 
         if inputs.ndim == 4:
             images = as_plain(inputs).to(self._device(network, inputs))
@@ -164,31 +172,25 @@ class SliceInferer(Inferer):
     def _channels(self, images: Tensor) -> Tensor:
         return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]  # a fourth is transparency
 
-    def _predict(
-        self, images: Tensor, network: Callable[..., Tensor], args: Sequence[Any], kwargs: Any, empty: Tensor
-    ) -> Tensor:
-        logits = network(images, *args, **kwargs)
-        if self.flips:
-            logits = self._average(logits, images, network, args, kwargs)
-        logits = background_where(empty, logits)
+    def _output(self, logits: Tensor) -> Tensor:
         if self.output == "labels":
             return logits.max(dim=1, keepdim=True).indices.to(torch.uint8)  # ten times as fast as argmax
         return logits.softmax(dim=1) if self.output == "probabilities" else logits
 
-    def _average(
-        self, logits: Tensor, images: Tensor, network: Callable[..., Tensor], args: Sequence[Any], kwargs: Any
-    ) -> Tensor:
-        """Logits of the mean probability over the image and its flips.
+    def _parts(
+        self, images: Tensor, network: Callable[..., Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> list[Tensor]:
+        """Logits of the image and of each of its flips, turned back.
 
         Prompts are turned along; an embedding is that of the image as it is, and its flips are encoded.
         """
+        parts = [network(images, *args, **kwargs)]
         others = {name: value for name, value in kwargs.items() if name != "embedding"}
         prompts = others.pop("prompts", None)
-        parts = [logits]
         for dims in self.flips:
             turned = {} if prompts is None else {"prompts": flip_prompts(prompts, images.shape[-2:], dims)}
             parts.append(network(images.flip(dims), *args, **others, **turned).flip(dims))
-        return mean_logits(parts)
+        return parts
 
     def _device(self, network: Callable[..., Tensor], inputs: Tensor) -> torch.device:
         if self.device is not None:

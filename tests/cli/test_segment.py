@@ -138,6 +138,43 @@ def test_what_is_beyond_the_limits_is_told(bundle, study, tmp_path):
     assert heart["warnings"] == []
 
 
+def test_the_doubtful_come_first_where_the_model_is_calibrated(bundle, tmp_path):
+    studies, out = tmp_path / "studies", tmp_path / "out"
+    studies.mkdir()
+    for name, bright in (("a", 255), ("b", 140)):
+        voxels = np.zeros((9, 8, 4), np.int16)
+        voxels[2:6, 2:5, 1:3] = 255
+        voxels[..., 2] = voxels[..., 2] * (bright / 255)
+        voxels[0, 0, 0] = 255
+        nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 5.0, 1.0])), studies / f"{name}.nii")
+    _, printed = run(studies, out, "--bundle", bundle)
+    assert "quality_bri" not in printed
+    assert not (out / "segment_report.csv").exists()
+    _, printed = run(studies, tmp_path / "raw", "--bundle", bundle, "--quality")
+    assert "quality_bri" in printed  # folded
+    first, second = (told_masks(folder) for folder in (out, tmp_path / "raw"))
+    assert all((first[name] == second[name]).all() for name in ("a", "b"))
+    part = {"count": 9, "base": 0.8, "labels": {"bright": 0.02}, "features": {"confidence": [0.4, 1.0]}}
+    part |= {"usual": {}, "spread": 0.5, "absent": {"odds": 0.0, "mass": 0.0, "beside": 0.0}}
+    amend_model(bundle / "models" / "model.pt", quality={"case": part, "slice": part})
+    code, printed = run(studies, out, "--bundle", bundle, "--overlay")
+    assert code == 0
+    assert "±" in printed
+    cases = json.loads((out / "segment_report.json").read_text(encoding="utf-8"))["cases"]
+    worst = [min(one["case"][0] for one in case["quality"].values()) for case in cases]
+    assert worst == sorted(worst)
+    assert all(len(one["slices"]) == 4 for case in cases for one in case["quality"].values())
+    page = (out / "segment_report.html").read_text(encoding="utf-8")
+    names = [Path(case["input"]).stem for case in cases]
+    assert page.index(f"{names[0]}_overlay.png") < page.index(f"{names[1]}_overlay.png")
+    _, printed = run(studies, tmp_path / "none", "--bundle", bundle, "--no-quality")
+    assert "quality_bri" not in printed
+
+
+def told_masks(folder):
+    return {name: read_label(folder / f"{name}.nii.gz").array for name in ("a", "b")}
+
+
 def test_an_error_of_any_kind_costs_only_its_file(bundle, study, tmp_path, monkeypatch):
     import amsam_monai.segment.batch as batch
 

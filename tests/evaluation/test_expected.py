@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from amsam_monai.evaluation.expected import judge_expected
+from amsam_monai.evaluation.scoring.expected import judge_expected
 
 
 def test_a_perfect_order_needs_only_the_bad_ones():

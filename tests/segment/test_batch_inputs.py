@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from amsam_monai.segment.batch import BatchSegmenter, plan, write_report
+from amsam_monai.segment.batch import BatchSegmenter, plan
+from amsam_monai.segment.batch_report import write_report
 from amsam_monai.segment.segmenter import Segmenter
 from tests.data.dicom_files import without_mark, write_slice, write_stack
 from tests.segment.toy import LABELS, Toy
