@@ -28,6 +28,7 @@ from amsam_monai.data.datasets.own import find_own
 from amsam_monai.data.files.images import read_image
 from amsam_monai.data.ids import cases_of, read_ids
 from amsam_monai.keys import CASE_ID, IMAGE, LABEL
+from amsam_monai.segment.calibration import Mask, fit_quality
 from amsam_monai.segment.limits import measure_limits
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,8 @@ def train(
     train_method(
         root, best, datalist, plan=plan, steps=plan.steps["final"][best], root=root, progress=_clock(say, best)
     )
-    amend_model(root / "models" / "model.pt", limits=_limits(plan, datalist, root))
+    quality = _quality(chosen.trials[best]) if chosen else None
+    amend_model(root / "models" / "model.pt", limits=_limits(plan, datalist, root), quality=quality)
     kept = Kept(work / best, dict(enumerate(plan.classes, 1)))
     written = write_training_report(root / REPORT, plan, chosen, kept.pairs(datalist))
     shutil.rmtree(work)
@@ -164,6 +166,12 @@ def _limits(plan: Plan, datalist: Sequence[Mapping[str, Any]], root: Path) -> di
     load: Callable[[Any], Any] = LoadCased(classes=plan.classes)
     cases = ((read_image(case[IMAGE]), np.asarray(load(case)[LABEL])[0]) for case in datalist)
     return measure_limits(cases, settings.labels, intensity=settings.intensity, slices=settings.slices)
+
+
+def _quality(trials: Sequence[Trial]) -> dict[str, Any] | None:
+    """How good a mask is to be expected, calibrated on the cases that were left out; None where they tell nothing."""
+    masks = [Mask(**mask) for trial in trials for mask in trial.masks]
+    return fit_quality(masks) if masks else None
 
 
 def available(say: Say = logger.info) -> list[str]:

@@ -21,7 +21,8 @@ from amsam_monai.data.datasets.load_cased import LoadCased
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.images import read_image
 from amsam_monai.evaluation.scoring.case_scores import score_case
-from amsam_monai.keys import CASE_ID, IMAGE, LABEL
+from amsam_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
+from amsam_monai.segment.doubt import known_masks
 from amsam_monai.segment.segmenter import SegmentedImage, Segmenter
 
 Cases = Sequence[Mapping[str, Any]]
@@ -38,6 +39,7 @@ class Trial:
         steps: that were trained.
         seconds: of training and of segmenting.
         dice: strict Dice by case and class; None where neither label nor result has the class.
+        masks: what the network told of each mask beside its Dice, see `Mask`.
     """
 
     method: str
@@ -45,6 +47,7 @@ class Trial:
     steps: int
     seconds: float
     dice: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    masks: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def score(self) -> float:
@@ -155,7 +158,8 @@ def run_trial(
     load: Callable[[Any], Any] = LoadCased(classes=plan.classes)
     for case in left_out:
         label = np.asarray(load(case)[LABEL])[0]
-        result = segment(read_image(case[IMAGE]))
+        result = segment(read_image(case[IMAGE]), quality=True)
+        trial.masks += [asdict(mask) for mask in known_masks(result, label, str(case[PATIENT_ID]))]
         found = score_case(result.label, label, segment.labels, case=case[CASE_ID], metrics=("dice",), workers=1)
         trial.dice[str(case[CASE_ID])] = {
             score.label: None if np.isnan(score.values["dice"]) else round(score.values["dice"], 5) for score in found

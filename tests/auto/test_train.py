@@ -35,7 +35,10 @@ def test_pictures_become_a_bundle_with_plan_and_report(skin, tmp_path):
     told = []
     trained = train(skin, tmp_path / "mine", method="plain", say=told.append, **QUICK)
     assert trained.method == "plain"
-    assert read_model(trained.root / "models" / "model.pt").settings.classes == {"foreground": 1}
+    settings = read_model(trained.root / "models" / "model.pt").settings
+    assert settings.classes == {"foreground": 1}
+    assert settings.limits["cases"] == 4
+    assert settings.quality["case"]["count"] == 4
     plan = json.loads((trained.root / "plan.json").read_text())
     assert plan["steps"]["final"] == {"plain": 3}
     assert plan["choices"]["mirrors"]["value"] == ["horizontal", "vertical"]
