@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from amsam_monai import train
+from amsam_monai.cli.segment import app as segment_app
 from amsam_monai.data.datasets.own import own_datalist
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -17,7 +20,7 @@ sys.path.insert(0, str(SCRIPTS))
 import bench_own  # noqa: E402
 from benchmarks.own import nnunet, unet  # noqa: E402
 from benchmarks.own.clock import Clock  # noqa: E402
-from benchmarks.own.process import CommandError, run_measured  # noqa: E402
+from benchmarks.own.process import CommandError, Spent, run_measured  # noqa: E402
 from benchmarks.own.rows import CommandRow, Run  # noqa: E402
 from benchmarks.own.score import score_folder  # noqa: E402
 from benchmarks.own.table import make_table  # noqa: E402
@@ -210,6 +213,43 @@ def test_rows_that_are_there_are_not_run_again_and_failed_ones_are(data, monkeyp
     assert "| good | 0.500 ± 0.000 | 0.500 ± 0.000 | 0.500 |" in (data / "runs/table.md").read_text()
     with pytest.raises(SystemExit, match="choose another --out"):
         bench_own.main([*given, "--rows", "good", "--minutes", "1"])
+
+
+def test_the_command_is_given_the_training_cases_and_its_bundle_is_scored_by_names(data, monkeypatch):
+    brain, _ = tasks(data)
+    given = []
+
+    def run_here(command, **_):
+        given.append(command[3:])
+        if command[3] == "train":
+            nano = {"backbone": "vit_nano", "weights": None}
+            train(command[4], command[6], labels=brain.labels, method="plain", folds=0, steps=2, side=64, sam=nano)
+        else:
+            segmented = CliRunner().invoke(segment_app, command[4:])
+            assert segmented.exit_code == 0, segmented.output
+        return Spent(1.0, 2.0, 0.5)
+
+    monkeypatch.setenv("AMSAM_CACHE", str(data / "cache"))
+    monkeypatch.setattr("benchmarks.own.rows.run_measured", run_here)
+    result = CommandRow("plain")(Run(brain, 4, 1.5, "wall", 1, data / "w", data / "s", data / "e", results=data))
+    assert given[0][:4] == ["train", str(data / "w/train"), "--out", str(data / "w/bundle")]
+    assert given[0][4:] == [
+        *("--minutes", "1.5", "--seed", "4", "--labels", "3=front lobe,7=stem", "--method", "plain", "--folds", "0")
+    ]
+    assert list(result["classes"]) == ["front lobe", "stem"]
+    assert list(result["cases"]) == ["b_3"]
+    assert result["plan"]["cases"] == ["b_1", "b_2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["brain", "skin"])
+def test_a_u_net_s_row_runs_from_the_command_line(data, name):
+    tasks(data)
+    given = ["--data", str(data), "--task-file", str(data / "tasks.json"), "--out", str(data / "runs")]
+    assert bench_own.main([*given, "--tasks", name, "--rows", "unet", "--minutes", "0.01", "--threads", "1"]) == 0
+    result = json.loads((data / f"runs/runs/{name}-unet-0.json").read_text())
+    assert result["facts"]["steps"] >= 1
+    assert 0 < result["train"]["peak_gb"] < 6
 
 
 def test_a_method_alone_trains_as_long_as_the_command_s_last_training(data):

@@ -80,11 +80,7 @@ class CommandRow:
         grouped = ["--patients", run.task.patients] if run.task.patients else []
         given = ["--out", str(bundle), "--minutes", f"{run.minutes:g}", "--seed", str(run.seed)]
         given += ["--labels", run.task.table, *grouped, *self.fixed(run)]
-        trained = run_measured(
-            [*amsam, "train", str(data), "--out", str(bundle), *given, *grouped, *self.fixed(run)],
-            log=run.log,
-            env=run.env,
-        )
+        trained = run_measured([*amsam, "train", str(data), *given], log=run.log, env=run.env)
         images = link_test(run.task, run.work / "images")
         segmented = run_measured(
             [*amsam, "segment", str(images), str(out), "--bundle", str(bundle), "--label-values", "index"],
