@@ -41,6 +41,8 @@ TIES = 8.0  # how many masks outweigh that
 ALIKE = 2.0  # how many cases with a class outweigh that classes are alike
 UNKNOWN = 0.5  # error of a value of which nothing is known
 BEND = 0.1
+FAR = 0.1  # of a Dice
+ROUNDS = 15  # of trusting masks that are far off less
 FOLDS = 10  # at most, of cases, by which the error is found
 DOUBTS = ("mass", "beside")  # features of a class without a voxel
 
@@ -112,11 +114,8 @@ def fit_seen(masks: Sequence[Mask], usual: Mapping[str, float]) -> dict[str, Any
     drawn = np.sqrt([0.0] + [ALIKE] * len(labels) + [TIES] * len(names))
     plain = np.hstack([np.zeros(1 + len(labels)), [PLAIN.get(name, 0.0) for name in names] * sd])
     target = np.array([mask.dice for mask in masks])
-    found = lsq_linear(
-        np.vstack([rows * np.sqrt(weight)[:, None], np.diag(drawn)]),
-        np.concatenate([target * np.sqrt(weight), drawn * plain]),
-        (np.array([-np.inf] * (1 + len(labels)) + [0.0] * len(names)), np.inf),
-    ).x.tolist()
+    least = np.array([-np.inf] * (1 + len(labels)) + [0.0] * len(names))
+    found = fitted(rows, target, weight, drawn, plain, least).tolist()
     slopes = np.array(found[1 + len(labels) :]) / sd
     return {
         "count": len(masks),
@@ -125,6 +124,30 @@ def fit_seen(masks: Sequence[Mask], usual: Mapping[str, float]) -> dict[str, Any
         "features": {name: [float(mean[at]), float(slopes[at])] for at, name in enumerate(names)},
         "usual": dict(usual),
     }
+
+
+def fitted(
+    rows: np.ndarray, target: np.ndarray, weight: np.ndarray, drawn: np.ndarray, plain: np.ndarray, least: np.ndarray
+) -> np.ndarray:
+    """Least squares by Huber: a mask that is FAR off pulls no more than one that is just so.
+
+    Args:
+        rows: of masks.
+        target: their Dice.
+        weight: of masks.
+        drawn: square root of what each number is drawn to `plain` by.
+        plain: where numbers are drawn to.
+        least: of each number.
+
+    Shape: rows (n, m), target and weight (n,), drawn, plain and least (m,) -> (m,)
+    """
+    trust = np.ones(len(rows))
+    for _ in range(ROUNDS):
+        root = np.sqrt(weight * trust)
+        system = np.vstack([rows * root[:, None], np.diag(drawn)])
+        found: np.ndarray = lsq_linear(system, np.concatenate([target * root, drawn * plain]), (least, np.inf)).x
+        trust = FAR / np.maximum(np.abs(target - rows @ found), FAR)
+    return found
 
 
 def usual_sizes(masks: Sequence[Mask]) -> dict[str, float]:

@@ -42,7 +42,7 @@ class QualityMeter:
         """Take in a batch: logits (n, K+1, H, W), and those of the image and of each flip of it."""
         flips = [part.max(1).indices for part in parts] if len(parts) > 1 else []
         seen = slice_sums(logits.float().softmax(1), logits.max(1).indices, flips)
-        self._sums.append(seen[:, 1:].double().cpu().numpy())
+        self._sums.append(seen[:, 1:].cpu().double().numpy())
 
     def sums(self, label: np.ndarray) -> np.ndarray:
         """The SUMS of each slice and class of the final mask, of which some parts may have been taken away since.

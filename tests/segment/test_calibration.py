@@ -67,6 +67,15 @@ def test_the_surer_the_better_even_where_few_masks_say_otherwise():
     assert all(slope >= 0 for _, slope in block["features"].values())
 
 
+def test_one_mask_that_went_wrong_does_not_pull_the_others_down():
+    good = masks(8, lambda confidence, label: confidence, labels=("liver",))
+    wrong = [*good[:-1], Mask("c7", "liver", there(0.95), 0.1, -1.5)]
+    whole, pulled = (fit_quality(some)["case"] for some in (good, wrong))
+    first, second = (expected_dice(there(0.95), "liver", block) for block in (whole, pulled))
+    assert first[0] - second[0] < 0.03  # a mean would sink by 0.1
+    assert second[1] > 2 * first[1]  # the error tells of it
+
+
 def test_the_error_is_as_wide_as_masks_are_off():
     rng = np.random.default_rng(1)
     noisy = masks(120, lambda confidence, label: float(np.clip(confidence - 0.1 + 0.05 * rng.normal(), 0, 1)))
