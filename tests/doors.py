@@ -80,11 +80,11 @@ def prepared(system: str, folder: Path, *, first: bool = False) -> Path:
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     with FileLock(folder.parent / f"{system}.lock"):
         made = folder / "run"
-        if first and not (made.is_file() and made.read_text() == run):
+        if first and not (made.is_file() and made.read_text(encoding="utf-8") == run):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             write_case(system, folder)
-            made.write_text(run)
+            made.write_text(run, encoding="utf-8")
         if not made.is_file():
             pytest.fail(f"{folder} holds no masks; run tests/test_doors.py with this AMSAM_DOORS first.")
     return folder / name_of(system)
@@ -102,7 +102,7 @@ def write_case(system: str, folder: Path) -> Path:
 
 def masks_of(root: Path) -> dict[Path, np.ndarray]:
     """The mask of the command line for every image."""
-    report = json.loads((root.parent / "cli" / "segment_report.json").read_text())
+    report = json.loads((root.parent / "cli" / "segment_report.json").read_text(encoding="utf-8"))
     return {Path(case["input"]): read_label(case["output"]).array for case in report["cases"]}
 
 
@@ -115,7 +115,9 @@ def write_bundle(folder: Path, system: str) -> Path:
     torch.manual_seed(0)
     torch.save(build_sam("vit_nano", image_size=64).state_dict(), folder / "sam.pth")
     case = dict(CASES[system])
-    (folder / "own.yaml").write_text(RECIPE.format(name=name_of(system), system=system, images=case.pop("images")))
+    (folder / "own.yaml").write_text(
+        RECIPE.format(name=name_of(system), system=system, images=case.pop("images")), encoding="utf-8"
+    )
     root = build_bundle(folder / "own.yaml", folder / name_of(system))
     settings = Settings.of(
         {

@@ -48,7 +48,7 @@ def data(tmp_path):
         nib.save(nib.Nifti1Image(label, affine), tmp_path / f"brain/labelsTr/b_{number}.nii.gz")
     listed = [{"image": f"./imagesTr/b_{n}.nii.gz", "label": f"./labelsTr/b_{n}.nii.gz"} for n in (1, 2, 3)]
     content = {"labels": {"0": "background", "3": "front lobe", "7": "stem"}, "training": listed, "numTraining": 3}
-    (tmp_path / "brain/dataset.json").write_text(json.dumps(content))
+    (tmp_path / "brain/dataset.json").write_text(json.dumps(content), encoding="utf-8")
     for part in ("images", "labels"):
         (tmp_path / "skin" / part).mkdir(parents=True)
     for number in range(1, 6):
@@ -62,7 +62,7 @@ def data(tmp_path):
 
 def tasks(data, **said):
     file = data / "tasks.json"
-    file.write_text(json.dumps({"tasks": said or {"brain": VOLUMES, "skin": PICTURES}}))
+    file.write_text(json.dumps({"tasks": said or {"brain": VOLUMES, "skin": PICTURES}}), encoding="utf-8")
     return read_tasks(file, data)
 
 
@@ -70,7 +70,7 @@ def test_the_training_folder_holds_the_training_cases_alone_in_their_layout(data
     brain, skin = tasks(data)
     listed = own_datalist(link_training(brain, data / "links"), labels=brain.labels)
     assert [item["case_id"] for item in listed] == ["b_1", "b_2"]
-    assert json.loads((data / "links/dataset.json").read_text())["numTraining"] == 2
+    assert json.loads((data / "links/dataset.json").read_text(encoding="utf-8"))["numTraining"] == 2
     listed = own_datalist(link_training(skin, data / "pictures"), labels=skin.labels)
     assert [item["case_id"] for item in listed] == ["s1", "s2"]
     assert sorted(path.name for path in link_test(skin, data / "test").iterdir()) == ["s3.jpg", "s4.jpg", "s5.jpg"]
@@ -153,7 +153,7 @@ def test_a_u_net_trains_and_its_label_maps_can_be_scored(data, name, monkeypatch
     spec |= {"clock": "wall", "threads": 1, "seed": 0, "model": str(data / "m.pt"), "facts": str(data / "f.json")}
     unet.train(spec)
     unet.predict({**spec, "predictions": str(data / "found")})
-    assert json.loads((data / "f.json").read_text())["steps"] == unet.WARM + unet.TIMED
+    assert json.loads((data / "f.json").read_text(encoding="utf-8"))["steps"] == unet.WARM + unet.TIMED
     assert 0 <= score_folder(task, data / "found")["dice"] <= 1
 
 
@@ -162,12 +162,16 @@ def test_nnunet_gets_consecutive_labels_and_colours_as_channels(data):
     for task in (brain, skin):
         net = nnunet.NNUNet(task, data / task.name / "nn", Path("bin"), threads=1, log=data / "log")
         net.convert()
-    told = json.loads((data / "brain/nn/raw/Dataset001_task/dataset.json").read_text())
+    told = json.loads((data / "brain/nn/raw/Dataset001_task/dataset.json").read_text(encoding="utf-8"))
     assert told["labels"] == {"background": 0, "front lobe": 1, "stem": 2}
     label = nib.load(data / "brain/nn/raw/Dataset001_task/labelsTr/b_1.nii.gz")
     assert np.unique(np.asarray(label.dataobj)).tolist() == [0, 1, 2]
     raw = data / "skin/nn/raw/Dataset001_task"
-    assert list(json.loads((raw / "dataset.json").read_text())["channel_names"].values()) == ["R", "G", "B"]
+    assert list(json.loads((raw / "dataset.json").read_text(encoding="utf-8"))["channel_names"].values()) == [
+        "R",
+        "G",
+        "B",
+    ]
     assert np.unique(Image.open(raw / "labelsTr/s1.png")).tolist() == [0, 1]
     assert [path.name for path in sorted((raw / "imagesTs").iterdir())] == [f"s{n}_0000.png" for n in (3, 4, 5)]
 
@@ -210,7 +214,7 @@ def test_rows_that_are_there_are_not_run_again_and_failed_ones_are(data, monkeyp
     assert bench_own.main([*given, "--rows", "good", "bad"]) == 1
     assert calls == [("brain", 0), ("brain", 1), ("skin", 0), ("skin", 1), "bad"]  # pictures have no 3D row
     assert "no such command" in capsys.readouterr().err
-    assert "| good | 0.500 ± 0.000 | 0.500 ± 0.000 | 0.500 |" in (data / "runs/table.md").read_text()
+    assert "| good | 0.500 ± 0.000 | 0.500 ± 0.000 | 0.500 |" in (data / "runs/table.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit, match="choose another --out"):
         bench_own.main([*given, "--rows", "good", "--minutes", "1"])
 
@@ -247,7 +251,7 @@ def test_a_u_net_s_row_runs_from_the_command_line(data, name):
     tasks(data)
     given = ["--data", str(data), "--task-file", str(data / "tasks.json"), "--out", str(data / "runs")]
     assert bench_own.main([*given, "--tasks", name, "--rows", "unet", "--minutes", "0.01", "--threads", "1"]) == 0
-    result = json.loads((data / f"runs/runs/{name}-unet-0.json").read_text())
+    result = json.loads((data / f"runs/runs/{name}-unet-0.json").read_text(encoding="utf-8"))
     assert result["facts"]["steps"] >= 1
     assert 0 < result["train"]["peak_gb"] < 6
 
@@ -257,7 +261,9 @@ def test_a_method_alone_trains_as_long_as_the_command_s_last_training(data):
     run = Run(brain, 0, 1.0, "wall", 1, data / "w", data / "s", data / "e", results=data)
     assert CommandRow().fixed(run) == []
     assert CommandRow("plain").fixed(run) == ["--method", "plain", "--folds", "0"]
-    (data / "brain-command-0.json").write_text(json.dumps({"plan": {"steps": {"final": {"plain": 120}}}}))
+    (data / "brain-command-0.json").write_text(
+        json.dumps({"plan": {"steps": {"final": {"plain": 120}}}}), encoding="utf-8"
+    )
     assert CommandRow("plain").fixed(run)[-2:] == ["--steps", "120"]
     assert "--steps" not in CommandRow("aisam").fixed(run)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from amsam_monai.auto.plan import Plan
 from amsam_monai.bundles.build import build_bundle
 from amsam_monai.data.files.atomic import whole_file
 
-NEEDS = {"amsam": ("yolo26n",), "autosam": ("efficientnet_lite0",)}  # weights beside SAM's
 EPOCHS = 20  # into which the steps are parted, for curves and for going on after a stop
 
 
@@ -24,18 +23,16 @@ class Method:
     """A method on data of one's own.
 
     Args:
-        name: as --method takes it.
-        recipe: the method of its recipe.
-        side: side of SAM's square from the plan's.
-        settings: further ones of the bundle.
+        name: as --method takes it, and of its recipe.
+        side: least side of SAM's square.
         training: further values of train.yaml, from the number of steps and of training images or slices.
+        weights: that it needs beside SAM's.
     """
 
     name: str
-    recipe: str
-    side: Callable[[int], int]
-    settings: Mapping[str, Any]
+    side: int
     training: Callable[[int, int], dict[str, Any]]
+    weights: tuple[str, ...] = ()
 
 
 def _views(steps: int, samples: int, most: int) -> int:
@@ -46,24 +43,17 @@ def _views(steps: int, samples: int, most: int) -> int:
 METHODS: dict[str, Method] = {
     one.name: one
     for one in (
-        Method("plain", "plain", lambda side: side, {}, lambda steps, samples: {}),
-        Method(
-            "autosam",
-            "autosam",
-            lambda side: max(side, 256),
-            {},
-            lambda steps, samples: {"views": _views(steps, samples, 5)},
-        ),
-        Method("aisam", "aisam", lambda side: side, {}, lambda steps, samples: {"window": 0, "follow": 0}),
+        Method("plain", 0, lambda steps, samples: {}),
+        Method("autosam", 256, lambda steps, samples: {"views": _views(steps, samples, 5)}, ("efficientnet_lite0",)),
+        Method("aisam", 0, lambda steps, samples: {"window": 0, "follow": 0}),
         Method(
             "amsam",
-            "amsam",
-            lambda side: max(side, 256),
-            {},
+            256,
             lambda steps, samples: {
                 "views": _views(steps, samples, 4),
                 "detector_steps": max(20, min(300, steps // 2)),
             },
+            ("yolo26n",),
         ),
     )
 }
@@ -71,7 +61,7 @@ METHODS: dict[str, Method] = {
 
 def recipe_text(plan: Plan, method: Method) -> str:
     """The recipe of a method for a plan, as YAML."""
-    side = method.side(plan["side"])
+    side = max(plan["side"], method.side)
     train: dict[str, Any] = {
         "settings#sam": {"backbone": "vit_t", "weights": "mobile_sam", "image_size": side},
         "settings#classes": dict(plan.classes),
@@ -85,14 +75,14 @@ def recipe_text(plan: Plan, method: Method) -> str:
         slices["neighbours"] = plan["neighbours"]
     if slices:
         train["settings#slices"] = slices
-    if plan.volumes and method.recipe != "plain":
+    if plan.volumes and method.name != "plain":
         train["train_samples#neighbours"] = plan["neighbours"]
-    if plan.volumes or method.recipe == "plain":
+    if plan.volumes or method.name == "plain":
         train["train_samples#progress"] = "@bars"
     both = len(plan["mirrors"]) == 2  # then right angles are as good, too
-    if method.recipe == "plain":
+    if method.name == "plain":
         train |= {"turn": 0.75 if both else 0, "mirror": 0.5 if plan["mirrors"] == ["horizontal"] else 0}
-    if method.recipe == "autosam":
+    if method.name == "autosam":
         train["turns"] = both
     train |= {"batch_size": plan["batch"] if side == plan["side"] else 4}
     words = {
@@ -103,7 +93,7 @@ def recipe_text(plan: Plan, method: Method) -> str:
     }
     recipe = {
         "name": plan.name,
-        "method": method.recipe,
+        "method": method.name,
         "images": "volumes" if plan.volumes else "pictures",
         "more": ["own"],
         "words": words,

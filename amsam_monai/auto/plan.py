@@ -67,6 +67,11 @@ class Plan:
         return self.choices[name].value
 
     @property
+    def labels(self) -> dict[int, str]:
+        """Class index -> name."""
+        return dict(enumerate(self.classes, 1))
+
+    @property
     def volumes(self) -> bool:
         """Whether the cases are volumes."""
         return bool(self.fingerprint["kind"] == "volume")

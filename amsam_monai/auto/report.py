@@ -78,7 +78,7 @@ def write_training_report(
     text = [f"# {plan.name}: how it was trained", "## Plan", markdown_table(plan_table(plan))]
     if chosen is not None:
         text += ["## Methods", SHORTER, markdown_table(trials_table(plan, chosen))]
-    scores = scores_of(pairs, list(plan.classes))
+    scores = scores_of(pairs, plan.labels)
     if suspects := suspect_labels(scores):
         text += ["## Labels worth a second look", *(f"- {line}" for line in suspects)]
     text += [*(f"> {note}" for note in notes)]
@@ -86,15 +86,14 @@ def write_training_report(
     with whole_file(written[0]) as partial:
         Path(partial).write_text("\n\n".join(text) + "\n", encoding="utf-8")
     if scores:
-        labels = dict(enumerate(plan.classes, 1))
-        summary = summarise(scores, labels, get_protocol(), notes=[SHORTER, *suspects, *notes])
+        summary = summarise(scores, plan.labels, get_protocol(), notes=[SHORTER, *suspects, *notes])
         written += write_report(folder, scores, summary, pairs=pairs)
     return written
 
 
-def scores_of(pairs: Sequence[Pair], names: Sequence[str]) -> list[Score]:
+def scores_of(pairs: Sequence[Pair], labels: Mapping[int, str]) -> list[Score]:
     """All metrics of the left-out cases."""
-    labels, scores = dict(enumerate(names, 1)), []
+    scores = []
     for pair in pairs:
         pred, label = (read_label(path) for path in (pair.pred, pair.label))
         scores += score_case(pred.array, label.array, labels, case=pair.case, spacing_mm=pred.spacing_mm)

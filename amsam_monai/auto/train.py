@@ -7,16 +7,17 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from amsam_monai.auto import methods as of_methods
 from amsam_monai.auto.budget import Cost, measure, share_out
 from amsam_monai.auto.choice import Chosen, cross_validate, most_runs
 from amsam_monai.auto.fingerprint import fingerprint
 from amsam_monai.auto.folds import draw_folds, parted
+from amsam_monai.auto.methods import METHODS, build
 from amsam_monai.auto.plan import Choice, Plan, choose
 from amsam_monai.auto.report import Kept, write_training_report
 from amsam_monai.auto.trial import Trial, run_trial, train_method
@@ -138,22 +139,22 @@ def train(
         say(line)
     names = told or available(say)
     work = out / WORK
-    bundles = {name: of_methods.build(plan, name, work / name / "bundle") for name in names}
+    bundles = {name: build(plan, name, work / name / "bundle") for name in names}
     if not set(names) <= set(plan.steps.get("final", {})):
-        _measure(plan, names, bundles, datalist, minutes, steps, say)
+        _measure(plan, names, bundles, datalist, steps, say)
         plan.write(out / PLAN)
     chosen = None
     if folds:
         chosen = cross_validate(names, len(plan.folds), _runner(plan, bundles, datalist, work, say))
     best = chosen.method if chosen else names[0]
-    root = of_methods.build(plan, best, out)
+    root = build(plan, best, out)
     say(f"{best}: training on all {len(datalist)} cases, {plan.steps['final'][best]} steps")
     train_method(
         root, best, datalist, plan=plan, steps=plan.steps["final"][best], root=root, progress=_clock(say, best)
     )
     quality = _quality(chosen.trials[best]) if chosen else None
     amend_model(root / "models" / "model.pt", limits=_limits(plan, datalist, root), quality=quality)
-    kept = Kept(work / best, dict(enumerate(plan.classes, 1)))
+    kept = Kept(work / best, plan.labels)
     written = write_training_report(root / REPORT, plan, chosen, kept.pairs(datalist))
     shutil.rmtree(work)
     say(f"wrote {root} and {written[0].parent}")
@@ -184,9 +185,9 @@ def available(say: Say = logger.info) -> list[str]:
 
     store.path("mobile_sam")
     found = []
-    for name in of_methods.METHODS:
+    for name, method in METHODS.items():
         try:
-            for weights in of_methods.NEEDS.get(name, ()):
+            for weights in method.weights:
                 store.path(weights)
             found.append(name)
         except FileNotFoundError as error:
@@ -196,8 +197,8 @@ def available(say: Say = logger.info) -> list[str]:
 
 def _check(told: Sequence[str], folds: int, minutes: float) -> None:
     for name in told:
-        if name not in of_methods.METHODS:
-            raise ValueError(f"method must be one of {', '.join(of_methods.METHODS)}, got {name!r}.")
+        if name not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {name!r}.")
     if folds == 0 and len(told) != 1:
         raise ValueError("folds must be at least 2 to choose a method, got 0; name a method, or leave cases out.")
     if folds not in range(11) or folds == 1:
@@ -244,8 +245,9 @@ def _new_plan(
     sam: Mapping[str, Any] | None,
 ) -> Plan:
     load: Callable[[Any], Any] = LoadCased(classes=classes)
-    volumes = load(datalist[0])[IMAGE].ndim == 4
-    seen = fingerprint((load(case) for case in datalist), list(classes), volumes=volumes)
+    first = load(datalist[0])
+    loaded = chain([first], map(load, datalist[1:]))
+    seen = fingerprint(loaded, list(classes), volumes=first[IMAGE].ndim == 4)
     missing = [one for one, facts in seen.classes.items() if not facts.cases]
     if missing:
         raise ValueError(
@@ -276,7 +278,6 @@ def _measure(
     names: Sequence[str],
     bundles: Mapping[str, Path],
     datalist: Sequence[Mapping[str, Any]],
-    minutes: float,
     steps: int | None,
     say: Say,
 ) -> None:
@@ -291,14 +292,13 @@ def _measure(
     folds = len(plan.folds)
     runs = most_runs(len(names), folds) if folds else 0
     plan.seconds = {name: round(cost.step, 4) for name, cost in costs.items()}
-    plan.steps = share_out(costs, minutes=minutes, cases=len(datalist), folds=folds, runs=runs)
+    plan.steps = share_out(costs, minutes=plan.minutes, cases=len(datalist), folds=folds, runs=runs)
 
 
 def _runner(
     plan: Plan, bundles: Mapping[str, Path], datalist: Sequence[Mapping[str, Any]], work: Path, say: Say
 ) -> Callable[[str, int], Trial]:
     """Runs a method on a fold, or reads what came of it."""
-    labels = dict(enumerate(plan.classes, 1))
 
     def run(method: str, fold: int) -> Trial:
         train_cases, left_out = parted(datalist, plan.folds[fold])
@@ -311,7 +311,7 @@ def _runner(
             left_out,
             plan=plan,
             root=root,
-            each=Kept(work / method, labels),
+            each=Kept(work / method, plan.labels),
         )
         for part in ("models", "eval"):
             shutil.rmtree(root / part, ignore_errors=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from amsam_monai.auto.methods import overrides
 from amsam_monai.auto.plan import Plan
+from amsam_monai.bundles.load import of_model
 from amsam_monai.bundles.network import load_model
 from amsam_monai.bundles.run import run_training
 from amsam_monai.data.datasets.load_cased import LoadCased
@@ -112,15 +113,7 @@ def train_method(
 
 def segmenter_of(model: Path) -> Segmenter:
     """A model file's network with its settings."""
-    loaded = load_model(model)
-    chosen = loaded.settings
-    return Segmenter(
-        loaded.network,
-        chosen.labels,
-        intensity=chosen.intensity,
-        slices=chosen.slices,
-        largest_component=chosen.largest_component,
-    )
+    return of_model(model.parent, load_model(model)).segmenter()
 
 
 def run_trial(

@@ -11,6 +11,13 @@ from amsam_monai.cli.errors import plain_errors
 
 app = typer.Typer(add_completion=False)
 
+# What data of one's own are told beside their folder, by each command that reads them
+Patients = Annotated[
+    str | None,
+    typer.Option(help="Which cases are of one patient: '(.+)_[LR]', a pattern of the case ids, or cases.csv."),
+]
+Channel = Annotated[int | None, typer.Option(min=0, help="Of data of your own: which of several channels an image is.")]
+
 
 @app.command()
 @plain_errors
@@ -31,14 +38,8 @@ def prepare(
     ] = None,
     edition: Annotated[Optional[str], typer.Option(help="isic: 2016, 2017 or 2018.")] = None,  # noqa: UP045
     form: Annotated[Optional[str], typer.Option(help="acdc copies: auto, slice or volume.")] = None,  # noqa: UP045
-    patients: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Which cases are of one patient: '(.+)_[LR]', a pattern of the case ids, or cases.csv."),
-    ] = None,
-    channel: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=0, help="own: which of several channels an image is."),
-    ] = None,
+    patients: Patients = None,
+    channel: Channel = None,
     skip_broken: Annotated[bool, typer.Option(help="Leave offending cases out and list them in the report.")] = False,
     absolute: Annotated[bool, typer.Option(help="Absolute paths in dataset.json; relative to it by default.")] = False,
     sheet_cases: Annotated[int, typer.Option(help="Cases on the contact sheet.", min=1)] = 24,

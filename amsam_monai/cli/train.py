@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from amsam_monai.cli.errors import plain_errors
+from amsam_monai.cli.prepare import Channel, Patients, table_of
 
 app = typer.Typer(add_completion=False)
 
@@ -18,40 +19,37 @@ def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images and labels, or a list of pairs.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle: new, or of a training that was stopped.")],
     labels: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="What label values mean: 1=RV,2=Myo; by default as the data name them."),
     ] = None,
-    channel: Annotated[Optional[int], typer.Option(min=0, help="Which of several an image is.")] = None,  # noqa: UP045
-    patients: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Which cases are of one patient: '(.+)_[LR]', a pattern of the names, or cases.csv."),
-    ] = None,
+    channel: Channel = None,
+    patients: Patients = None,
     ids: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Cases or patients that train, a,b,c or a file of them; all by default."),
     ] = None,
     method: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="plain, autosam, aisam, amsam, or several to choose among: a,b; by default all."),
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="For everything, on this machine.")] = 30.0,
     steps: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(min=1, help="Steps of the final training, instead of as many as fit the minutes."),
     ] = None,
     folds: Annotated[int, typer.Option(min=0, max=10, help="Of the cross-validation; 0 with --method: none.")] = 3,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
-    side: Annotated[Optional[int], typer.Option(min=64, help="Of SAM's square, a multiple of 16.")] = None,  # noqa: UP045
+    side: Annotated[int | None, typer.Option(min=64, help="Of SAM's square, a multiple of 16.")] = None,
     intensity: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="hu_window, hu_window:-160:240, percentile, bit_depth, min_max or none."),
     ] = None,
     mirrors: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Mirror images that are as good: horizontal, vertical, both or none."),
     ] = None,
     neighbours: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(min=0, max=1, help="Slices before and after that are seen with a slice."),
     ] = None,
 ) -> None:
@@ -63,7 +61,6 @@ def train(
     `monai.bundle run`, with the plan and a report. Give the same command again to go on after a stop.
     """
     from amsam_monai.auto.train import train as train_on_own
-    from amsam_monai.cli.prepare import table_of
 
     table = table_of(labels)
     if isinstance(table, str):

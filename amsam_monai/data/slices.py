@@ -115,6 +115,10 @@ class SliceView:
         part = volume.narrow(lead + self.axes[0], first, last - first)
         part.permute(*range(lead), *(lead + axis for axis in self.axes)).copy_(slices)
 
+    def renumbered(self, number: int) -> int:
+        """The number along the stored axis of a slice that the view counts, and the other way round."""
+        return self.depth - 1 - number if self.reverse[0] else number
+
     def to_slice(self, voxels: Any) -> np.ndarray:
         """Voxel indices (..., 3) in the stored order i, j, k -> (slice, x, y), x along columns, y along rows."""
         index = np.asarray(voxels, dtype=np.float64)[..., self.axes]

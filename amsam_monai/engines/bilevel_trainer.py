@@ -96,7 +96,6 @@ class BilevelTrainer(SupervisedTrainer):
         self.upper_parameters = _parameters(upper_optimizer)
         _check_levels(unwrap(network), self.lower_parameters, self.upper_parameters)
         self._upper_batches: Iterator[Any] | None = None
-        self._upper_loss = torch.tensor(float("nan"))
         self._pending: list[Any] = []  # prepared batches of the lower step that is being accumulated
         super().__init__(
             device=torch.device(device),
@@ -130,7 +129,7 @@ class BilevelTrainer(SupervisedTrainer):
         if self._step_is_due():
             self._step()
             self._pending = []
-        self.state.output[UPPER_LOSS] = self._upper_loss
+        self.state.output[UPPER_LOSS] = self.state.upper_loss
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         return self.state.output
 
@@ -163,7 +162,7 @@ class BilevelTrainer(SupervisedTrainer):
             parameter.grad = grad
         self._do_step(self.upper_optimizer)
         self.upper_optimizer.zero_grad(set_to_none=True)
-        self.state.upper_loss = self._upper_loss = loss.detach()
+        self.state.upper_loss = loss.detach()
 
     def _prepare(self, batch: Any) -> tuple[Any, Any, tuple[Any, ...], dict[str, Any]]:
         prepared = self.prepare_batch(batch, self.state.device, self.non_blocking, **self.to_kwargs)
@@ -220,7 +219,7 @@ class BilevelTrainer(SupervisedTrainer):
 
     def _rewind(self, engine: Engine) -> None:
         """Begin the epoch with the D2 image that follows the last epoch's, in a resumed run too."""
-        self._upper_loss, self.state.upper_batch = torch.tensor(float("nan")), None
+        self.state.upper_loss, self.state.upper_batch = torch.tensor(float("nan")), None
         sampler = getattr(self.upper_data_loader, "sampler", None)
         if isinstance(sampler, CyclingSampler):
             per_epoch = -(-self.state.epoch_length // self.accumulation_steps)

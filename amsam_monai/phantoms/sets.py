@@ -104,7 +104,7 @@ def write_acdc_case(out: Path, case: int, seed: int, side: int) -> Path:
     group = "DCM" if heart.ejection < 0.2 else "NOR"
     info = {"ED": 1, "ES": last, "Group": group, "Height": 172.0, "NbFrame": 2 * last + 5, "Weight": 74.0}
     with whole_file(folder / "Info.cfg") as partial:
-        partial.write_text("".join(f"{key}: {value}\n" for key, value in info.items()))
+        partial.write_text("".join(f"{key}: {value}\n" for key, value in info.items()), encoding="utf-8")
     return folder
 
 

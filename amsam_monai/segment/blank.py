@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FAR_BELOW = -30.0  # logit of a class that is not there; the background's is 0
+from amsam_monai.networks.systems.amsam import ABSENT_LOGIT
 
 
 def blank(images: Tensor) -> Tensor:
@@ -21,6 +21,6 @@ def background_where(empty: Tensor, logits: Tensor) -> Tensor:
 
     Shape: empty (B,), logits (B, K+1, H, W) -> (B, K+1, H, W).
     """
-    nothing = torch.full((logits.shape[1],), FAR_BELOW, dtype=logits.dtype, device=logits.device)
+    nothing = torch.full((logits.shape[1],), ABSENT_LOGIT, dtype=logits.dtype, device=logits.device)
     nothing[0] = 0.0
     return torch.where(empty[:, None, None, None], nothing[:, None, None], logits)

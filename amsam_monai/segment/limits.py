@@ -176,7 +176,7 @@ def extent_warnings(
     view, found = result.view, []
     whole = "picture" if view is None else "volume"
     if extent.slice_share > limits.get("slice_share", 1.0) and view is not None:
-        number = view.depth - 1 - extent.place if view.reverse[0] else extent.place
+        number = view.renumbered(extent.place)
         found.append(f"{name} covers {_share(extent.slice_share)} of slice {number}, {_usual(limits['slice_share'])}")
     least, most = limits.get("volume_share") or (0.0, 1.0)
     if extent.volume_share > most:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.load import picture_tensor
-from amsam_monai.data.slices import SliceView
 from amsam_monai.handlers.overlays import draw_overlay
 from amsam_monai.segment.doubt import doubtful_slices
 from amsam_monai.segment.segmenter import SegmentedImage
@@ -39,7 +38,7 @@ def overlay(result: SegmentedImage, *, side: int = 512) -> Image.Image:
     if result.view is None:
         return tile(picture_tensor(result.source), result.label, result.limits, side)
     image, label = result.view.see(result.source.array), result.view.see(result.label)
-    doubted = [shown_place(result.view, at) for at, _, _ in doubtful_slices(result.quality)[:SHEET_SLICES]]
+    doubted = [result.view.renumbered(at) for at, _, _ in doubtful_slices(result.quality)[:SHEET_SLICES]]
     numbers = doubted or chosen_slices(label)
     columns = min(3, len(numbers))
     tiles = [
@@ -58,11 +57,6 @@ def tile(raw: Tensor, label: np.ndarray, limits: tuple[float, float] | None, sid
     scale = Intensity("min_max", check=False)
     pixels = scale.apply(raw, limits or scale.limits(raw))
     return draw_overlay(pixels[:3], pred=torch.from_numpy(label.copy())[None], side=side)
-
-
-def shown_place(view: SliceView, number: int) -> int:
-    """The place in a view's order of a slice that the stored array counts."""
-    return view.depth - 1 - number if view.reverse[0] else number
 
 
 def chosen_slices(label: np.ndarray, count: int = SHEET_SLICES) -> list[int]:

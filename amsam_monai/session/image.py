@@ -79,7 +79,7 @@ class SessionImage:
 
     def shown(self, number: int) -> int:
         """The place of slice `number` in the order of the view; its own inverse."""
-        return self.depth - 1 - number if self.view and self.view.reverse[0] else number
+        return self.view.renumbered(number) if self.view else number
 
     def pixels(self, number: int) -> Tensor:
         """A slice for the network, in [0, 1]. Shape (1, 3, H, W)."""

@@ -56,8 +56,8 @@ def segment_all(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     bundle = load_bundle(args.bundle)
     weights = hashlib.sha256((bundle.root / "models" / "model.pt").read_bytes()).hexdigest()[:12]
     kept = args.out / f"{args.section}-{weights}.json"
-    cases: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.is_file() else {}
-    scored = json.loads(args.dice.read_text()) if args.dice else {}
+    cases: dict[str, dict[str, float]] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    scored = json.loads(args.dice.read_text(encoding="utf-8")) if args.dice else {}
     session = InteractiveSession.of_bundle(bundle)
     for entry in acdc_datalist(args.data, section=args.section, check="names"):
         name = str(entry["case_id"])

@@ -118,7 +118,7 @@ def keep_rows(folder: Path, labels: dict[int, str], name: str, prompted) -> None
 def write(path: Path, content) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as part:
-        part.write_text(json.dumps(content, indent=1))
+        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def facts(net, slices, answers) -> dict:
@@ -140,7 +140,7 @@ def facts(net, slices, answers) -> dict:
 
 
 def table(out: Path, labels: dict[int, str]) -> None:
-    rows = {path.stem: json.loads(path.read_text()) for path in sorted((out / "rows").glob("*.json"))}
+    rows = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / "rows").glob("*.json"))}
     shown = rows.pop("facts", {})
     lines = ["| row | " + " | ".join(labels.values()) + " | mean |", "|---" + "|--:" * (len(labels) + 1) + "|"]
     for name, scores in rows.items():
@@ -148,7 +148,7 @@ def table(out: Path, labels: dict[int, str]) -> None:
         lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in [*means, np.mean(means)]) + " |")
     lines += ["", *(f"- {name}: {value:.3f}" for name, value in shown.items())]
     text = "\n".join(lines) + "\n"
-    (out / "table.md").write_text(text)
+    (out / "table.md").write_text(text, encoding="utf-8")
     print(text)
 
 

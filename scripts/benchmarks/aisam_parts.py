@@ -165,7 +165,7 @@ def main() -> None:
             result = {"draw": draw, **one_run(options, task, chosen, draw)}
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as part:
-                part.write_text(json.dumps(result, indent=1))
+                part.write_text(json.dumps(result, indent=1), encoding="utf-8")
             print(f"{row}, draw {draw}: {result['dice']:.4f} ({result['seconds']:.0f} s)", flush=True)
     table(options)
 
@@ -250,14 +250,14 @@ def table(options) -> None:
     lines = ["| row | Dice | points inside | seconds | draws |", "|---|--:|--:|--:|--:|"]
     for row, chosen in rows_of(options).items():
         paths = [run_file(options.out, chosen, draw) for draw in range(options.draws)]
-        group = [json.loads(path.read_text()) for path in paths if path.is_file()]
+        group = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
         if group:
             cells = [mean_sd([100 * run[key] for run in group]) for key in ("dice", "inside")]
             lines.append(
                 f"| {row} | {' | '.join(cells)} | {np.median([r['seconds'] for r in group]):.0f} | {len(group)} |"
             )
     text = "\n".join(lines) + "\n"
-    (options.out / "table.md").write_text(text)
+    (options.out / "table.md").write_text(text, encoding="utf-8")
     print(text)
 
 

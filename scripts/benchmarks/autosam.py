@@ -141,7 +141,7 @@ class Bench:
         keys = {"dataset": self.dataset, "row": row, "backbone": backbone, "shots": self.arguments.shots, "seed": seed}
         result = {**keys, **compute()}
         with whole_file(path) as part:
-            part.write_text(json.dumps(result, indent=1))
+            part.write_text(json.dumps(result, indent=1), encoding="utf-8")
         shown = f"Dice {result['dice']:.4f} IoU {result['iou']:.4f}" if "dice" in result else result
         print(f"{self.dataset} {row} {backbone} {shots} {seed}: {shown}", flush=True)
 
@@ -234,7 +234,7 @@ class Bench:
         if facts.is_file():
             model = read_model(root / "models" / "model.pt")
             net: Any = build_network(model.settings).to(self.device)
-            return load_adapter(net, model.path), json.loads(facts.read_text())
+            return load_adapter(net, model.path), json.loads(facts.read_text(encoding="utf-8"))
         row, start = "AutoSAM", {}
         if self.arguments.start:
             earlier = self.arguments.start / "networks" / name / "models" / "model.pt"
@@ -248,7 +248,7 @@ class Bench:
         seconds["train_h"] = result.seconds
         told = {"seconds": seconds, "images": len(self.cases(seed)["train"])}
         with whole_file(facts) as part:
-            part.write_text(json.dumps(told))
+            part.write_text(json.dumps(told), encoding="utf-8")
         return result.network.use_light(False), told
 
     def trained_row(self, row: str, backbone: str, seed: int) -> dict[str, Any]:
@@ -367,15 +367,15 @@ def run_universal(benches: list[Bench], seed: int) -> None:
 
 
 def summarise(out: Path) -> None:
-    runs = [json.loads(path.read_text()) for path in sorted((out / "runs").glob("*.json"))]
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / "runs").glob("*.json"))]
     lines = [
         "| data | row | backbone | images | Dice | IoU | Dice (autosam) | IoU (autosam) | training s | runs |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
         *groups(runs),
     ]
     text = "\n".join(lines) + "\n"
-    (out / "table.md").write_text(text)
-    (out / "results.json").write_text(json.dumps(runs, indent=1))
+    (out / "table.md").write_text(text, encoding="utf-8")
+    (out / "results.json").write_text(json.dumps(runs, indent=1), encoding="utf-8")
     print(text)
 
 

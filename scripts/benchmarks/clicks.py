@@ -113,8 +113,8 @@ def over_http(args: argparse.Namespace) -> tuple[list[float], dict[str, object]]
 
 def resident_mib(pid: int) -> int:
     """Resident memory of a process and its children, in MiB (Linux)."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     own = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
     return own // 1024 + sum(resident_mib(int(child)) for child in children)
 

@@ -97,7 +97,7 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     how = Path(options.start).stem + ("_extra" if options.extra else "")
     record = options.out / f"detector_{options.dataset}_{how}.json"
-    results = json.loads(record.read_text()) if record.is_file() else {}
+    results = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     if options.zero_shot_class is not None and "none/0" not in results:
         results["none/0"] = zero_shot(options, datalist)
     for shots in options.shots:
@@ -105,9 +105,9 @@ def main():
             key = f"{shots}/{draw}"
             if key not in results:
                 results[key] = one_run(options, datalist, shots, draw)
-                record.write_text(json.dumps(results, indent=1))
+                record.write_text(json.dumps(results, indent=1), encoding="utf-8")
                 print(key, {name: round(value, 3) for name, value in results[key].items()}, flush=True)
-    record.with_suffix(".md").write_text(table(results))
+    record.with_suffix(".md").write_text(table(results), encoding="utf-8")
     print(f"{options.dataset}, start {options.start}, torch {torch.__version__}\n\n{table(results)}")
 
 

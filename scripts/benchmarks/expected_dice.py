@@ -62,7 +62,7 @@ def all_masks(args: argparse.Namespace) -> list[Mask]:
     """The masks of all cases, those of an earlier run as they were kept."""
     bundle = load_bundle(args.bundle)
     kept = args.out / f"{bundle.name}.json"
-    known = json.loads(kept.read_text()) if kept.is_file() else {}
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     segmenter = bundle.segmenter()
     load = LoadCased(classes=bundle.settings.classes if bundle.settings else None)
     cases = own_datalist(args.data, check="names")
@@ -74,7 +74,7 @@ def all_masks(args: argparse.Namespace) -> list[Mask]:
             masks = known_masks(result, np.asarray(load(case)[LABEL])[0], str(case[PATIENT_ID]))
             known[name] = [asdict(mask) for mask in masks]
             with whole_file(kept) as partial:
-                partial.write_text(json.dumps(known))
+                partial.write_text(json.dumps(known), encoding="utf-8")
             print(name, [round(mask.dice, 3) for mask in masks if mask.slice is None], flush=True)
     return [Mask(**mask) for masks in known.values() for mask in masks]
 

@@ -138,7 +138,7 @@ class Bench:
             **found,
         }
         with whole_file(path) as part:
-            part.write_text(json.dumps(result, indent=1))
+            part.write_text(json.dumps(result, indent=1), encoding="utf-8")
         print(f"{name:28} {shots:2} shots draw {draw}{kind}: Dice {result['dice']:.4f} ({seconds:.0f} s)", flush=True)
 
     def overrides(self, row: Row, shots: int, draw: int, alpha: float) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class Bench:
 
     def summarise(self) -> None:
         """Tables and pictures of all runs in the folder."""
-        runs = [json.loads(path.read_text()) for path in sorted((self.out / "runs").glob("*.json"))]
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((self.out / "runs").glob("*.json"))]
         lines = [
             "| row | shots | Dice | mirrored | Dice on 64 x 64 | box IoU | box recall | seconds | peak GB | draws |",
             "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
@@ -192,8 +192,8 @@ class Bench:
         hours = sum(run.get("all_seconds", run["seconds"]) for run in runs) / 3600
         spent = f"{len(runs)} runs, {hours:.2f} hours from loading to scoring."
         text = "\n".join([*lines, "", *_paired(scored), "", spent]) + "\n"
-        (self.out / "table.md").write_text(text)
-        (self.out / "results.json").write_text(json.dumps(runs, indent=1))
+        (self.out / "table.md").write_text(text, encoding="utf-8")
+        (self.out / "results.json").write_text(json.dumps(runs, indent=1), encoding="utf-8")
         print(text)
         curves = {run["row"]: run["curve"] for run in runs if run["curve"] and run["alpha"] == 0.7}
         if curves:

@@ -79,7 +79,7 @@ def start(studies: Path, bundle: str) -> tuple[subprocess.Popen[bytes], str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "amsam_monai", "label", "start", str(studies), "--bundle", bundle]
-    with open(studies / "server.log", "w") as log:
+    with open(studies / "server.log", "w", encoding="utf-8") as log:
         process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     while process.poll() is None:
@@ -89,7 +89,7 @@ def start(studies: Path, bundle: str) -> tuple[subprocess.Popen[bytes], str]:
             return process, url
         except requests.ConnectionError:
             continue
-    raise RuntimeError((studies / "server.log").read_text()[-3000:])
+    raise RuntimeError((studies / "server.log").read_text(encoding="utf-8")[-3000:])
 
 
 def run(url: str, process: subprocess.Popen[bytes], options: argparse.Namespace, labelled: list, scored: list) -> dict:

@@ -28,7 +28,7 @@ def annotating(root, bundle, *options):
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "amsam_monai", "annotate", str(root / "cases"), "--bundle", str(bundle)]
     command += ["--out", str(root / "out"), "--port", str(port), *options]
-    with open(root / "log", "w") as log:
+    with open(root / "log", "w", encoding="utf-8") as log:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         url = f"http://127.0.0.1:{port}"
@@ -43,7 +43,7 @@ def annotating(root, bundle, *options):
 def wait_until_it_answers(process, url, log):
     while True:
         time.sleep(0.5)
-        assert process.poll() is None, log.read_text()[-3000:]
+        assert process.poll() is None, log.read_text(encoding="utf-8")[-3000:]
         try:
             urllib.request.urlopen(url, timeout=60)
             return

@@ -65,6 +65,6 @@ def test_a_plan_goes_through_its_file(tmp_path):
 
 
 def test_another_file_is_refused(tmp_path):
-    (tmp_path / "plan.json").write_text('{"format": "other"}')
+    (tmp_path / "plan.json").write_text('{"format": "other"}', encoding="utf-8")
     with pytest.raises(ValueError, match="must be a plan that `amsam train` wrote"):
         Plan.read(tmp_path / "plan.json")

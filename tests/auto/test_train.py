@@ -39,12 +39,12 @@ def test_pictures_become_a_bundle_with_plan_and_report(skin, tmp_path):
     assert settings.classes == {"foreground": 1}
     assert settings.limits["cases"] == 4
     assert settings.quality["case"]["count"] == 4
-    plan = json.loads((trained.root / "plan.json").read_text())
+    plan = json.loads((trained.root / "plan.json").read_text(encoding="utf-8"))
     assert plan["steps"]["final"] == {"plain": 3}
     assert plan["choices"]["mirrors"]["value"] == ["horizontal", "vertical"]
-    report = (trained.root / "report" / "report.html").read_text()
+    report = (trained.root / "report" / "report.html").read_text(encoding="utf-8")
     assert "foreground" in report
-    assert "| plain | 1 |" in (trained.root / "report" / "plan.md").read_text()
+    assert "| plain | 1 |" in (trained.root / "report" / "plan.md").read_text(encoding="utf-8")
     assert not (trained.root / ".trials").exists()
     image = next(iter(sorted((skin / "images").iterdir())))
     label = load_bundle(trained.root, device="cpu").segmenter()(image).label
@@ -86,7 +86,7 @@ def test_what_was_stopped_goes_on_and_ends_the_same(skin, tmp_path, monkeypatch)
 
 def test_a_folder_that_holds_something_else_is_refused(skin, tmp_path):
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "notes.txt").write_text("mine")
+    (tmp_path / "full" / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(FileExistsError, match="must be a new folder"):
         train(skin, tmp_path / "full", method="plain", **QUICK)
 

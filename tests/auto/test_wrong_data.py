@@ -8,20 +8,9 @@ import pytest
 from PIL import Image
 
 from amsam_monai import train
+from tests.data.tiny_sets import mask, picture
 
 NANO = {"backbone": "vit_nano", "weights": None}
-
-
-def picture(path, shape=(32, 40), value=90):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((*shape, 3), value, np.uint8)).save(path)
-
-
-def mask(path, shape=(32, 40), value=1):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    label = np.zeros(shape, np.uint8)
-    label[8:20, 10:30] = value
-    Image.fromarray(label).save(path)
 
 
 def volume(path, shape=(16, 18, 6), value=50, spacing=(1, 1, 3)):
@@ -31,10 +20,10 @@ def volume(path, shape=(16, 18, 6), value=50, spacing=(1, 1, 3)):
     nibabel.save(nibabel.Nifti1Image(array, np.diag([*spacing, 1])), path)
 
 
-def pairs(root, names=("a", "b"), shape=(32, 40), value=1):
+def pairs(root, names=("a", "b"), value=1):
     for name in names:
-        picture(root / "images" / f"{name}.png", shape)
-        mask(root / "labels" / f"{name}.png", shape, value)
+        picture(root / "images" / f"{name}.png")
+        mask(root / "labels" / f"{name}.png", value=value)
 
 
 def one_case(root):
@@ -61,11 +50,6 @@ def label_without_image(root):
 def image_without_label(root):
     pairs(root)
     picture(root / "images" / "c.png")
-
-
-def another_size(root):
-    pairs(root)
-    mask(root / "labels" / "b.png", (30, 32))
 
 
 def another_geometry(root):
@@ -108,7 +92,7 @@ def images_for_labels(root):
 
 def list_of_missing_files(root):
     root.mkdir()
-    (root / "pairs.json").write_text(json.dumps([{"image": "x.png", "label": "y.png"}]))
+    (root / "pairs.json").write_text(json.dumps([{"image": "x.png", "label": "y.png"}]), encoding="utf-8")
 
 
 def two_data_sets(root):

@@ -90,23 +90,23 @@ def test_an_unknown_recipe_is_refused_with_those_that_are_there():
     ],
 )
 def test_a_recipe_with_a_slip_is_refused(text, message, tmp_path):
-    (tmp_path / "own.yaml").write_text(text)
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         read_recipe(tmp_path / "own.yaml")
 
 
 def test_another_folder_is_not_written_over(tmp_path):
-    (tmp_path / "thesis.txt").write_text("ten years of work")
+    (tmp_path / "thesis.txt").write_text("ten years of work", encoding="utf-8")
     with pytest.raises(FileExistsError, match="must be a bundle or an empty folder"):
         build_bundle("isic_amsam", tmp_path)
 
 
 def test_models_stay_and_configs_that_the_recipe_no_longer_gives_go(tmp_path):
     build_bundle("isic_amsam", tmp_path)
-    (tmp_path / "models" / "model.pt").write_text("weights")
-    (tmp_path / "configs" / "unet_train.yaml").write_text("a: 1")
+    (tmp_path / "models" / "model.pt").write_text("weights", encoding="utf-8")
+    (tmp_path / "configs" / "unet_train.yaml").write_text("a: 1", encoding="utf-8")
     build_bundle("isic_amsam", tmp_path)
-    assert (tmp_path / "models" / "model.pt").read_text() == "weights"
+    assert (tmp_path / "models" / "model.pt").read_text(encoding="utf-8") == "weights"
     assert not (tmp_path / "configs" / "unet_train.yaml").exists()
 
 
@@ -127,7 +127,9 @@ def test_switches_of_the_command_line_are_read():
 
 def test_what_is_written_by_hand_stays_short():
     layers = [*FOLDER.glob("*.yaml"), *FOLDER.glob("overlays/*.yaml")]
-    lines = {file: len(file.read_text().splitlines()) for file in [*layers, *FOLDER.glob("datasets/*.yaml")]}
+    lines = {
+        file: len(file.read_text(encoding="utf-8").splitlines()) for file in [*layers, *FOLDER.glob("datasets/*.yaml")]
+    }
     assert sum(lines.values()) <= 1700
     assert all(8 <= count <= 25 for file, count in lines.items() if file.parent.name == "datasets")
 
@@ -144,7 +146,7 @@ def test_the_committed_bundles_are_what_their_recipes_give():
 def test_a_bundle_that_was_changed_by_hand_is_named(tmp_path):
     shutil.copytree(BUNDLES, tmp_path / "bundles", ignore=shutil.ignore_patterns("models", "eval", "data"))
     changed = tmp_path / "bundles" / "isic_amsam_segmentation" / "configs" / "train.yaml"
-    changed.write_text(changed.read_text().replace("shots: 8", "shots: 9"))
+    changed.write_text(changed.read_text(encoding="utf-8").replace("shots: 8", "shots: 9"), encoding="utf-8")
     script = BUNDLES.parent / "scripts" / "build_bundles.py"
     command = [sys.executable, str(script), "--check", "--bundles", str(tmp_path / "bundles")]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -175,7 +177,7 @@ def test_a_bundle_that_was_changed_by_hand_is_named(tmp_path):
 def test_a_part_that_would_be_passed_over_is_refused(tmp_path, line, message):
     words = "{title: T, few: a few, layout: l, scans: images, modality: own}"
     text = f"name: own\nmethod: amsam\nimages: pictures\nwords: {words}\n{line}\n"
-    (tmp_path / "own.yaml").write_text(text)
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         build_bundle(tmp_path / "own.yaml", tmp_path / "out")
 
@@ -191,7 +193,7 @@ def test_names_that_yaml_would_read_otherwise_come_through(tmp_path, flow):
         "metadata.json": {"references": ["Li, A: On B", "null"], "task": "cells, all: of them"},
     }
     (tmp_path / "own.yaml").write_text(
-        yaml.safe_dump(own, default_flow_style=flow, sort_keys=False, allow_unicode=True)
+        yaml.safe_dump(own, default_flow_style=flow, sort_keys=False, allow_unicode=True), encoding="utf-8"
     )
     root = build_bundle(tmp_path / "own.yaml", tmp_path / "out")
     written = [ConfigParser.load_config_file(str(root / "configs" / f"train.{end}")) for end in ("yaml", "json")]
@@ -203,7 +205,9 @@ def test_names_that_yaml_would_read_otherwise_come_through(tmp_path, flow):
     assert metadata["task"] == "cells, all: of them"
     assert metadata["image_classes"] == "RGB H&E, 40x image in [0, 1]"
     assert list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())[1:] == list(classes)
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**own, "metadata.json": {}}, default_flow_style=flow))
+    (tmp_path / "own.yaml").write_text(
+        yaml.safe_dump({**own, "metadata.json": {}}, default_flow_style=flow), encoding="utf-8"
+    )
     build_bundle(tmp_path / "own.yaml", tmp_path / "out")
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert metadata["task"] == 'Segmentation of Glands: "H&E", {new}'
@@ -211,12 +215,12 @@ def test_names_that_yaml_would_read_otherwise_come_through(tmp_path, flow):
 
 def test_building_anew_keeps_configs_of_one_s_own_and_no_other_bundle_is_written_over(tmp_path):
     root = build_bundle("acdc_autosam", tmp_path / "mine")
-    (root / "configs" / "mine.yaml").write_text("max_epochs: 3\n")
-    (root / "configs" / "paper.yaml").write_text("# of an earlier recipe\n")
+    (root / "configs" / "mine.yaml").write_text("max_epochs: 3\n", encoding="utf-8")
+    (root / "configs" / "paper.yaml").write_text("# of an earlier recipe\n", encoding="utf-8")
     build_bundle("acdc_autosam", root)
     assert (root / "configs" / "mine.yaml").is_file()
     assert not (root / "configs" / "paper.yaml").exists()
-    before = (root / "configs" / "train.yaml").read_text()
+    before = (root / "configs" / "train.yaml").read_text(encoding="utf-8")
     with pytest.raises(FileExistsError, match="holds the bundle acdc_autosam_segmentation, got a recipe of glas"):
         build_bundle("glas_autosam", root)
-    assert (root / "configs" / "train.yaml").read_text() == before
+    assert (root / "configs" / "train.yaml").read_text(encoding="utf-8") == before

@@ -32,7 +32,7 @@ every_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.
 
 
 def metadata_of(bundle: Path) -> dict:
-    return json.loads((bundle / "configs" / "metadata.json").read_text())
+    return json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
 
 
 @every_bundle
@@ -67,7 +67,7 @@ def test_the_schema_refuses_metadata_without_a_task(bundle, tmp_path):
     shutil.copy(SCHEMA, schema)
     metadata = metadata_of(bundle)
     del metadata["task"]
-    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
     with pytest.raises(ValueError, match="'task' is a required property"):
         verify_metadata(meta_file=str(tmp_path / "metadata.json"), filepath=str(schema))
 
@@ -87,7 +87,7 @@ def test_targets_are_full_paths_that_exist(bundle):
     import pydoc
 
     for config in sorted((bundle / "configs").glob("*.yaml")):
-        for target in targets(yaml.safe_load(config.read_text())):
+        for target in targets(yaml.safe_load(config.read_text(encoding="utf-8"))):
             if target.startswith("amsam_monai"):
                 assert pydoc.locate(target) is not None, f"{config.name}: {target}"
 
@@ -101,7 +101,7 @@ def untrained(bundle: Path, folder: Path) -> Path:
 @every_bundle
 def test_its_network_takes_one_tensor_and_gives_one(bundle, tmp_path):
     root = untrained(bundle, tmp_path)
-    system = yaml.safe_load((root / "configs" / "train.yaml").read_text())["settings"]["system"]
+    system = yaml.safe_load((root / "configs" / "train.yaml").read_text(encoding="utf-8"))["settings"]["system"]
     verify_net_in_out(
         net_id="network_def",
         meta_file=str(root / "configs" / "metadata.json"),
@@ -118,7 +118,7 @@ def test_its_network_takes_one_tensor_and_gives_one(bundle, tmp_path):
 
 @every_bundle
 def test_metadata_and_model_file_name_the_classes_of_the_settings(bundle):
-    settings = Settings.of(yaml.safe_load((bundle / "configs" / "train.yaml").read_text())["settings"])
+    settings = Settings.of(yaml.safe_load((bundle / "configs" / "train.yaml").read_text(encoding="utf-8"))["settings"])
     outputs = metadata_of(bundle)["network_data_format"]["outputs"]["pred"]
     assert outputs["channel_def"] == {"0": "background", **{str(at): name for at, name in settings.labels.items()}}
     assert outputs["num_channels"] == settings.num_classes + 1
@@ -161,7 +161,7 @@ def test_monai_loads_a_network_with_its_weights(system, tmp_path, monkeypatch):
         config["settings"]["sam"] = NANO["settings#sam"]
         if system == "autosam":
             config["settings"]["arguments"]["backbone_weights"] = None
-        file.write_text(json.dumps(config))  # JSON is YAML
+        file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
     trained_one = network_of(root, bundle_settings(root))
     adapter = {name: value + 1 for name, value in trained_one.adapter_state_dict().items()}
     (root / "models").mkdir()

@@ -45,7 +45,7 @@ def test_an_evaluation_without_a_case_says_so(folder):
 def test_parts_are_listed_on_the_command_line(folder):
     chosen = settings(BUNDLE, folder)
     names = sorted(path.stem for path in (folder / "data" / "images").iterdir())
-    (folder / "test.txt").write_text(names[2])
+    (folder / "test.txt").write_text(names[2], encoding="utf-8")
     chosen |= {"shots": "null", "train_ids": names[:1], "val_ids": "null", "test_ids": str(folder / "test.txt")}
     parts = workflow_of(BUNDLE, **chosen).parser.get_parsed_content("sections")
     listed = {part: [case["case_id"] for case in cases] for part, cases in parts.items()}

@@ -7,7 +7,7 @@ from amsam_monai.bundles.find import bundle_root, find_bundle
 def bundle(tmp_path):
     root = tmp_path / "shelf" / "heart_segmentation"
     (root / "configs").mkdir(parents=True)
-    (root / "configs" / "metadata.json").write_text("{}")
+    (root / "configs" / "metadata.json").write_text("{}", encoding="utf-8")
     return root
 
 

@@ -46,9 +46,9 @@ SETTINGS = Settings.of(
 def write_bundle(root, config):
     for folder in ("configs", "models"):
         (root / folder).mkdir(parents=True)
-    (root / "configs" / "inference.yaml").write_text(config)
+    (root / "configs" / "inference.yaml").write_text(config, encoding="utf-8")
     channels = {"outputs": {"pred": {"channel_def": {"0": "background", "1": "lesion"}}}}
-    (root / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": channels}))
+    (root / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": channels}), encoding="utf-8")
 
 
 @pytest.fixture
@@ -71,7 +71,9 @@ def test_a_bundle_is_what_its_model_file_says(bundle):
 def test_settings_of_the_config_and_of_the_caller_replace_the_files(bundle, ending):
     block = {"settings": {"intensity": {"mode": "none"}, "slices": {"batch_size": 2}}}
     (bundle / "configs" / "inference.yaml").unlink()
-    (bundle / "configs" / f"inference.{ending}").write_text(json.dumps(block) if ending == "json" else yaml.dump(block))
+    (bundle / "configs" / f"inference.{ending}").write_text(
+        json.dumps(block) if ending == "json" else yaml.dump(block), encoding="utf-8"
+    )
     loaded = load_bundle(bundle, device="cpu", settings={"slices": {"flips": []}})
     assert (loaded.intensity, loaded.slices) == ({"mode": "none"}, {"flips": [], "batch_size": 2})
     with pytest.raises(ValueError, match=r"settings.sam.image_size must be 64, .* got 128"):
@@ -122,22 +124,24 @@ def test_a_detector_that_is_gone_is_refused_with_its_place(with_detector, door):
 
 
 def test_no_code_in_settings_is_run(bundle):
-    (bundle / "configs" / "inference.yaml").write_text("settings: {slices: {batch_size: '$1/0'}}\n")
+    (bundle / "configs" / "inference.yaml").write_text("settings: {slices: {batch_size: '$1/0'}}\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"inference.yaml: settings must be plain values, got '\$1/0'"):
         load_bundle(bundle)
 
 
 @pytest.mark.parametrize("key", ["settings#label_values", "settings::label_values"])
 def test_a_setting_beside_the_block_which_monai_would_follow_is_refused(bundle, key):
-    (bundle / "configs" / "inference.yaml").write_text(f"settings: {{}}\n{key}: own\n")
+    (bundle / "configs" / "inference.yaml").write_text(f"settings: {{}}\n{key}: own\n", encoding="utf-8")
     with pytest.raises(ValueError, match=rf"inference.yaml: settings must stand in one block, got '{key}'"):
         load_bundle(bundle)
 
 
 def test_twins_that_differ_are_refused(bundle):
-    (bundle / "configs" / "inference.json").write_text('{"settings": {}, "network": "$1/0"}')
+    (bundle / "configs" / "inference.json").write_text('{"settings": {}, "network": "$1/0"}', encoding="utf-8")
     assert config_file(bundle, "inference").name == "inference.yaml"
-    (bundle / "configs" / "inference.json").write_text('{"settings": {"resize": "pad"}, "network": "$1/0"}')
+    (bundle / "configs" / "inference.json").write_text(
+        '{"settings": {"resize": "pad"}, "network": "$1/0"}', encoding="utf-8"
+    )
     with pytest.raises(
         ValueError, match=r"inference.yaml and inference.json must say the same, they differ in settings"
     ):
@@ -146,7 +150,7 @@ def test_twins_that_differ_are_refused(bundle):
 
 def test_metadata_of_other_classes_is_refused(bundle):
     path = bundle / "configs" / "metadata.json"
-    path.write_text(path.read_text().replace("lesion", "polyp"))
+    path.write_text(path.read_text(encoding="utf-8").replace("lesion", "polyp"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"must name the model's classes \{1: 'lesion'\}, got \{1: 'polyp'\}"):
         load_bundle(bundle)
 
@@ -182,7 +186,7 @@ def test_a_bundle_of_before_is_brought_over_from_its_config(tmp_path):
 def test_a_bundle_of_before_with_a_block_of_settings_takes_those(tmp_path):
     root = tmp_path / "old"
     write_bundle(root, "settings: {}")
-    (root / "configs" / "train.yaml").write_text(yaml.dump({"settings": SETTINGS.to_mapping()}))
+    (root / "configs" / "train.yaml").write_text(yaml.dump({"settings": SETTINGS.to_mapping()}), encoding="utf-8")
     adapter = AMSAM(build_sam("vit_nano", image_size=64)).adapter_state_dict()
     save_atomically({"model": adapter}, root / "models" / "model.pt")
     assert bring_over(root) == [root / "models" / "model.pt"]

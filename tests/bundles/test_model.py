@@ -82,7 +82,7 @@ def test_an_override_is_taken_and_what_training_fixed_is_refused(bundle):
 
 @pytest.mark.weights
 def test_the_sample_of_the_readme_runs_on_real_files(tmp_path, monkeypatch):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     sample = readme.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(app, ["demo-data", "isic", "lesions", "--cases", "2"]).exit_code == 0

@@ -46,6 +46,6 @@ def test_everything_else_stays(value):
     ],
 )
 def test_monais_command_line_says_it(arguments, meant, tmp_path, capsys):
-    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    (tmp_path / "tiny.yaml").write_text(CONFIG, encoding="utf-8")
     fire.Fire({"run": run}, command=["run", "--config_file", str(tmp_path / "tiny.yaml"), *arguments])
     assert f"meant {meant}" in capsys.readouterr().out

@@ -58,7 +58,7 @@ def run(root, *configs, **overrides):
 
 def built(recipe, folder):
     assert 8 <= len(recipe.splitlines()) <= 25
-    (folder / "own.yaml").write_text(recipe)
+    (folder / "own.yaml").write_text(recipe, encoding="utf-8")
     return build_bundle(folder / "own.yaml", folder / "bundle")
 
 
@@ -82,7 +82,7 @@ def hippocampi(folder):
         for kind, array in (("image", image), ("label", label)):
             nibabel.save(nibabel.Nifti1Image(array, np.diag([1, 1, 3, 1])), data / f"{kind}{number}.nii.gz")
         pairs.append({"image": f"image{number}.nii.gz", "label": f"label{number}.nii.gz"})
-    (data / "dataset.json").write_text(json.dumps(pairs))
+    (data / "dataset.json").write_text(json.dumps(pairs), encoding="utf-8")
     return data
 
 

@@ -121,7 +121,7 @@ def test_the_first_cause_is_raised_alone(folder, data, caplog):
 
 
 def test_cases_and_a_config_of_ones_own_are_handed_over(folder, data):
-    (folder / "mine.yaml").write_text("val: 0\nmax_epochs: 2\n")
+    (folder / "mine.yaml").write_text("val: 0\nmax_epochs: 2\n", encoding="utf-8")
     cases = isic_datalist(folder / "data")
     odd = [{**case, "case_id": f"@{case['case_id']}"} for case in cases]  # no reference of MONAI's
     settings = {**data, "dataset_dir": "nowhere"}

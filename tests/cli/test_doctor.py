@@ -62,7 +62,7 @@ def test_a_taken_port_is_said(monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(here, monkeypatch):
-    (here / "file").write_text("in the way")
+    (here / "file").write_text("in the way", encoding="utf-8")
     monkeypatch.setenv("AMSAM_CACHE", str(here / "file" / "below"))
     found = by_name(machine.folders())
     assert found["embeddings"].state == "failed"
@@ -73,14 +73,14 @@ def test_a_folder_that_cannot_be_written_to_is_said(here, monkeypatch):
 def test_a_damaged_bundle_fails_the_command_and_the_report_names_nobody(here, monkeypatch):
     root = here / "amsam_bundles" / "mine"
     (root / "configs").mkdir(parents=True)
-    (root / "configs" / "metadata.json").write_text("{}")
+    (root / "configs" / "metadata.json").write_text("{}", encoding="utf-8")
     (root / "models").mkdir()
     (root / "models" / "model.pt").write_bytes(b"half a file")
     monkeypatch.setattr(Path, "home", lambda: here)
     result = CliRunner().invoke(app, ["doctor", "--report", str(here / "report.json")])
     assert result.exit_code == 1
     assert "FAIL bundles   mine" in result.output
-    report = json.loads((here / "report.json").read_text())
+    report = json.loads((here / "report.json").read_text(encoding="utf-8"))
     assert str(here) not in json.dumps(report)
     assert {check["topic"] for check in report["checks"]} >= {"packages", "machine", "folders", "ports", "bundles"}
 

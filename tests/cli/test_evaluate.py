@@ -37,16 +37,16 @@ def test_evaluate_scores_pictures_and_writes_four_files(folders):
                  "--images", folders / "gt", "--beside", "isic")  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "255 in the label read as 1: 3 cases" in result.output
-    rows = list(csv.DictReader((folders / "out" / "scores.csv").open()))
+    rows = list(csv.DictReader((folders / "out" / "scores.csv").open(encoding="utf-8")))
     assert list(rows[0])[:4] == ["case", "label", "dice", "hd95_vox"]
     assert {row["case"]: float(row["dice"]) for row in rows} == pytest.approx(
         {"ISIC_a": 2 / 3, "ISIC_b": 0.0, "ISIC_c": 1.0}, abs=1e-5
     )
     assert float(rows[1]["hd95_vox"]) == 40.0  # the diagonal of 24 x 32
-    summary = json.loads((folders / "out" / "summary.json").read_text())
+    summary = json.loads((folders / "out" / "summary.json").read_text(encoding="utf-8"))
     assert summary["protocol"] == "strict"
     assert summary["classes"]["lesion"]["outcomes"]["missed"] == 1
-    page = (folders / "out" / "report.html").read_text()
+    page = (folders / "out" / "report.html").read_text(encoding="utf-8")
     assert page.index(">ISIC_b<") < page.index(">ISIC_a<") < page.index(">ISIC_c<")
     assert "73.6" in page
 
@@ -62,7 +62,7 @@ def test_evaluate_says_where_a_protocol_is_approximate(folders, protocol):
 def test_evaluate_adds_the_measures_of_polyps(folders):
     result = run("evaluate", folders / "pred", folders / "gt", "--labels", "1=polyp", "--out", folders / "out", "--sod")
     assert result.exit_code == 0, result.output
-    row = next(csv.DictReader((folders / "out" / "scores.csv").open()))
+    row = next(csv.DictReader((folders / "out" / "scores.csv").open(encoding="utf-8")))
     assert {"s_measure", "e_measure", "weighted_f", "f_mean"} <= set(row)
 
 
@@ -121,7 +121,7 @@ def test_labels_in_an_order_of_their_own_are_mapped_by_name(tmp_path):
     options = ["--labels", "1=RV,2=Myo", "--out", tmp_path / "out"]
     result = run("evaluate", tmp_path / "pred", tmp_path / "gt", *options, "--map", "Myo=1,RV=2")
     assert result.exit_code == 0, result.output
-    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open(encoding="utf-8")))
     assert {row["label"]: float(row["dice"]) for row in rows} == {"RV": 1.0, "Myo": 1.0}
     result = run("evaluate", tmp_path / "pred", tmp_path / "gt", *options, "--map", "Myo=1")
     assert result.exit_code == 1

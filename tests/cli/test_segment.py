@@ -38,8 +38,8 @@ def bundle(tmp_path, monkeypatch):
         (root / folder).mkdir(parents=True)
     channels = {"0": "background", "1": "bright", "2": "right_of_bright", "3": "below_bright"}
     metadata = {"network_data_format": {"outputs": {"pred": {"channel_def": channels}}}}
-    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
-    (root / "configs" / "inference.yaml").write_text("settings: {}")
+    (root / "configs" / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
+    (root / "configs" / "inference.yaml").write_text("settings: {}", encoding="utf-8")
     write_model(root / "models" / "model.pt", {}, SETTINGS)
     monkeypatch.setitem(SYSTEMS, "toy", toy_system)  # no file may name it
     monkeypatch.setenv("AMSAM_BUNDLES", str(root.parent))
@@ -68,7 +68,7 @@ def study(tmp_path):
     (folder / "cut series" / slice_.name).write_bytes(slice_.read_bytes()[:500])
     (folder / "empty.nii.gz").touch()
     (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:40])
-    (folder / "notes.txt").write_text("not an image")
+    (folder / "notes.txt").write_text("not an image", encoding="utf-8")
     return folder
 
 
@@ -132,7 +132,7 @@ def test_what_is_beyond_the_limits_is_told(bundle, study, tmp_path):
     assert warning in printed
     (heart,) = json.loads((out / "segment_report.json").read_text(encoding="utf-8"))["cases"]
     assert heart["warnings"] == [warning]
-    (bundle / "configs" / "inference.yaml").write_text("settings: {limits: null}")
+    (bundle / "configs" / "inference.yaml").write_text("settings: {limits: null}", encoding="utf-8")
     run(study / "sub" / "heart ü.nii.gz", out, "--bundle", bundle)
     (heart,) = json.loads((out / "segment_report.json").read_text(encoding="utf-8"))["cases"]
     assert heart["warnings"] == []

@@ -32,7 +32,7 @@ def summary(tmp_path):
     score = {"case": "a", "label": "lesion", "outcome": "scored", "values": {"dice": 0.5}}
     content = {"format": "amsam_monai scores, version 1", "protocol": "strict", "columns": ["dice"]}
     content |= {"labels": {"1": "lesion"}, "scores": [score]}
-    (tmp_path / "summary.json").write_text(json.dumps(content))
+    (tmp_path / "summary.json").write_text(json.dumps(content), encoding="utf-8")
     return str(tmp_path)
 
 

@@ -288,7 +288,7 @@ def test_a_series_in_time_is_named_with_advice(heart):
 
 
 def test_files_that_are_no_pictures_are_passed_over_and_noted(lesion, caplog):
-    (lesion / "images" / "ATTRIBUTION.txt").write_text("thanks")
+    (lesion / "images" / "ATTRIBUTION.txt").write_text("thanks", encoding="utf-8")
     (lesion / "images" / ".DS_Store").write_bytes(b"x")
     with caplog.at_level("INFO"):
         assert len(isic_datalist(lesion)) == 2

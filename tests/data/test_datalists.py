@@ -48,7 +48,7 @@ def test_acdc_passes_over_the_whole_film(tmp_path):
 
 def test_an_info_that_names_a_missing_frame_is_refused(tmp_path):
     folder = acdc_patient(tmp_path, "patient001")
-    (folder / "Info.cfg").write_text("ED: 1\nES: 14\n")
+    (folder / "Info.cfg").write_text("ED: 1\nES: 14\n", encoding="utf-8")
     with pytest.raises(DatasetError, match=r"Info\.cfg: names frame 14 as ES"):
         acdc_datalist(tmp_path)
 
@@ -108,7 +108,7 @@ def test_a_section_can_be_asked_for_and_must_have_cases(tmp_path):
 def test_a_split_file_of_one_s_own_sets_sections(tmp_path):
     acdc_patient(tmp_path, "patient001")
     own = tmp_path / "own.json"
-    own.write_text('{"validation": ["patient001"]}')
+    own.write_text('{"validation": ["patient001"]}', encoding="utf-8")
     assert {item["section"] for item in acdc_datalist(tmp_path, split=own)} == {"validation"}
 
 
@@ -165,7 +165,7 @@ def test_the_challenge_of_2018_is_split_by_its_folders(tmp_path, wrapped):
         twice = (lambda name: tmp_path / name / name) if wrapped else (lambda name: tmp_path / name)
         picture(twice(inputs) / f"ISIC_000000{number}.jpg")
         mask(twice(truth) / f"ISIC_000000{number}_segmentation.png")
-        (twice(inputs) / "LICENSE.txt").write_text("CC-0")
+        (twice(inputs) / "LICENSE.txt").write_text("CC-0", encoding="utf-8")
     items = isic_datalist(tmp_path)
     assert [item["section"] for item in items] == ["training", "validation", "test"]
     assert len(isic_datalist(tmp_path, section="test")) == 1
@@ -196,7 +196,7 @@ def test_glas_tells_sections_by_name_and_merges_instances(tmp_path):
     for stem in ("train_1", "testA_2", "testB_10"):
         picture(tmp_path / f"{stem}.bmp")
         mask(tmp_path / f"{stem}_anno.bmp", value=7)
-    (tmp_path / "Grade.csv").write_text("name, grade")
+    (tmp_path / "Grade.csv").write_text("name, grade", encoding="utf-8")
     items = image_folder_datalist(tmp_path, preset="glas")
     assert [(item["case_id"], item["section"]) for item in items] == [
         ("testA_2", "test"),
@@ -215,7 +215,7 @@ def test_monuseg_s_outlines_become_masks(tmp_path):
     folder = tmp_path / "MoNuSeg 2018 Training Data"
     picture(folder / "Tissue Images" / "TCGA-18-5592-01Z-00-DX1.tif")
     (folder / "Annotations").mkdir()
-    (folder / "Annotations" / "TCGA-18-5592-01Z-00-DX1.xml").write_text(OUTLINES)
+    (folder / "Annotations" / "TCGA-18-5592-01Z-00-DX1.xml").write_text(OUTLINES, encoding="utf-8")
     item = image_folder_datalist(tmp_path, preset="monuseg")[0]
     assert (item["section"], item["patient_id"]) == ("training", "TCGA-18-5592")
     label = LoadCased()(item)["label"][0]
@@ -225,7 +225,7 @@ def test_monuseg_s_outlines_become_masks(tmp_path):
 
 def test_monuseg_s_test_pairs_lie_in_one_folder(tmp_path):
     picture(tmp_path / "MoNuSegTestData" / "TCGA-2Z-A9J9-01A-01-TS1.tif")
-    (tmp_path / "MoNuSegTestData" / "TCGA-2Z-A9J9-01A-01-TS1.xml").write_text(OUTLINES)
+    (tmp_path / "MoNuSegTestData" / "TCGA-2Z-A9J9-01A-01-TS1.xml").write_text(OUTLINES, encoding="utf-8")
     assert image_folder_datalist(tmp_path, preset="monuseg")[0]["section"] == "test"
 
 
@@ -238,7 +238,7 @@ def test_autosam_s_copy_of_monuseg_is_read(tmp_path):
 
 def test_an_outline_far_outside_the_image_is_refused(tmp_path):
     path = tmp_path / "a.xml"
-    path.write_text(OUTLINES.replace('X="6"', 'X="60"'))
+    path.write_text(OUTLINES.replace('X="6"', 'X="60"'), encoding="utf-8")
     with pytest.raises(ValueError, match="outlines must lie within 4x4"):
         read_polygons(path, (4, 4))
 
@@ -246,7 +246,7 @@ def test_an_outline_far_outside_the_image_is_refused(tmp_path):
 def test_kvasir_s_jpeg_masks_are_cut_at_half(tmp_path, caplog):
     picture(tmp_path / "Kvasir-SEG" / "images" / "cju.jpg", 40, 40)
     mask(tmp_path / "Kvasir-SEG" / "masks" / "cju.jpg", 40, 40)
-    (tmp_path / "Kvasir-SEG" / "kavsir_bboxes.json").write_text("{}")
+    (tmp_path / "Kvasir-SEG" / "kavsir_bboxes.json").write_text("{}", encoding="utf-8")
     with caplog.at_level("INFO"):
         items = image_folder_datalist(tmp_path, preset="kvasir")
     assert "1 of 1 labels cut at half" in caplog.text

@@ -177,7 +177,7 @@ def test_processes_may_write_and_clear_at_once(tmp_path):
 
 def test_contents_are_counted_and_cleared_and_other_files_stay(tmp_path):
     cache(tmp_path).fill(images(3), Encoder(), progress=False)
-    (tmp_path / "mine.txt").write_text("keep me")
+    (tmp_path / "mine.txt").write_text("keep me", encoding="utf-8")
     (contents,) = cache_contents(tmp_path)
     assert contents.entries == 3
     assert contents.fingerprint == {**FINGERPRINT, "dtype": "float16"}

@@ -47,7 +47,7 @@ def decathlon(root, values=(1, 2), count=2, declared=None, ending=""):
         volume(root / f"imagesTr/la_{n:03d}{ending}.nii.gz", seed=n)
         volume(root / f"labelsTr/la_{n:03d}.nii.gz", values)
     if declared is not None:
-        (root / "dataset.json").write_text(json.dumps(declared))
+        (root / "dataset.json").write_text(json.dumps(declared), encoding="utf-8")
 
 
 def said(listing):
@@ -93,7 +93,7 @@ def test_folders_of_images_and_masks_pair_up_to_the_usual_endings(tmp_path):
     volume(tmp_path / "masks/a_seg.nii.gz", [3, 7])
     volume(tmp_path / "images/b.nii.gz")
     volume(tmp_path / "masks/b.nii.gz", [3])
-    (tmp_path / "images/notes.txt").write_text("hello")
+    (tmp_path / "images/notes.txt").write_text("hello", encoding="utf-8")
     listing = find_own(tmp_path)
     assert [(case.case_id, case.label.name) for case in listing.cases] == [("a", "a_seg.nii.gz"), ("b", "b.nii.gz")]
     assert listing.labels == {3: "3", 7: "7"}
@@ -144,8 +144,10 @@ def test_a_json_or_csv_file_lists_pairs(tmp_path):
     volume(tmp_path / "scans/x2.nii.gz")
     volume(tmp_path / "truth/y2.nii.gz", [1, 2])
     rows = [{"image": f"scans/x{n}.nii.gz", "label": f"truth/y{n}.nii.gz", "patient": "anna"} for n in (1, 2)]
-    (tmp_path / "list.json").write_text(json.dumps(rows))
-    (tmp_path / "named.json").write_text(json.dumps({"training": rows, "labels": {"1": "head", "2": "tail"}}))
+    (tmp_path / "list.json").write_text(json.dumps(rows), encoding="utf-8")
+    (tmp_path / "named.json").write_text(
+        json.dumps({"training": rows, "labels": {"1": "head", "2": "tail"}}), encoding="utf-8"
+    )
     with (tmp_path / "list.csv").open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.DictWriter(file, ["Image", "Label", "patient"], delimiter=";")
         writer.writeheader()
@@ -159,7 +161,7 @@ def test_a_json_or_csv_file_lists_pairs(tmp_path):
         assert listing.labels == labels
         assert [(case.case_id, case.patient_id) for case in listing.cases] == [("x1", "anna"), ("x2", "anna")]
     rows[1]["label"] = "truth/lost.nii.gz"
-    (tmp_path / "list.json").write_text(json.dumps([*rows, {"image": "scans/x1.nii.gz"}]))
+    (tmp_path / "list.json").write_text(json.dumps([*rows, {"image": "scans/x1.nii.gz"}]), encoding="utf-8")
     with pytest.raises(
         DatasetError,
         match=r"(?s)lost\.nii\.gz: no such file or folder; list\.json names it.*entry 3 must name image and label",
@@ -213,7 +215,7 @@ SHAPES = [
 def test_labelme_s_outlines_become_masks(tmp_path):
     pytest.importorskip("pycocotools")
     picture(tmp_path / "a.png")
-    (tmp_path / "a.json").write_text(json.dumps({"imagePath": "a.png", "shapes": SHAPES[:3]}))
+    (tmp_path / "a.json").write_text(json.dumps({"imagePath": "a.png", "shapes": SHAPES[:3]}), encoding="utf-8")
     listing = find_own(tmp_path)
     assert listing.labels == {1: "blood", 2: "cell"}
     label = LoadCased(classes={"cell": 2, "blood": 1})(own_datalist(tmp_path)[0])["label"][0]
@@ -233,7 +235,7 @@ def test_coco_s_outlines_become_masks(tmp_path):
             {"id": 2, "image_id": 7, "category_id": 3, "segmentation": {"size": [20, 30], "counts": [0, 4, 596]}},
         ],
     }
-    (tmp_path / "coco.json").write_text(json.dumps(content))
+    (tmp_path / "coco.json").write_text(json.dumps(content), encoding="utf-8")
     listing = find_own(tmp_path / "coco.json")
     assert listing.labels == {1: "cell"}
     assert "1 pictures without outlines were left out" in listing.notes
@@ -277,7 +279,7 @@ def other_geometry(root):
 
 def damaged_declaration(root):
     decathlon(root)
-    (root / "dataset.json").write_text("{half")
+    (root / "dataset.json").write_text("{half", encoding="utf-8")
 
 
 def images_for_labels(root):

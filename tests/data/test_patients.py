@@ -46,7 +46,7 @@ def test_a_broken_pattern_is_told():
 
 def test_patients_stand_in_a_table(tmp_path):
     table = tmp_path / "cases.csv"
-    table.write_text("case_id,age,patient_id,eye\na,40,p1,L1\nb,41,p1,L2\n")
+    table.write_text("case_id,age,patient_id,eye\na,40,p1,L1\nb,41,p1,L2\n", encoding="utf-8")
     assert patients_of(["b", "a"], str(table)) == {"b": "p1", "a": "p1"}
     assert patients_of(["b", "a"], f"{table}:eye") == {"b": "L2", "a": "L1"}
     with pytest.raises(ValueError, match="does not for 1 of 1: c"):

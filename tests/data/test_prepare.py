@@ -31,7 +31,7 @@ def test_dataset_json_speaks_the_decathlon_s_language(tmp_path):
     for patient in ("patient001", "patient019", "patient002"):
         acdc_patient(tmp_path / "src", patient)
     prepare("acdc", tmp_path / "src", tmp_path / "out")
-    content = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    content = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
     assert content["labels"] == {"0": "background", "1": "RV", "2": "Myo", "3": "LV"}
     assert (content["numTraining"], content["numValidation"], content["numTest"]) == (2, 2, 2)
     assert content["tensorImageSize"] == "3D"
@@ -44,7 +44,7 @@ def test_dataset_json_speaks_the_decathlon_s_language(tmp_path):
 def test_paths_may_be_absolute(tmp_path):
     acdc_patient(tmp_path / "src", "patient001")
     prepare("acdc", tmp_path / "src", tmp_path / "out", absolute=True)
-    content = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    content = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
     assert Path(content["training"][0]["label"]).is_absolute()
 
 
@@ -52,7 +52,7 @@ def test_cases_of_no_section_are_kept_apart_from_those_that_have_one(tmp_path):
     acdc_patient(tmp_path / "src", "patient001")
     acdc_patient(tmp_path / "src", "patient131")
     prepare("acdc", tmp_path / "src", tmp_path / "out")
-    content = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    content = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
     assert [item["patient_id"] for item in content["unassigned"]] == ["patient131", "patient131"]
 
 
@@ -102,7 +102,7 @@ def test_a_broken_set_leaves_a_report_and_nothing_else(tmp_path):
     with pytest.raises(DatasetError, match=r"ISIC_0000002\.jpg: the file is empty"):
         prepare("isic", tmp_path / "src", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.json", "report.md"]
-    assert "ISIC_0000002.jpg: the file is empty" in (tmp_path / "out" / "report.md").read_text()
+    assert "ISIC_0000002.jpg: the file is empty" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
 
 
 def test_broken_cases_may_be_left_out_and_are_listed(tmp_path):
@@ -113,7 +113,7 @@ def test_broken_cases_may_be_left_out_and_are_listed(tmp_path):
     prepared = prepare("isic", tmp_path / "src", tmp_path / "out", skip_broken=True)
     assert prepared.report["cases"] == 1
     assert len(prepared.report["problems"]) == 2
-    content = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    content = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
     assert [item["case_id"] for item in content["training"]] == ["ISIC_0000001"]
     assert sorted(path.name for path in (tmp_path / "out" / "labels").iterdir()) == ["ISIC_0000001.png"]
 
@@ -222,7 +222,7 @@ def test_the_command_takes_a_pattern_of_patients(tmp_path):
     assert "plain: 3 cases of 2 patients" in result.output
     assert "2 patients of 3 cases, as '(.+)_[LR]' says" in result.output
     assert "patient of its own" not in result.output
-    listed = json.loads((tmp_path / "out" / "dataset.json").read_text())["training"]
+    listed = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))["training"]
     assert [case["patient_id"] for case in listed] == ["7", "7", "8"]
     assert CliRunner().invoke(app, [*arguments, "(.+)_L"]).exit_code == 1
 
@@ -264,7 +264,7 @@ def test_masks_of_0_and_255_become_class_1_by_their_table(tmp_path):
         picture(tmp_path / "src" / "images" / f"{name}.png")
         mask(tmp_path / "src" / "labels" / f"{name}.png")
     prepared = prepare("plain", tmp_path / "src", tmp_path / "out", labels={255: "lesion"})
-    content = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    content = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
     assert content["labels"] == {"0": "background", "1": "lesion"}
     written = np.array(Image.open(tmp_path / "out" / content["training"][0]["label"]))
     assert np.unique(written).tolist() == [0, 1]

@@ -166,17 +166,17 @@ def test_shots_are_drawn_beside_a_listed_test():
 
 @pytest.mark.parametrize(("name", "text"), [("ids.txt", "p001\np003\n"), ("ids.json", '["p001", "p003"]')])
 def test_ids_can_stand_in_a_file(name, text, tmp_path):
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
     parts = sections(cases(5), train_ids=str(tmp_path / name), test=1)
     assert shown(parts)["train"] == "p001_0 p003_0"
     assert len(parts["test"]) == 1
 
 
 def test_a_split_file_of_ones_own_is_taken_at_its_word(tmp_path):
-    (tmp_path / "mine.json").write_text('{"training": ["p000", "p001", "p002"], "test": ["p004"]}')
+    (tmp_path / "mine.json").write_text('{"training": ["p000", "p001", "p002"], "test": ["p004"]}', encoding="utf-8")
     parts = sections(cases(6), listed=tmp_path / "mine.json", validation=1)
     assert [len(part) for part in parts.values()] == [2, 1, 1]
-    (tmp_path / "mine.json").write_text('{"training": ["p000"], "validation": ["p004"]}')
+    (tmp_path / "mine.json").write_text('{"training": ["p000"], "validation": ["p004"]}', encoding="utf-8")
     assert shown(sections(cases(6), listed=tmp_path / "mine.json")) == {"train": "p000_0", "val": "p004_0", "test": ""}
 
 

@@ -132,9 +132,9 @@ def test_unknown_wishes_are_refused():
 
 def test_a_split_file_of_one_s_own_must_put_an_id_into_one_section(tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text('{"training": ["a"], "test": ["a"]}')
+    path.write_text('{"training": ["a"], "test": ["a"]}', encoding="utf-8")
     with pytest.raises(ValueError, match="id a must lie in one section, got training and test"):
         read_sections(path)
-    path.write_text("{")
+    path.write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"mine\.json: split must be a JSON file"):
         read_sections(path)

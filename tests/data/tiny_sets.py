@@ -48,7 +48,7 @@ def acdc_patient(root: Path, patient: str, frames=(1, 12), info: bool = True) ->
         volume(root / patient / f"{patient}_frame{frame:02d}.nii.gz")
         labels(root / patient / f"{patient}_frame{frame:02d}_gt.nii.gz")
     if info:
-        (root / patient / "Info.cfg").write_text(f"ED: {frames[0]}\nES: {frames[-1]}\nGroup: NOR\n")
+        (root / patient / "Info.cfg").write_text(f"ED: {frames[0]}\nES: {frames[-1]}\nGroup: NOR\n", encoding="utf-8")
     return root / patient
 
 

@@ -250,5 +250,5 @@ def test_both_orders_run_from_a_config(tmp_path, order):
 
 
 def _written(path):
-    path.write_text(CONFIG)
+    path.write_text(CONFIG, encoding="utf-8")
     return path

@@ -237,7 +237,7 @@ def test_confusion_writes_a_picture_and_numbers(acdc_like, monkeypatch):
          "--out", str(acdc_like / "out"), "--image-size", "64"],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    content = json.loads((acdc_like / "out" / "confusion.json").read_text())
+    content = json.loads((acdc_like / "out" / "confusion.json").read_text(encoding="utf-8"))
     assert content["labels"] == ["None", "Myo", "LV"]
     assert content["images"] == 2
     assert set(content["ocm"]) == {"1 point", "4 points", "box"}

@@ -109,11 +109,11 @@ def test_an_evaluator_prints_the_strict_dice_and_writes_the_report(tmp_path):
     engine.run([{"place": 0}, {"place": 1}])
     assert engine.state.metrics["val_dice"] == pytest.approx(DICE / 3)
     assert engine.state.metric_details["val_dice"].shape == (3, 1)
-    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open(encoding="utf-8")))
     assert [row["outcome"] for row in rows] == ["scored", "missed", "false"]
     assert np.mean([float(row["dice"]) for row in rows]) == pytest.approx(DICE / 3, abs=1e-6)
     engine.run([{"place": 1}])
-    assert len(list(csv.DictReader((tmp_path / "scores.csv").open()))) == 1
+    assert len(list(csv.DictReader((tmp_path / "scores.csv").open(encoding="utf-8")))) == 1
 
 
 def test_maps_that_are_no_classes_are_refused():

@@ -82,17 +82,17 @@ def test_a_report_says_protocol_counts_and_values(tmp_path):
     scores = scores_of((0.8, 0.6, 0.0), (0.9, NAN, 0.5))
     summary = summarise(scores, LABELS, get_protocol(), notes=["255 in the label read as 1: 3 cases"])
     write_report(tmp_path, scores, summary, beside="acdc")
-    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open(encoding="utf-8")))
     assert list(rows[0]) == ["case", "label", "dice", "hd95_mm", "outcome"]
     assert rows[0] == {"case": "case0", "label": "RV", "dice": "0.8", "hd95_mm": "2", "outcome": "scored"}
     assert rows[3]["dice"] == ""
-    assert read_summary(tmp_path) == json.loads((tmp_path / "summary.json").read_text())
-    text = (tmp_path / "report.md").read_text()
+    assert read_summary(tmp_path) == json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "protocol strict" in text
     assert "| RV | 3 | 1 | 0 | 0 |" in text
     assert "255 in the label read as 1" in text
     assert "MedSAM" in text
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64") == 2
     assert "http" not in page
 
@@ -104,13 +104,13 @@ def test_an_approximate_protocol_says_so_unless_it_saw_logits(tmp_path):
     assert "256 x 256 logits" in approximate["approximate"]
     assert exact["approximate"] == ""
     write_report(tmp_path, scores, approximate)
-    assert "> Approximate: " in (tmp_path / "report.md").read_text()
+    assert "> Approximate: " in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_names_from_files_cannot_break_the_page(tmp_path):
     scores = [Score("<b>&", "<script>", "scored", {"dice": 0.5})]
     write_report(tmp_path, scores, summarise(scores, {1: "<script>"}, get_protocol()))
-    assert "<script>" not in (tmp_path / "report.html").read_text()
+    assert "<script>" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_worst_case_comes_first():
@@ -170,10 +170,10 @@ def test_summaries_of_two_protocols_are_not_compared():
 def test_a_file_that_is_no_summary_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such summary"):
         read_summary(tmp_path)
-    (tmp_path / "summary.json").write_text("{}")
+    (tmp_path / "summary.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match="must have the format"):
         read_summary(tmp_path)
-    (tmp_path / "summary.json").write_text("dice: 1")
+    (tmp_path / "summary.json").write_text("dice: 1", encoding="utf-8")
     with pytest.raises(ValueError, match="could not be read"):
         read_summary(tmp_path / "summary.json")
 

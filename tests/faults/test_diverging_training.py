@@ -40,10 +40,12 @@ def test_the_label_server_goes_on_serving_and_says_why(tmp_path):
     root = write_trainable_bundle(tmp_path, "amsam")
     before = (root / "models" / "model.pt").read_bytes()
     refine = root / "configs" / "refine.yaml"
-    refine.write_text(refine.read_text().replace("learning_rate: 0.001", "learning_rate: 1.0e+12"))
+    refine.write_text(
+        refine.read_text(encoding="utf-8").replace("learning_rate: 0.001", "learning_rate: 1.0e+12"), encoding="utf-8"
+    )
     progress = TrainingProgress(tmp_path / "t.json")
     options = TrainOptions(max_epochs=2, steps_per_epoch=2, val_split=0)
     with pytest.raises(DivergenceError, match="training diverged"):
         train_bundle(root, balls(tmp_path, 2), options, cache=tmp_path / "cache", progress=progress)
     assert (root / "models" / "model.pt").read_bytes() == before
-    assert "training diverged" in json.loads(progress.path.read_text())["error"]
+    assert "training diverged" in json.loads(progress.path.read_text(encoding="utf-8"))["error"]

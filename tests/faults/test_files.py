@@ -30,13 +30,13 @@ SECRET = b"root:x:0:0:" * 400
 
 def meta(folder, data, name="a.mhd"):
     text = f"ObjectType = Image\nNDims = 2\nDimSize = 16 16\nElementType = MET_UCHAR\nElementDataFile = {data}\n"
-    (folder / name).write_text(text)
+    (folder / name).write_text(text, encoding="utf-8")
     return folder / name
 
 
 def nrrd(folder, data, name="a.nhdr"):
     text = f"NRRD0004\ntype: uint8\ndimension: 2\nsizes: 16 16\nencoding: raw\ndata file: {data}\n\n"
-    (folder / name).write_text(text)
+    (folder / name).write_text(text, encoding="utf-8")
     return folder / name
 
 
@@ -158,9 +158,13 @@ def test_other_formats_declare_no_more_than_the_limit_either(form, tmp_path, mon
         with h5py.File(path, "w") as file:
             file.create_dataset("image", (3000, 2000, 2000), "u1", chunks=(1, 2000, 2000))
     elif form == "mhd":
-        path.write_text("NDims = 3\nDimSize = 2000 2000 3000\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n")
+        path.write_text(
+            "NDims = 3\nDimSize = 2000 2000 3000\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n", encoding="utf-8"
+        )
     else:
-        path.write_text("NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2000 2000 3000\nencoding: raw\n\n")
+        path.write_text(
+            "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2000 2000 3000\nencoding: raw\n\n", encoding="utf-8"
+        )
     with pytest.raises(ImageFileError, match="at most 1073741824 voxels"):
         read_image(path)
     monkeypatch.setenv("AMSAM_MAX_PIXELS", "many")
@@ -202,7 +206,7 @@ def test_complex_and_text_arrays_are_refused(tmp_path):
 def test_no_name_becomes_a_formula_in_a_table(tmp_path):
     scores = [Score(case, "-lesion", "found", {"dice": -0.5}) for case in ("=1+1", "@a", "+b", "plain")]
     write_scores(scores, ["dice"], tmp_path / "scores.csv")
-    rows = list(csv.reader((tmp_path / "scores.csv").open()))[1:]
+    rows = list(csv.reader((tmp_path / "scores.csv").open(encoding="utf-8")))[1:]
     assert [row[0] for row in rows] == ["'=1+1", "'@a", "'+b", "plain"]
     assert [row[1:3] for row in rows] == [["'-lesion", "-0.5"]] * 4
 

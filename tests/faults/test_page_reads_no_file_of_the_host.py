@@ -43,7 +43,7 @@ def page_server(tmp_path_factory, **options):
     (root / "out").mkdir()
     (root.parent / "elsewhere").mkdir(exist_ok=True)
     secret = root.parent / "elsewhere" / "secret.txt"
-    secret.write_text(SECRET)
+    secret.write_text(SECRET, encoding="utf-8")
     volume = root.parent / "elsewhere" / "other.nii.gz"
     nib.save(nib.Nifti1Image(two_bars(), np.eye(4)), volume)
     bundle = LoadedBundle("toy", root, BrightRegions(2), {1: "vessel", 2: "node"}, intensity={"mode": "none"})

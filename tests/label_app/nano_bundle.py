@@ -42,7 +42,7 @@ def write_nano_bundle(
         "intensity": intensity or {"mode": "percentile"},
     }
     save_adapter(build_network(settings), root / "models" / "model.pt", settings=settings)
-    (root / "configs" / "inference.yaml").write_text("settings: {}\n")
+    (root / "configs" / "inference.yaml").write_text("settings: {}\n", encoding="utf-8")
     write_metadata(root, labels, data_type)
     return root
 
@@ -58,7 +58,7 @@ def write_metadata(root: Path, labels: tuple[str, ...], data_type: str) -> None:
             "outputs": {"pred": {"channel_def": channels}},
         },
     }
-    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    (root / "configs" / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
 
 
 def write_bright_bundle(folder: Path, plane: str, labels: tuple[str, ...] = ("bar",)) -> Path:
@@ -76,6 +76,6 @@ def write_bright_bundle(folder: Path, plane: str, labels: tuple[str, ...] = ("ba
         "slices": {"axis": plane},
     }
     write_model(root / "models" / "model.pt", {}, settings)
-    (root / "configs" / "inference.yaml").write_text("settings: {}\n")
+    (root / "configs" / "inference.yaml").write_text("settings: {}\n", encoding="utf-8")
     write_metadata(root, labels, "nifti")
     return root

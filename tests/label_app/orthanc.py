@@ -33,14 +33,14 @@ def orthanc(root):
         "Plugins": [str(path) for path in PLUGINS.glob("libOrthancDicomWeb*")],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }
-    (root / "orthanc.json").write_text(json.dumps(settings))
-    with open(root / "orthanc.log", "w+") as log:
+    (root / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
+    with open(root / "orthanc.log", "w+", encoding="utf-8") as log:
         process = subprocess.Popen(["Orthanc", str(root / "orthanc.json")], stdout=log, stderr=subprocess.STDOUT)
         url = f"http://127.0.0.1:{port}"
         try:
             for _ in range(240):
                 time.sleep(0.5)
-                assert process.poll() is None, (root / "orthanc.log").read_text()[-2000:]
+                assert process.poll() is None, (root / "orthanc.log").read_text(encoding="utf-8")[-2000:]
                 with contextlib.suppress(requests.ConnectionError):
                     if requests.get(f"{url}/dicom-web/studies", timeout=30).ok:
                         break

@@ -36,7 +36,7 @@ class Server:
         return self.process.poll() is None and requests.get(self.url + "/info/", timeout=600).status_code == 200
 
     def log(self):
-        return (self.root / "server.log").read_text()
+        return (self.root / "server.log").read_text(encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def serving(root, studies, bundles, *options):
     }
     command = [sys.executable, "-m", "amsam_monai", "label", "start", str(studies), "--port", str(port), *options]
     command += [part for one in bundles for part in ("--bundle", str(one))]
-    with open(root / "server.log", "w+") as log:
+    with open(root / "server.log", "w+", encoding="utf-8") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )

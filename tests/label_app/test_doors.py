@@ -42,7 +42,7 @@ def image_id(system, path):
 @pytest.mark.parametrize("system", list(CASES))
 def test_the_server_gives_the_masks_of_the_command_line(server, bundles, system, tmp_path):
     bundle = bundles[system]
-    names = json.loads((bundle.parent / "cli" / "segment_report.json").read_text())["labels"]
+    names = json.loads((bundle.parent / "cli" / "segment_report.json").read_text(encoding="utf-8"))["labels"]
     for path, mask in masks_of(bundle).items():
         answer = server.infer(bundle.name, image_id(system, path), "image")
         assert answer.status_code == 200, answer.text

@@ -185,9 +185,9 @@ def test_an_open_image_has_a_certainty(bundle, ball):
 
 def test_an_app_folder_holds_copies_that_training_may_change(bundle, tmp_path):
     app = prepare_app(tmp_path / "app", [bundle])
-    assert "AmsamApp" in (app / "main.py").read_text()
+    assert "AmsamApp" in (app / "main.py").read_text(encoding="utf-8")
     assert load_bundle(app / "model" / bundle.name).labels == {1: "liver", 2: "spleen"}
-    (app / "model" / bundle.name / "note").write_text("learned")
+    (app / "model" / bundle.name / "note").write_text("learned", encoding="utf-8")
     prepare_app(app, [bundle])
     assert (app / "model" / bundle.name / "note").exists()
     prepare_app(app, [bundle], fresh=True)

@@ -86,7 +86,7 @@ def told_by(monkeypatch):
 
     def noted(progress, score):
         write(progress, score)
-        told.append(json.loads(progress.path.read_text()))
+        told.append(json.loads(progress.path.read_text(encoding="utf-8")))
 
     monkeypatch.setattr(TrainingProgress, "_write", noted)
     return told

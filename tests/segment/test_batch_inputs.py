@@ -19,7 +19,7 @@ def run(source, out, **options):
     batch = BatchSegmenter(network, reading=options)
     with torch.no_grad():
         records = [batch(job) for job in plan(source, out)]
-    cases = json.loads(write_report(records, out / "report.json").read_text())["cases"]
+    cases = json.loads(write_report(records, out / "report.json").read_text(encoding="utf-8"))["cases"]
     return {str(case["input"].removeprefix(f"{source}/")): case for case in cases}
 
 

@@ -37,10 +37,10 @@ def test_report_table_and_page_have_one_order(tmp_path):
     path = tmp_path / "out" / "segment_report.json"
     path.parent.mkdir()
     write_report(records(tmp_path), path)
-    cases = json.loads(path.read_text())["cases"]
+    cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
     assert [case["input"] for case in cases] == ["poor.nii", "sure.nii", "=broken.nii"]
     assert cases[0]["quality"]["spleen"] == {"case": [0.4, 0.05], "slices": [[0.95, 0.1], [0.2, 0.1], [0.75, 0.1]]}
-    rows = list(csv.DictReader(path.with_suffix(".csv").open()))
+    rows = list(csv.DictReader(path.with_suffix(".csv").open(encoding="utf-8")))
     assert [row["input"] for row in rows] == ["poor.nii", "sure.nii"]
     assert rows[0] == {
         "input": "poor.nii",
@@ -51,7 +51,7 @@ def test_report_table_and_page_have_one_order(tmp_path):
         "slices": "1 2 0",
         "warnings": "<odd>",
     }
-    page = path.with_suffix(".html").read_text()
+    page = path.with_suffix(".html").read_text(encoding="utf-8")
     assert page.index("../a%20b_overlay.png") < page.index("sure_overlay.png")
     assert "spleen: 0.40 ± 0.05" in page
     assert "&lt;odd&gt;" in page
@@ -67,12 +67,12 @@ def test_what_is_passed_over_keeps_its_quality(tmp_path):
     path = tmp_path / "segment_report.json"
     write_report(records(tmp_path), path)
     write_report([Record("sure.nii", "skipped", "sure_seg.nii"), Record("poor.nii", "skipped", "poor_seg.nii")], path)
-    cases = json.loads(path.read_text())["cases"]
+    cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
     assert [(case["input"], case["status"]) for case in cases] == [("poor.nii", "skipped"), ("sure.nii", "skipped")]
 
 
 def test_a_network_that_is_not_calibrated_tells_no_error(tmp_path):
     raw = Record("a.nii", "done", "b.nii", quality={"liver": {"case": (0.91, None), "slices": []}})
     write_report([raw], tmp_path / "r.json")
-    (row,) = csv.DictReader((tmp_path / "r.csv").open())
+    (row,) = csv.DictReader((tmp_path / "r.csv").open(encoding="utf-8"))
     assert (row["quality_liver"], row["error_liver"], row["slices"]) == ("0.91", "", "")

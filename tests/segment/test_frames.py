@@ -49,7 +49,7 @@ def sun_seg(tmp_path):
     for number, value in [(1, 200), (2, 20), (10, 200)]:
         write_frame(root / "case1_1" / f"a{number}.png", value)
     write_frame(root / "case2" / "b.png", 255, size=(6, 4))
-    (root / "case2" / "notes.txt").write_text("x")
+    (root / "case2" / "notes.txt").write_text("x", encoding="utf-8")
     return root
 
 

@@ -363,7 +363,7 @@ def test_a_saved_session_of_another_image_is_refused(nano_sam, phantom, tmp_path
     with pytest.raises(ValueError, match="Open the image it belongs to"):
         session.open(np.zeros((40, 36, 8), dtype=np.float32), affine=AXIAL, state=saved)
     sidecar = tmp_path / "a.session.json"
-    assert json.loads(sidecar.read_text())["format"] == 1
-    sidecar.write_text("{}")
+    assert json.loads(sidecar.read_text(encoding="utf-8"))["format"] == 1
+    sidecar.write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match="is no saved session"):
         session.open(phantom, state=saved)

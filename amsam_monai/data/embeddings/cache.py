@@ -203,4 +203,4 @@ class EmbeddingCache:
         path = self.folder / DESCRIPTION
         if not path.is_file():
             with whole_file(path) as partial:
-                partial.write_text(json.dumps(self.fingerprint, indent=2, sort_keys=True) + "\n")
+                partial.write_text(json.dumps(self.fingerprint, indent=2, sort_keys=True) + "\n", encoding="utf-8")

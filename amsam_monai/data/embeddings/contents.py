@@ -35,7 +35,7 @@ def cache_contents(folder: str | os.PathLike[str] | None = None) -> list[CacheCo
     for description in sorted(cache_folder(folder).glob(f"*/{DESCRIPTION}")):
         sizes = [status.st_size for _, status in entries(description.parent)]
         if sizes:
-            fingerprint = json.loads(description.read_text())
+            fingerprint = json.loads(description.read_text(encoding="utf-8"))
             contents.append(CacheContents(description.parent, fingerprint, len(sizes), sum(sizes)))
     return contents
 

@@ -253,10 +253,10 @@ def _compare_with_record(file: Path, seen: str) -> str:
     record = file.with_name(file.name + ".sha256")
     if not record.exists():
         part = record.with_name(f".{record.name}.{os.getpid()}")
-        part.write_text(f"{seen}  {file.name}\n")
+        part.write_text(f"{seen}  {file.name}\n", encoding="utf-8")
         os.replace(part, record)
         return f"{file.name}: no digest known; recorded sha256 {seen} in {record.name}"
-    recorded = record.read_text().split()[0]
+    recorded = record.read_text(encoding="utf-8").split()[0]
     if recorded != seen:
         raise ValueError(
             f"{file} must have sha256 {recorded}, recorded in {record.name}, got {seen}; one of them changed."

@@ -51,7 +51,7 @@ class ShortTrainer(nnUNetTrainer):
             if step % 10 == 0:
                 self.print_to_log_file(f"iteration {step} of {steps}: loss {loss:.3f}, {self.clock.seconds():.0f} s")
         facts = {"steps": step, "seconds_a_step": seconds, "last_loss": loss, "seconds": self.clock.seconds()}
-        (Path(self.output_folder) / "facts.json").write_text(json.dumps(facts))
+        (Path(self.output_folder) / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         self.current_epoch = 1
         self.on_train_end()
 
