@@ -109,4 +109,4 @@ def bundle_files(recipe: Recipe) -> dict[str, str]:
 
 
 def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(content, indent=2) + "\n"

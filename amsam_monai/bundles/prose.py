@@ -81,7 +81,7 @@ def plain(value: Value) -> Any:
 
 
 def write(tree: Map) -> str:
-    """The tree as YAML text."""
+    """The tree as YAML text in ASCII, since MONAI reads configs in the machine's encoding."""
     return "\n".join(_block(tree, 0)).strip("\n") + "\n"
 
 
@@ -145,19 +145,27 @@ def _refuse_twice(keys: list[yaml.Node]) -> None:
 
 @functools.cache
 def in_yaml(text: str, meaning: str) -> str:
-    """`text`, where YAML reads it as the string that is meant, in braces and brackets too; else that in quotes."""
+    """`text`, where YAML reads it as the string that is meant, in braces and brackets too; else that in quotes.
+
+    What is not ASCII is escaped.
+    """
     try:
-        plainly = yaml.safe_load(f"[{text}]") == [meaning] and yaml.safe_load(f"{{{text}: 0}}") == {meaning: 0}
+        plainly = (
+            text.isascii()
+            and yaml.safe_load(f"[{text}]") == [meaning]
+            and yaml.safe_load(f"{{{text}: 0}}") == {meaning: 0}
+        )
     except yaml.YAMLError:
         plainly = False
-    quoted: str = yaml.safe_dump(meaning, default_style='"', allow_unicode=True, width=float("inf"))
-    return text if plainly else quoted.rstrip("\n")
+    quoted: str = yaml.safe_dump(meaning, default_style='"', width=float("inf"))
+    return text if plainly and text.isascii() else quoted.rstrip("\n")
 
 
 def inline(value: Value, *, within: bool = False) -> str:
     """A value on one line; `within` braces or brackets, where commas and colons part."""
     if isinstance(value, Scalar):
-        meaning = yaml.safe_load(value.text) if within and not value.tag else None
+        careful = within or not value.text.isascii()
+        meaning = yaml.safe_load(value.text) if careful and not value.tag else None
         return in_yaml(value.text, meaning) if isinstance(meaning, str) else value.text
     if isinstance(value, Map):
         entries = value.entries.items()
@@ -206,7 +214,7 @@ def _line(text: str, comment: str, pad: str) -> Iterator[str]:
         return
     column = COLUMN + 2 * len(pad)
     line = f"{text:<{column - 1}} {comment}" if len(text) < column else f"{text}  {comment}"
-    if len(line) <= WIDTH:
+    if len(line) <= WIDTH and line.isascii():
         yield line
     else:
         yield from _comment([comment], pad)
@@ -214,7 +222,8 @@ def _line(text: str, comment: str, pad: str) -> Iterator[str]:
 
 
 def _comment(lines: list[str], pad: str) -> Iterator[str]:
-    yield from ((pad + line).rstrip() for line in wrapped(lines, WIDTH - len(pad)))
+    for line in wrapped(lines, WIDTH - len(pad)):
+        yield (pad + line).rstrip().encode("ascii", "backslashreplace").decode()
 
 
 def wrapped(lines: list[str], width: int = WIDTH, *, anew: bool = False) -> list[str]:

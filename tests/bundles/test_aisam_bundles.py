@@ -24,6 +24,8 @@ SAME = {
 }
 KINDS = {"acdc": (SCANS, "training"), "synapse": (SCANS, "img"), "isic": (DRAWS, "images")}
 
+MANY_CLASSES = pytest.param("synapse", marks=pytest.mark.slow)
+
 
 def settings(kind, folder):
     """What the command line would say."""
@@ -36,7 +38,7 @@ def workflow(kind, folder, *args, **overrides):
     return workflow_of(f"{kind}_aisam_segmentation", *args, **{"bundle_root": str(folder), **overrides})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["acdc", "isic", MANY_CLASSES])
 def test_a_bundle_trains_evaluates_and_infers(kind, folder):
     chosen = settings(kind, folder)
     training = workflow(kind, folder, **chosen)
@@ -107,7 +109,7 @@ def train_a_rank(folder, kind, chosen):
     torch.save(losses_of(made), folder / f"rank{os.environ['RANK']}.pt")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["acdc", "isic", MANY_CLASSES])
 def test_two_processes_have_the_losses_of_one(kind, folder):
     square = {"_target_": "amsam_monai.transforms.sam_input.SquareImaged", "size": "$@checked.image_size"}
     chosen = {**settings(kind, folder), **SAME, "train#preprocessing#transforms#2": square}

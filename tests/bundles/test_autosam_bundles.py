@@ -38,7 +38,9 @@ def settings(folder, bundle):
     return {**SMALL, **SHORT, **own, **places}
 
 
-@pytest.mark.parametrize("bundle", BUNDLES)
+@pytest.mark.parametrize(
+    "bundle", [pytest.param(name, marks=[pytest.mark.slow] if "synapse" in name else []) for name in BUNDLES]
+)
 def test_a_bundle_trains_both_forms_evaluates_and_infers(bundle, folder):
     chosen = settings(folder, bundle)
     workflow_of(bundle, **chosen).run()

@@ -185,7 +185,13 @@ def test_a_part_that_would_be_passed_over_is_refused(tmp_path, line, message):
 @pytest.mark.parametrize("flow", [True, False])
 def test_names_that_yaml_would_read_otherwise_come_through(tmp_path, flow):
     classes = {"a, b": 1, "c: d": 2, "[e]": 3, "{f}": 4, "1": 5, "no": 6, "null": 7, "-": 8, "q\"'": 9, "Läsion ☃": 10}
-    words = {"title": 'Glands: "H&E", {new}', "few": "a few", "layout": "l", "scans": "images", "modality": "H&E, 40x"}
+    words = {
+        "title": 'Drüsen: "H&E", {new}',
+        "few": "a few",
+        "layout": "l",
+        "scans": "images",
+        "modality": "H&E, 40x",
+    }
     train = {"settings#classes": classes, "val": 2, "datalist": {"_target_": "x", "names": {255: "a, b", 1: "c"}}}
     own = {"name": "own, first: yes", "method": "amsam", "images": "pictures", "overlays": [], "words": words}
     own |= {
@@ -210,7 +216,8 @@ def test_names_that_yaml_would_read_otherwise_come_through(tmp_path, flow):
     )
     build_bundle(tmp_path / "own.yaml", tmp_path / "out")
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    assert metadata["task"] == 'Segmentation of Glands: "H&E", {new}'
+    assert metadata["task"] == 'Segmentation of Drüsen: "H&E", {new}'
+    assert all(file.read_bytes().isascii() for file in (root / "configs").iterdir())  # MONAI reads them in any locale
 
 
 def test_building_anew_keeps_configs_of_one_s_own_and_no_other_bundle_is_written_over(tmp_path):

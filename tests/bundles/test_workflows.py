@@ -191,21 +191,27 @@ def test_a_killed_training_ends_as_one_that_was_not(configs, folder):
     assert all(torch.equal(value, killed[name]) for name, value in whole.items())
 
 
-def test_an_interrupted_training_does_not_go_on_with_other_settings(folder):
-    training = {**phantoms("isic", folder), "train#handlers#3#keep": True}
+OTHERS = {
+    "val": (0, r"val was \['.+'\], is \[\]"),
+    "settings#arguments#alpha": (0.5, "model.arguments.alpha was 0.7, is 0.5"),
+}
+FURTHER = {
+    "precision": ("bfloat16", "precision was float32, is bfloat16"),
+    "optimizer#weight_decay": (0.2, "optimizer.weight_decay was 0.1, is 0.2"),
+    "upper_optimizer#weight_decay": (0.2, "upper_optimizer.weight_decay was 0.1, is 0.2"),
+    "loss#loss#dice_weight": (0.5, "loss.loss.dice_weight was 0.8, is 0.5"),
+    "max_epochs": (3, "training.max_epochs was 1, is 3"),
+}
+
+
+@pytest.mark.parametrize("others", [OTHERS, pytest.param(FURTHER, marks=pytest.mark.slow)], ids=["few", "further"])
+def test_an_interrupted_training_does_not_go_on_with_other_settings(folder, others):
+    training = {**phantoms("isic", folder), "train#handlers#3#keep": True, "shots": 2}
     levels = ["train", "bilevel_train"]
-    run("isic", levels, "train", folder, **{**training, "shots": 2})
-    for change, message in (
-        ({"val": 0}, r"val was \['.+'\], is \[\]"),
-        ({"precision": "bfloat16"}, "precision was float32, is bfloat16"),
-        ({"optimizer#weight_decay": 0.2}, "optimizer.weight_decay was 0.1, is 0.2"),
-        ({"upper_optimizer#weight_decay": 0.2}, "upper_optimizer.weight_decay was 0.1, is 0.2"),
-        ({"loss#loss#dice_weight": 0.5}, "loss.loss.dice_weight was 0.8, is 0.5"),
-        ({"max_epochs": 3}, "training.max_epochs was 1, is 3"),
-        ({"settings#arguments#alpha": 0.5}, "model.arguments.alpha was 0.7, is 0.5"),
-    ):
+    run("isic", levels, "train", folder, **training)
+    for name, (value, message) in others.items():
         with pytest.raises(RuntimeError) as caught:
-            run("isic", levels, "train", folder, **{**training, "shots": 2, **change})
+            run("isic", levels, "train", folder, **{**training, name: value})
         assert re.search(rf"train_state.pt comes from .* other settings: {message}\. Remove", everything(caught.value))
 
 
