@@ -47,13 +47,24 @@ FIXED: dict[str, frozenset[str]] = {
 
 # What the network does with its weights: floors, fallbacks, second looks.
 DEFAULTS: dict[str, frozenset[str]] = {
-    "amsam": frozenset({"missing_box", "dark_object_weight"}),
+    "amsam": frozenset({"missing_box", "dark_object_weight", "objects"}),
     "aisam": frozenset(
         {"one_hot", "train_one_hot", "second_look", "gate", "presence_threshold", "box_source", "box_margin"}
     ),
     "autosam": frozenset({"light", "domain"}),
     "unified": frozenset(),
-    "detector": frozenset({"confidence", "more_sizes", "flips", "vote_iou", "snap_to_dark_object"}),
+    "detector": frozenset(
+        {
+            "confidence",
+            "more_sizes",
+            "flips",
+            "vote_iou",
+            "snap_to_dark_object",
+            "object_confidence",
+            "object_overlap",
+            "most_objects",
+        }
+    ),
 }
 FIXED["unified"] |= FIXED["aisam"] - {"box_tokens", "automatic_points"}
 DEFAULTS["unified"] |= DEFAULTS["aisam"] - {"box_source"}

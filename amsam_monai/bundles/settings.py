@@ -87,7 +87,8 @@ class Settings:
         """Check a block of settings, as it stands in a configuration or a model file.
 
         The words false, true and null, as a command line gives them, become values; a list of classes has the values
-        1, 2, ...; a detector may be given by its file alone.
+        1, 2, ...; a detector may be given by its file alone; `arguments.objects` may name the classes that are not
+        "one".
 
         Raises:
             ValueError: an unknown or missing setting, or a value outside what is listed.
@@ -104,6 +105,8 @@ class Settings:
             block["detector"] = {"file": block["detector"]}
         for name in ("arguments", "intensity", "slices"):
             block[name] = block.get(name) or {}
+        if isinstance(objects := block["arguments"].get("objects"), Mapping):
+            block["arguments"] = {**block["arguments"], "objects": _each_class(objects, block["classes"])}
         return cls(**block)
 
     def to_mapping(self) -> dict[str, Any]:
@@ -134,6 +137,12 @@ class Settings:
     def label_map(self) -> dict[int, int]:
         """Value in the user's label files -> class index."""
         return {value: index for index, value in enumerate(self.classes.values(), 1)}
+
+    @property
+    def objects(self) -> list[str]:
+        """Of each class "one" or "all": whether its objects are decoded one by one, see `AMSAM`."""
+        told = self.arguments.get("objects", "one")
+        return [told] * self.num_classes if isinstance(told, str) else list(told)
 
     @property
     def result_values(self) -> dict[int, int] | None:
@@ -208,6 +217,13 @@ def differences(have: Settings, want: Settings) -> list[tuple[str, Any, Any]]:
         elif first != second or (name == "classes" and list(first) != list(second)):
             found.append((name, first, second))
     return found
+
+
+def _each_class(objects: Mapping[str, Any], classes: Any) -> list[Any]:
+    """A word for each class, "one" where none is given."""
+    _check_classes(classes)
+    _known("arguments.objects", objects, classes)
+    return [objects.get(name, "one") for name in classes]
 
 
 def _fixed(name: str, have: Any, want: Any) -> str:

@@ -41,7 +41,7 @@ class DetectorSettings:
         frozen_layers: leading layers that do not train; 11 is the backbone of YOLO26 and 10 that of YOLOv8.
         fit_statistics: let batch statistics follow the images; for hundreds of images, not for a handful.
         average: decay of the weights' running mean, which is what the finished detector gets.
-        per: one box per "class", or one per connected "component".
+        per: one box per "class", or one per connected "component"; or a word for each class.
         confidence: floor of the finished detector.
         snap_to_dark_object: the finished detector looks for the edges of dark objects, see `BoxDetector`.
         augmentation: how far the random views go.
@@ -58,7 +58,7 @@ class DetectorSettings:
     frozen_layers: int = 5
     fit_statistics: bool = False
     average: float = 0.97
-    per: str = "class"
+    per: str | Sequence[str] = "class"
     confidence: float = 0.05
     snap_to_dark_object: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)

@@ -21,6 +21,8 @@ class PrepareSystemBatch(PrepareBatch):
     Args:
         low_res: ask for logits at the decoder's own resolution, as training does (wrap the loss in `LowResLoss`).
         boxes: makes boxes (B, K, 4) of the label (B, 1, H, W), for a batch that brings none; see `SimulatedBoxes`.
+        objects: makes boxes (B, K, 4), and the label that they mean, of the label (B, 1, H, W), in place of `boxes`;
+            see `SimulatedObjects`.
         use: which of the batch's extra keys go to the network, where the batch has them.
         presence: K; tell the network which of K foreground classes the label has (`ClassPrompts.present`), so that
             absent ones prompt against nothing, as at inference behind AI-SAM's gate. 0 makes none known.
@@ -38,6 +40,7 @@ class PrepareSystemBatch(PrepareBatch):
         *,
         low_res: bool = False,
         boxes: Callable[[Tensor], Tensor] | None = None,
+        objects: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
         use: Sequence[str] = USABLE,
         presence: int = 0,
         keep_meta: bool | None = None,
@@ -46,7 +49,7 @@ class PrepareSystemBatch(PrepareBatch):
         if unknown:
             raise ValueError(f"use must be among {self.USABLE}, got {unknown}.")
         self.low_res = low_res
-        self.boxes = boxes
+        self.boxes, self.objects = boxes, objects
         self.use = tuple(use)
         self.presence = presence
         self.keep_meta = not low_res if keep_meta is None else keep_meta
@@ -61,6 +64,10 @@ class PrepareSystemBatch(PrepareBatch):
         """(image, label or None, no positional arguments, keyword arguments of `forward`)."""
         if not isinstance(batchdata, dict):
             raise TypeError(f"batch must be a dictionary with the key 'image', got {type(batchdata).__name__}.")
+        if self.objects is not None and keys.LABEL in batchdata and keys.BOX not in batchdata:
+            label = batchdata[keys.LABEL]  # before it goes to the device
+            box, label = self.objects(label.as_tensor() if isinstance(label, MetaTensor) else label)
+            batchdata = {**batchdata, keys.BOX: box, keys.LABEL: label}
 
         def part(key: str) -> Tensor | None:
             value = batchdata.get(key)

@@ -129,6 +129,15 @@ def test_the_hint_knows_all_of_the_intensitys_arguments():
     assert list(inspect.signature(Intensity).parameters) == list(INTENSITY_ARGUMENTS)
 
 
+def test_objects_may_be_told_class_by_class():
+    assert settings(arguments={"objects": {"spleen": "all"}}).arguments["objects"] == ["one", "all"]
+    changed = settings().changed({"arguments": {"objects": {"liver": "all"}}})
+    assert changed.arguments["objects"] == ["all", "one"]
+    assert settings().changed({"arguments": {"objects": "all"}}).arguments["objects"] == "all"
+    with pytest.raises(ValueError, match=r"arguments\.objects must be among liver, spleen, got 'kidney'"):
+        settings(arguments={"objects": {"kidney": "all"}})
+
+
 def test_another_system_is_refused_before_its_arguments_are_looked_at():
     with pytest.raises(ValueError, match=r"settings.system must be 'amsam', .* got 'aisam'"):
         settings(arguments={"missing_box": "absent"}).changed({"system": "aisam"})

@@ -110,6 +110,57 @@ def test_boxes_that_overlap_the_best_one_vote_by_score_and_others_do_not():
     assert vote(boxes, torch.tensor([[[0.6], [0.3], [0.5]]]), 1.0)[0][0, 0].tolist() == [0, 0, 10, 10]
 
 
+class TestObjects:
+    """A box for each object of a class."""
+
+    THREE_OF_ONE = ([16.0, 16, 20, 20], [17, 16, 20, 20], [16, 17, 20, 20])
+
+    def test_each_object_has_one_box_and_the_first_is_that_of_the_class_alone(self):
+        detector = scripted([*self.THREE_OF_ONE, [48, 40, 12, 16]], [[0.6], [0.9], [0.3], [0.5]])
+        image = torch.rand(2, 3, 64, 64)
+        boxes, confidence = detector.objects(image)
+        assert boxes.shape == (2, 1, 2, 4)
+        assert boxes[0, 0, 1].tolist() == [42, 32, 54, 48]
+        assert confidence[0, 0].tolist() == pytest.approx([0.9, 0.5])
+        torch.testing.assert_close(boxes[:, :, 0], detector(image)[0])
+
+    def test_further_objects_have_a_floor_of_their_own(self):
+        detector = scripted([[16.0, 16, 20, 20], [48, 40, 12, 16]], [[0.1], [0.09]], confidence=0.05)
+        boxes, _ = detector.objects(torch.rand(1, 3, 64, 64))
+        assert boxes[0, 0].isnan().all(-1).tolist() == [False]
+        detector.object_confidence = 0.08
+        assert detector.objects(torch.rand(1, 3, 64, 64))[0][0, 0].isfinite().all(-1).tolist() == [True, True]
+
+    def test_there_are_no_more_of_them_than_the_knob_says(self):
+        places = [[8.0 + 8 * n, 8.0, 6, 6] for n in range(6)]
+        detector = scripted(places, [[0.9]] * 6, most_objects=4)
+        assert detector.objects(torch.rand(1, 3, 64, 64))[0].shape == (1, 1, 4, 4)
+
+    def test_each_class_has_its_own(self):
+        detector = scripted([[16.0, 16, 20, 20], [48, 40, 12, 16]], [[0.9, 0.1], [0.4, 0.6]])
+        boxes, _ = detector.objects(torch.rand(1, 3, 64, 64))
+        assert boxes[0].isfinite().all(-1).tolist() == [[True, True], [True, False]]
+        assert boxes[0, 1, 0].tolist() == [42, 32, 54, 48]
+
+    def test_all_rounds_at_once_give_the_same(self, monkeypatch):
+        detector = scripted([*self.THREE_OF_ONE, [48, 40, 12, 16]], [[0.6], [0.9], [0.3], [0.5]], most_objects=3)
+        boxes, _ = detector.objects(torch.rand(1, 3, 64, 64))
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # no value may be read back then
+        padded, _ = detector.objects(torch.rand(1, 3, 64, 64))
+        assert padded.shape == (1, 1, 3, 4)
+        torch.testing.assert_close(padded[:, :, :2], boxes)
+        assert padded[:, :, 2].isnan().all()
+
+    def test_a_box_outside_of_the_image_is_none(self):
+        detector = scripted([[16.0, 16, 20, 20], [48, 60, 12, 6]], [[0.9], [0.8]])
+        boxes, _ = detector.objects(torch.rand(1, 3, 32, 64))  # the lower half is padding
+        assert boxes[0, 0].isnan().any(-1).tolist() == [False, True]
+
+    def test_what_cannot_be_is_refused(self):
+        with pytest.raises(ValueError, match=r"most_objects must be at least 1, object_overlap in \(0, 1\], got 0"):
+            scripted([[16.0, 16, 20, 20]], [[0.9]], most_objects=0)
+
+
 def test_contrast_moves_the_box_to_the_edges_of_the_dark_object():
     image = torch.full((1, 3, 64, 64), 0.8)
     image[..., 20:40, 24:48] = 0.3

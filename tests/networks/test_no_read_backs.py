@@ -30,6 +30,10 @@ class FixedDetector(nn.Module):
         boxes = image.new_zeros(len(image), CLASSES, 4) + torch.nan
         return boxes, image.new_zeros(len(image), CLASSES)
 
+    def objects(self, image):
+        boxes, sure = self(image)
+        return boxes[:, :, None].expand(-1, -1, 4, -1), sure[:, :, None].expand(-1, -1, 4)
+
 
 def sam(backbone="vit_nano"):
     return build_sam(backbone, image_size=SIZE)
@@ -44,6 +48,7 @@ SYSTEMS = {
     "AM-SAM with a detector": lambda: AMSAM(
         sam(), num_classes=CLASSES, detector=FixedDetector(), box_centre_point=True, missing_box="learned"
     ),
+    "AM-SAM of all objects": lambda: AMSAM(sam(), num_classes=CLASSES, detector=FixedDetector(), objects="all"),
     "SAMed": lambda: AMSAM(sam(), num_classes=CLASSES, joint=True, encoder_lora_rank=2),
     "AI-SAM": lambda: AISAM(sam(), num_classes=CLASSES, depth=1),
     "AI-SAM with a second look": lambda: AISAM(

@@ -15,6 +15,7 @@ from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.dark_object import dark_boxes
 from amsam_monai.networks.detector.yolo import build_model, read_checkpoint
 from amsam_monai.networks.prompts.boxes import box_iou
+from amsam_monai.networks.prompts.prompt_sets import may_read_back
 from amsam_monai.networks.weights.finite import not_finite
 from amsam_monai.networks.weights.sealed import check_seal, read_plain, sealed
 from amsam_monai.networks.weights.store import digest
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class BoxDetector(nn.Module):
-    """The box of highest confidence per class, from a frozen YOLO.
+    """The box of highest confidence per class, from a frozen YOLO; `objects` gives a box for each object.
 
     The image is scaled to `image_size` and padded; the network's dense predictions of one class vote: the box is the
     score-weighted mean of those that overlap the best one. With `flips` the mirrored image votes too, and with
@@ -45,6 +46,9 @@ class BoxDetector(nn.Module):
         flips: also look at the mirrored image.
         vote_iou: overlap with the best box at which a box votes; 1 keeps the best box alone.
         snap_to_dark_object: replace each box by that of the dark object under it (`dark_boxes`); for skin lesions.
+        object_confidence: floor of a class's second and further objects; that of the first is `confidence`.
+        object_overlap: IoU with a surer object from which on a box is that object's.
+        most_objects: boxes of a class in an image, at most.
         cases: ids of the cases that it was fitted on, kept with it.
 
     Shape: image (B, 3, H, W) in [0, 1] -> boxes (B, K, 4) x1, y1, x2, y2 in pixels of image, NaN = none;
@@ -66,6 +70,9 @@ class BoxDetector(nn.Module):
         flips: bool = True,
         vote_iou: float = 0.7,
         snap_to_dark_object: bool = False,
+        object_confidence: float = 0.25,
+        object_overlap: float = 0.6,
+        most_objects: int = 32,
         cases: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
@@ -75,6 +82,10 @@ class BoxDetector(nn.Module):
         chosen = list(range(len(class_names)) if classes is None else classes)
         if any(not 0 <= index < len(class_names) for index in chosen):
             raise ValueError(f"classes must be in 0..{len(class_names) - 1}, got {chosen}.")
+        if most_objects < 1 or not 0 < object_overlap <= 1:
+            raise ValueError(
+                f"most_objects must be at least 1, object_overlap in (0, 1], got {most_objects} and {object_overlap}."
+            )
         self.model = model.requires_grad_(False).eval()
         self.class_names = list(class_names)
         self.image_size, self.more_sizes = image_size, list(more_sizes)
@@ -83,6 +94,8 @@ class BoxDetector(nn.Module):
         self.flips = flips
         self.vote_iou = vote_iou
         self.snap_to_dark_object = snap_to_dark_object
+        self.object_confidence, self.object_overlap = object_confidence, object_overlap
+        self.most_objects = most_objects
         self.cases = None if cases is None else list(cases)
         self.file: Path | None = None  # that it was read from or written to
         self.sha256: str | None = None  # of that file
@@ -99,13 +112,47 @@ class BoxDetector(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes and confidences of an image; see the class."""
+        best, confidence = vote(*self._looks(image), self.vote_iou)
+        return self._finished(image, best, confidence, self.confidence)
+
+    @torch.no_grad()
+    def objects(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """A box for each object of each class, the surest first; a class's first is that of `forward`.
+
+        Each box is the vote of those that overlap the surest one left, which then are that object's and give no other.
+
+        Shape: image (B, 3, H, W) in [0, 1] -> boxes (B, K, M, 4), NaN = none; confidence (B, K, M), 0 = none.
+        """
+        boxes, scores = self._looks(image)
+        best, confidence = vote_objects(
+            boxes,
+            scores,
+            self.vote_iou,
+            overlap=self.object_overlap,
+            most=self.most_objects,
+            floor=self.object_confidence,
+        )
+        floors = confidence.new_full(confidence.shape[-1:], max(self.object_confidence, 1e-9))
+        floors[0] = self.confidence
+        return self._finished(image, best, confidence, floors)
+
+    def _looks(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """All boxes (B, A, 4) in pixels of the image, and their scores (B, A, K), seen at all sizes."""
         looks = [self._look(image, size) for size in (self.image_size, *self.more_sizes)]
-        boxes, scores = (torch.cat(part, dim=1) for part in zip(*looks, strict=True))
-        best, confidence = vote(boxes, scores, self.vote_iou)
-        edges = best.new_tensor([image.shape[-1], image.shape[-2]] * 2)
-        best = torch.minimum(best.clamp(min=0), edges)
-        best = best.masked_fill((confidence < self.confidence)[..., None], torch.nan)
-        return dark_boxes(image, best) if self.snap_to_dark_object else best, confidence
+        boxes, scores = zip(*looks, strict=True)
+        return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
+
+    def _finished(
+        self, image: Tensor, boxes: Tensor, confidence: Tensor, floor: float | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes (B, K, ..., 4) within the image, NaN below the floor and where nothing of them lies in the image."""
+        edges = boxes.new_tensor([image.shape[-1], image.shape[-2]] * 2)
+        boxes = torch.minimum(boxes.clamp(min=0), edges)
+        nothing = (boxes[..., 2:] <= boxes[..., :2]).any(-1)
+        boxes = boxes.masked_fill(((confidence < floor) | nothing)[..., None], torch.nan)
+        if self.snap_to_dark_object:
+            boxes = dark_boxes(image, boxes.flatten(1, -2)).reshape(boxes.shape)
+        return boxes, confidence
 
     def _look(self, image: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """All boxes in pixels of the image, and their scores, seen in a square of `size`."""
@@ -145,6 +192,38 @@ def vote(boxes: Tensor, scores: Tensor, vote_iou: float) -> tuple[Tensor, Tensor
     total = weight.sum(dim=-1, keepdim=True)
     mean = weight @ boxes / total.clamp(min=1e-9)
     return torch.where(total > 0, mean, best), confidence
+
+
+def vote_objects(
+    boxes: Tensor, scores: Tensor, vote_iou: float, *, overlap: float, most: int, floor: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """The votes for one object after the other, the surest first; boxes that overlap one by `overlap` are used up.
+
+    On a processor it ends with the last box above the floor; elsewhere, where that would have to be read back, after
+    `most` rounds.
+
+    Args:
+        boxes: of all classes.
+        scores: of each box for each class.
+        vote_iou: see `vote`.
+        overlap: IoU with the surest box left.
+        most: M, objects of a class.
+        floor: of the second and further objects.
+
+    Shape: boxes (B, A, 4), scores (B, A, K) -> (B, K, M, 4), (B, K, M), with fewer than `most` where there are fewer.
+    """
+    found: list[Tensor] = []
+    sure: list[Tensor] = []
+    for _ in range(most):
+        box, confidence = vote(boxes, scores, vote_iou)
+        if found and may_read_back(scores) and not bool((confidence >= max(floor, 1e-9)).any()):
+            break
+        found.append(box)
+        sure.append(confidence)
+        surest = boxes.gather(1, scores.argmax(dim=1)[..., None].expand(-1, -1, 4))  # (B, K, 4)
+        used = box_iou(boxes[:, :, None], surest[:, None]) >= overlap  # (B, A, K)
+        scores = scores.masked_fill(used | (box_iou(boxes[:, :, None], box[:, None]) >= overlap), 0)
+    return torch.stack(found, dim=2), torch.stack(sure, dim=2)
 
 
 def save_detector(detector: BoxDetector, path: str | Path) -> None:
@@ -196,6 +275,9 @@ def detector_config(detector: BoxDetector) -> dict[str, Any]:
         "flips": detector.flips,
         "vote_iou": detector.vote_iou,
         "snap_to_dark_object": detector.snap_to_dark_object,
+        "object_confidence": detector.object_confidence,
+        "object_overlap": detector.object_overlap,
+        "most_objects": detector.most_objects,
         "cases": detector.cases,
     }
 

@@ -23,3 +23,8 @@ class NoDetector(nn.Module):
         """No boxes."""
         boxes = torch.full((len(image), self.num_classes, 4), torch.nan, dtype=image.dtype, device=image.device)
         return boxes, boxes.new_zeros(boxes.shape[:2])
+
+    def objects(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """No objects: boxes (B, K, 1, 4), confidence (B, K, 1)."""
+        boxes, confidence = self(image)
+        return boxes[:, :, None], confidence[:, :, None]

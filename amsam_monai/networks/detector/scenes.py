@@ -14,7 +14,7 @@ from amsam_monai.networks.detector.views import Augmentation, Scene, random_view
 from amsam_monai.networks.prompts.boxes import instances_of
 
 
-def scene_of(image: Tensor, label: Tensor, num_classes: int, *, size: int, per: str = "class") -> Scene:
+def scene_of(image: Tensor, label: Tensor, num_classes: int, *, size: int, per: str | Sequence[str] = "class") -> Scene:
     """A labelled image ready for random views: small, in 8 bits, its objects numbered.
 
     Args:
@@ -22,7 +22,7 @@ def scene_of(image: Tensor, label: Tensor, num_classes: int, *, size: int, per: 
         label: class indices, 0 background.
         num_classes: K.
         size: side of the square that it is made to fit.
-        per: an object per "class", or per connected "component".
+        per: an object per "class", or per connected "component"; or a word for each class.
 
     Shape: image (3, H, W), label (H, W) or (1, H, W).
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -40,14 +42,14 @@ def _extent(flags: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def instances_of(
-    label: np.ndarray, num_classes: int, *, per: str = "class", min_pixels: int = 1
+    label: np.ndarray, num_classes: int, *, per: str | Sequence[str] = "class", min_pixels: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Number the objects of a label map, one per class or one per connected component (8 neighbours).
 
     Args:
         label: class indices; IGNORE_INDEX and other values above `num_classes` belong to no object.
         num_classes: K, foreground classes.
-        per: "class" or "component".
+        per: "class" or "component", or a word for each class.
         min_pixels: smaller objects are left out.
 
     Shape: label (H, W) -> map (H, W) of 0 (nothing) and 1..N, classes (N,) in 1..K.
@@ -55,8 +57,9 @@ def instances_of(
     Raises:
         ValueError: unknown `per`, or a label of another shape.
     """
-    if per not in ("class", "component"):
-        raise ValueError(f"per must be 'class' or 'component', got {per!r}.")
+    words = [per] * num_classes if isinstance(per, str) else list(per)
+    if len(words) != num_classes or not set(words) <= {"class", "component"}:
+        raise ValueError(f"per must be 'class' or 'component', or one of them for each class, got {per!r}.")
     if label.ndim != 2:
         raise ValueError(f"label must have shape (H, W), got {label.shape}.")
     numbered = np.zeros(label.shape, np.int16)
@@ -65,7 +68,7 @@ def instances_of(
         if k == IGNORE_INDEX:
             continue
         mask = label == k
-        parts = ndimage.label(mask, np.ones((3, 3)))[0] if per == "component" else mask.astype(np.int32)
+        parts = ndimage.label(mask, np.ones((3, 3)))[0] if words[k - 1] == "component" else mask.astype(np.int32)
         sizes = np.bincount(parts.ravel())[1:]
         for part in np.flatnonzero(sizes >= max(1, min_pixels)) + 1:
             classes.append(k)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amsam_monai.networks.prompts.prompts import Prompts
+from amsam_monai.networks.prompts.prompts import PARTS, Prompts
 
 # Points nearer than this, in pixels of the square, are one: half a cell, which forgives rounding to voxels.
 SAME_POINT = 8.0
@@ -50,9 +50,8 @@ class ClassPrompts(Prompts):
 
 
 def _with_choice(prompts: Prompts, present: Tensor | None, automatic: bool | Tensor) -> ClassPrompts:
-    return ClassPrompts(
-        prompts.points_xy, prompts.point_labels, prompts.box_xyxy, prompts.mask, present=present, automatic=automatic
-    )
+    parts = {name: getattr(prompts, name) for name in PARTS}
+    return ClassPrompts(**parts, present=present, automatic=automatic)
 
 
 def class_presence(label: Tensor, classes: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.dark_object import dark_masks
 from amsam_monai.networks.prompts import Prompts
-from amsam_monai.networks.prompts.prompt_sets import decode_sets, set_tokens
+from amsam_monai.networks.prompts.objects import NOTHING, Objects, as_sets, union
+from amsam_monai.networks.prompts.prompt_sets import decode_sets, may_read_back, set_tokens
 from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import EMBED_DIM, SAM
 from amsam_monai.networks.sam.encoder_adapters import add_encoder_adapters
@@ -22,8 +24,11 @@ from amsam_monai.networks.systems.system import Prediction, System
 
 DECODER_PARTS = ("frozen", "tail", "all")
 ENCODER_MODES = ("frozen", "full")
+OBJECTS = ("one", "all")
 # Logit of a class that the detector did not find: probability 1e-13 beside background's logit 0.
 ABSENT_LOGIT = -30.0
+# Prompt sets that are decoded together, times the cells of an embedding: 64 sets at 512 px, 16 at 1024.
+SETS_OF_CELLS = 65536
 
 
 class AMSAM(System):
@@ -43,6 +48,9 @@ class AMSAM(System):
         missing_box: what happens to a class that the detector does not find: "learned" falls back on the learned
             prompt, "absent" leaves the class out. None is "learned" for one class and "absent" for several.
         box_centre_point: add a positive point at the centre of each box.
+        objects: "one": the detector's surest box is the class, as in the paper; "all": each of its boxes above its
+            floor is a prompt set of its own, and the class is their union, the largest probability at each pixel. For
+            all classes, or a word for each. A person may give any class several boxes (`Prompts.object_boxes`).
         dark_object_weight: for skin lesions: weight of the dark object in a box (see `dark_masks`) in the probability
             of its class, in evaluation mode and where the box is the only prompt; 0 leaves it out.
         calibration: "none", "paper" or "fused", see `MaskCalibration`.
@@ -69,6 +77,7 @@ class AMSAM(System):
         detector: nn.Module | None = None,
         missing_box: str | None = None,
         box_centre_point: bool = False,
+        objects: str | Sequence[str] = "one",
         dark_object_weight: float = 0.0,
         calibration: str = "fused",
         alpha: float = 0.7,
@@ -99,6 +108,14 @@ class AMSAM(System):
             raise ValueError(
                 "joint decoding takes one box an image; set joint=False for several classes with a detector."
             )
+        self.several = _several(objects, num_classes)
+        if joint and any(self.several):
+            raise ValueError("objects='all' is for classes that are decoded alone; set joint=False or objects='one'.")
+        if any(self.several) and detector is not None and not hasattr(detector, "objects"):
+            raise ValueError(
+                f"objects='all' needs a detector that gives a box for each object (`objects(image)`), got "
+                f"{type(detector).__name__}; set objects='one'."
+            )
         self.missing_box, self.box_centre_point, self.joint = missing_box, box_centre_point, joint
         self.dark_object_weight = dark_object_weight
         sam.requires_grad_(False)
@@ -124,6 +141,11 @@ class AMSAM(System):
     @property
     def classes_alone(self) -> bool:
         """See `System.classes_alone`: each class is a prompt set of its own, unless they are decoded jointly."""
+        return not self.joint
+
+    @property
+    def takes_objects(self) -> bool:
+        """See `System.takes_objects`."""
         return not self.joint
 
     def upper_parameters(self, *, calibration: bool = False) -> Iterator[nn.Parameter]:
@@ -153,15 +175,18 @@ class AMSAM(System):
         classes: Sequence[int] | None = None,
     ) -> Prediction:
         """See `System.predict`."""
+        if self.joint and prompts.object_boxes is not None:
+            raise ValueError("joint decoding takes one box an image; set joint=False for object_boxes.")
         if self.joint and self.num_classes > 1 and (prompts.points_xy is not None or prompts.box_xyxy is not None):
             raise ValueError("joint decoding of several classes takes no points or boxes; set joint=False for them.")
-        absent = None
         rows, columns = frame.scaled_hw
         picture = pixels[..., :rows, :columns]  # without the padding, whose border is not an edge
-        if prompts.box_xyxy is None and self.detector is not None:
-            boxes, _ = self.detector(picture)
-            prompts = replace(prompts, box_xyxy=boxes)
-            absent = boxes.isnan().any(-1) if self.missing_box == "absent" else None
+        absent, confidence = None, None
+        if prompts.box_xyxy is None and prompts.object_boxes is None and self.detector is not None:
+            prompts, confidence = self._detected(picture, prompts)
+            absent = prompts.box_xyxy.isnan().any(-1) if self.missing_box == "absent" else None  # type: ignore[union-attr]
+        if prompts.object_boxes is not None:
+            return self._union(picture, embedding, prompts, frame, classes, absent, confidence)
         alone = prompts.points_xy is None and prompts.mask is None
         dark = prompts.box_xyxy if self.dark_object_weight and alone and not self.training else None
         if self.box_centre_point and prompts.box_xyxy is not None:
@@ -171,10 +196,46 @@ class AMSAM(System):
             return Prediction(logits, prompts, quality=iou.clamp(0, 1))
         if dark is not None:
             logits = self._with_dark_objects(logits, picture, dark, frame)
-        if absent is not None:
-            logits = logits.masked_fill(absent[..., None, None], ABSENT_LOGIT)
-        background = torch.zeros_like(logits[:, :1])
-        return Prediction(torch.cat([background, logits], dim=1), prompts, quality=iou.clamp(0, 1))
+        return Prediction(_beside_background(logits, absent), prompts, quality=iou.clamp(0, 1))
+
+    def _detected(self, picture: Tensor, prompts: Prompts) -> tuple[Prompts, Tensor | None]:
+        """The prompts with the detector's boxes, one a class or all of its objects; and how sure it is of these."""
+        detector = cast(Any, self.detector)
+        if not any(self.several):
+            return replace(prompts, box_xyxy=detector(picture)[0]), None
+        boxes, confidence = detector.objects(picture)
+        one = torch.tensor([not several for several in self.several], device=boxes.device)[:, None]
+        further = one & (torch.arange(boxes.shape[2], device=boxes.device) > 0)  # (K, M)
+        boxes = boxes.masked_fill(further[..., None], torch.nan)
+        return replace(prompts, box_xyxy=boxes[:, :, 0], object_boxes=boxes), confidence
+
+    def _union(
+        self,
+        picture: Tensor,
+        embedding: Tensor,
+        prompts: Prompts,
+        frame: SquareFrame,
+        classes: Sequence[int] | None,
+        absent: Tensor | None,
+        confidence: Tensor | None,
+    ) -> Prediction:
+        """Each object of each class by itself, and the classes as their union."""
+        sets, there = as_sets(prompts)
+        alone = prompts.points_xy is None and prompts.mask is None
+        dark = sets.box_xyxy if self.dark_object_weight and alone and not self.training else None
+        boxes = cast(Tensor, sets.box_xyxy).unflatten(1, there.shape[1:])
+        if self.box_centre_point:
+            sets = _with_centres(sets)
+        logits, iou = self._decode(embedding, sets, classes, there)
+        if dark is not None:
+            logits = self._with_dark_objects(logits, picture, dark, frame)
+        logits, iou = logits.unflatten(1, there.shape[1:]), iou.unflatten(1, there.shape[1:]).clamp(0, 1)
+        sure = torch.full_like(iou, torch.nan)
+        if confidence is not None:
+            sure[:, :, :-1] = confidence.masked_fill(boxes[:, :, :-1].isnan().any(-1), torch.nan)
+        objects = Objects(boxes, sure, iou, logits.masked_fill(~there[..., None, None], NOTHING))
+        whole, quality = union(objects)
+        return Prediction(_beside_background(whole, absent), prompts, quality=quality, objects=objects)
 
     def _with_dark_objects(self, logits: Tensor, picture: Tensor, boxes: Tensor, frame: SquareFrame) -> Tensor:
         """Mean of the probabilities of masks (B, K, h, w) and of the dark objects in their boxes, as logits."""
@@ -186,31 +247,56 @@ class AMSAM(System):
         return mixed
 
     def _decode(
-        self, embedding: Tensor, prompts: Prompts, classes: Sequence[int] | None = None
+        self,
+        embedding: Tensor,
+        prompts: Prompts,
+        classes: Sequence[int] | None = None,
+        wanted: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Masks and predicted IoU, (B, K, h, w) and (B, K); (B, K+1, h, w) with `joint`."""
+        """Masks and predicted IoU, (B, K, h, w) and (B, K); (B, K+1, h, w) with `joint`.
+
+        With `wanted` (B, K, S), which of the sets are there, the prompts are those of K * S sets, (B, K * S, h, w) and
+        (B, K * S). CPUs decode no other; elsewhere that would have to be read back.
+        """
         batch, sets = embedding.shape[0], len(self.prompt_embedding)
-        rows = torch.arange(batch * sets, device=embedding.device)
-        if classes is not None and self.classes_alone:
-            rows = rows.reshape(batch, sets)[:, [index - 1 for index in classes]].flatten()
-        tokens, there = set_tokens(self.sam, prompts, batch * sets)
+        each = 1 if wanted is None else wanted.shape[2]  # sets of a class
+        rows = torch.arange(batch * sets * each, device=embedding.device)
+        asked = [index - 1 for index in classes] if classes is not None and self.classes_alone else None
+        if asked is not None:
+            rows = rows.reshape(batch, sets, each)[:, asked].flatten()
+        if wanted is not None and may_read_back(wanted):
+            rows = rows[wanted.flatten()[rows]]
+        tokens, there = set_tokens(self.sam, prompts, batch * sets * each)
 
         def decode(chosen: Tensor, sparse: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-            return self._decode_rows(embedding, prompts, rows[chosen], sparse, valid)
+            step = self._at_once
+            parts = []
+            for some in (slice(start, start + step) for start in range(0, max(1, len(chosen)), step)):
+                given = sparse[some], None if valid is None else valid[some]
+                parts.append(self._decode_rows(embedding, prompts, rows[chosen[some]], *given, each))
+            masks, scores = zip(*parts, strict=True)
+            return torch.cat(masks), torch.cat(scores)
 
         masks, scores = decode_sets(decode, tokens[rows], there[rows])
-        if len(rows) < batch * sets:
-            masks = masks.new_full((batch * sets, *masks.shape[1:]), torch.nan).index_copy(0, rows, masks)
-            scores = scores.new_full((batch * sets, *scores.shape[1:]), torch.nan).index_copy(0, rows, scores)
+        if len(rows) < len(tokens):
+            masks = masks.new_full((len(tokens), *masks.shape[1:]), torch.nan).index_copy(0, rows, masks)
+            scores = scores.new_full((len(tokens), *scores.shape[1:]), torch.nan).index_copy(0, rows, scores)
+        if wanted is not None:
+            scores = scores.masked_fill(~wanted.reshape(-1, 1), torch.nan)
         return masks.reshape(batch, -1, *masks.shape[-2:]), scores.reshape(batch, -1)
 
+    @property
+    def _at_once(self) -> int:
+        """Prompt sets in a batch of the decoder: some hundred megabytes of features."""
+        return max(1, SETS_OF_CELLS // self.sam.grid**2)
+
     def _decode_rows(
-        self, embedding: Tensor, prompts: Prompts, rows: Tensor, sparse: Tensor, there: Tensor | None
+        self, embedding: Tensor, prompts: Prompts, rows: Tensor, sparse: Tensor, there: Tensor | None, each: int
     ) -> tuple[Tensor, Tensor]:
-        """Masks and predicted IoU of some prompt sets, image * K + class."""
+        """Masks and predicted IoU of some prompt sets, (image * K + class) * `each` + object."""
         count = len(self.prompt_embedding)
-        images, sets = rows // count, rows % count
-        every = count == 1 and len(images) == len(embedding)  # then row n has image n
+        images, sets = rows // (count * each), rows // each % count
+        every = count * each == 1 and len(images) == len(embedding)  # then row n has image n
         tokens = self.sam.output_tokens().repeat(len(sets), 1, 1)  # (n, 1 + M, 256)
         tokens = torch.cat([tokens[:, :1], tokens[:, 1:] + self.class_token[sets][:, None]], dim=1)
         dense = self._dense(prompts, rows, sets)
@@ -226,6 +312,24 @@ class AMSAM(System):
         mask = prompts.mask.flatten(0, 1)[rows][:, None]  # (n, 1, 4g, 4g)
         given = ~mask.isnan().flatten(1).any(1)
         return torch.where(given[:, None, None, None], self.sam.mask_dense(mask.nan_to_num()), dense)
+
+
+def _beside_background(logits: Tensor, absent: Tensor | None) -> Tensor:
+    """Logits of the classes (B, K, h, w), ABSENT_LOGIT where (B, K) absent, after background's, 0."""
+    if absent is not None:
+        logits = logits.masked_fill(absent[..., None, None], ABSENT_LOGIT)
+    return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
+
+
+def _several(objects: str | Sequence[str], num_classes: int) -> list[bool]:
+    """Which classes have all of their objects."""
+    words = [objects] * num_classes if isinstance(objects, str) else list(objects)
+    if len(words) != num_classes or not set(words) <= set(OBJECTS):
+        raise ValueError(
+            f"objects must be one of {', '.join(OBJECTS)}, or such a word for each of {num_classes} classes, got "
+            f"{objects!r}."
+        )
+    return [word == "all" for word in words]
 
 
 def _give_tokens(sam: SAM, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.prompts import Prompts, Segmentation
+from amsam_monai.networks.prompts.objects import Objects
 from amsam_monai.networks.sam import SAM
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -23,6 +27,7 @@ class Prediction:
         prompts: the prompts used, in pixels of the square.
         presence: probability per class, in [0, 1], or None.
         quality: predicted IoU per class, in [0, 1], or None.
+        objects: of which the classes are the union, in pixels of the square, or None.
 
     Shape: logits (B, K+1, h, w), presence (B, K), quality (B, K).
     """
@@ -31,6 +36,7 @@ class Prediction:
     prompts: Prompts
     presence: Tensor | None = None
     quality: Tensor | None = None
+    objects: Objects | None = None
 
 
 class System(nn.Module, ABC):
@@ -107,6 +113,11 @@ class System(nn.Module, ABC):
         """Whether a class's mask depends on the prompts of that class only, so that it can be decoded alone."""
         return False
 
+    @property
+    def takes_objects(self) -> bool:
+        """Whether a class may have several boxes, `Prompts.object_boxes`, of which each is an object."""
+        return False
+
     @torch.no_grad()
     def segment(
         self,
@@ -128,19 +139,23 @@ class System(nn.Module, ABC):
 
         Raises:
             ValueError: the image is not (B, 3, H, W), not in [0, 1], or the prompts do not fit, lie outside or
-                are infinite. Whole numbers count as floats, corners of boxes are put in order.
+                are infinite. Whole numbers count as floats, corners of boxes are put in order, and a box without area
+                is left out with a warning.
         """
         check_image(image)
         if prompts is not None:
             rows, columns = image.shape[-2:]
             prompts.check(image.shape[0], self.num_classes)
             prompts.check_inside((rows, columns), margin=16 * max(rows, columns) / self.image_size)  # a cell of SAM's
+            for place, index in prompts.empty_boxes():
+                logger.warning("a box of class %d in image %d has no area and is left out", index + 1, place)
         frame, prediction = self.predict_image(image, embedding=embedding, prompts=prompts, classes=classes)
         return Segmentation(
             logits=frame.restore(prediction.logits),
             prompts=prediction.prompts.map(frame.points_back, frame.boxes_back),
             presence=prediction.presence,
             quality=prediction.quality,
+            objects=None if prediction.objects is None else prediction.objects.map(frame.boxes_back, frame.crop),
         )
 
     def predict_image(
@@ -167,6 +182,8 @@ class System(nn.Module, ABC):
         frame = self.frame(image)
         prompts = (prompts or Prompts()).as_floats()
         prompts.check(image.shape[0], self.num_classes)
+        if prompts.object_boxes is not None and not self.takes_objects:
+            raise ValueError("object_boxes must go with a system that decodes objects, such as AM-SAM; give box_xyxy.")
         pixels = frame.image(image, self.sam.fill)
         if embedding is None:
             embedding = self.sam.encode(pixels)
