@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Events
 
 from amsam_monai.bundles.model_file import read_model
+from amsam_monai.engines import SimulatedObjects
 from amsam_monai.phantoms.sets import write_phantoms
 from tests.bundles.runs import NANO, adapter_of, in_two_processes, workflow_of
 
@@ -69,6 +70,18 @@ def test_a_bundle_trains_evaluates_and_infers(kind, folder):
     images = folder / "data" / {"acdc": "training", "synapse": "img"}.get(kind, "images")
     run(kind, ["inference"], "infer", folder, dataset_dir=str(images), output_dir=str(folder / "predictions"))
     assert len(list((folder / "predictions").rglob("*.*"))) >= 4
+
+
+def test_the_objects_of_a_class_train_one_by_one(folder):
+    all_of_them = {
+        "settings#arguments#objects": {"person": "all"},
+        "train#trainer#prepare_batch#objects#_disabled_": False,
+    }
+    made = workflow("human", ["train"], "train", folder, **{**phantoms("human", folder), **all_of_them})
+    assert isinstance(made.parser.get_parsed_content("train#trainer").prepare_batch.objects, SimulatedObjects)
+    made.run()
+    made.finalize()
+    assert read_model(folder / "models" / "model.pt").settings.objects == ["all"]
 
 
 @pytest.mark.parametrize(
