@@ -51,6 +51,7 @@ class Fingerprint:
         values: least and greatest value of all cases.
         labelled: 0.5th and 99.5th percentile of the values inside the labels.
         classes: by name.
+        plane: that the slices of all volumes lie in; empty where they differ or no volume tells.
     """
 
     kind: str
@@ -63,6 +64,7 @@ class Fingerprint:
     values: tuple[float, float]
     labelled: tuple[float, float]
     classes: dict[str, ClassFacts] = field(default_factory=dict)
+    plane: str = ""
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -79,6 +81,7 @@ class _Seen:
     spacing: tuple[float, float, float] | None
     values: tuple[float, float]
     inside: np.ndarray
+    plane: str
     classes: dict[str, list[tuple[float, float, int]]]  # of each slice that has it: share, thickness, objects
 
 
@@ -103,6 +106,7 @@ def fingerprint(cases: Iterable[Mapping[Any, Any]], classes: Sequence[str], *, v
     inside = np.concatenate([one.inside for one in seen])
     if not inside.size:
         raise ValueError(f"labels must hold at least one of {', '.join(classes)}, got none in {len(seen)} cases.")
+    planes = {one.plane for one in seen} - {""}
     spacings = [one.spacing for one in seen if one.spacing is not None]
     low, high = np.percentile(inside, PERCENTILES)
     return Fingerprint(
@@ -115,6 +119,7 @@ def fingerprint(cases: Iterable[Mapping[Any, Any]], classes: Sequence[str], *, v
         spacing_mm=_triple(np.median(spacings, axis=0)) if spacings else None,
         values=(min(one.values[0] for one in seen), max(one.values[1] for one in seen)),
         labelled=(float(low), float(high)),
+        plane=planes.pop() if len(planes) == 1 else "",
         classes={name: _facts(name, seen) for name in classes},
     )
 
@@ -126,7 +131,7 @@ def _look(case: Mapping[Any, Any], classes: Sequence[str], volumes: bool) -> _Se
             f"cases must all be pictures or all be volumes, got {'a picture' if volumes else 'a volume'} in "
             f"{case.get(CASE_ID)}; train on them apart, with --ids or a folder for each."
         )
-    spacing, depth, colour = None, 1, False
+    spacing, plane, depth, colour = None, "", 1, False
     if volumes:
         known = case[IMAGE].meta.get("spacing_mm") is not None
         affine = np.asarray(case[IMAGE].affine, dtype=np.float64) if known else None
@@ -135,6 +140,7 @@ def _look(case: Mapping[Any, Any], classes: Sequence[str], volumes: bool) -> _Se
         if affine is not None:
             steps = np.linalg.norm(affine[:3, :3], axis=0)
             spacing = _triple([steps[axis] for axis in view.axes])
+            plane = view.plane_of(affine)
         values = image[0]
     else:
         slices = label[None]
@@ -149,6 +155,7 @@ def _look(case: Mapping[Any, Any], classes: Sequence[str], volumes: bool) -> _Se
         spacing=spacing,
         values=(float(image.min()), float(image.max())),
         inside=inside[:: max(1, len(inside) // VALUES)].astype(np.float64),
+        plane=plane,
         classes={name: list(_objects(slices, index)) for index, name in enumerate(classes, 1)},
     )
 

@@ -15,6 +15,8 @@ from amsam_monai.auto.plan import Plan
 from amsam_monai.bundles.build import build_bundle
 from amsam_monai.data.files.atomic import whole_file
 
+ANY = (0, 896)
+FOLLOW = 0.7  # share of a volume's windows that lie about an object
 EPOCHS = 20  # into which the steps are parted, for curves and for going on after a stop
 
 
@@ -24,13 +26,13 @@ class Method:
 
     Args:
         name: as --method takes it, and of its recipe.
-        side: least side of SAM's square.
+        sides: least and most of SAM's square.
         training: further values of train.yaml, from the number of steps and of training images or slices.
         weights: that it needs beside SAM's.
     """
 
     name: str
-    side: int
+    sides: tuple[int, int]
     training: Callable[[int, int], dict[str, Any]]
     weights: tuple[str, ...] = ()
 
@@ -43,12 +45,14 @@ def _views(steps: int, samples: int, most: int) -> int:
 METHODS: dict[str, Method] = {
     one.name: one
     for one in (
-        Method("plain", 0, lambda steps, samples: {}),
-        Method("autosam", 256, lambda steps, samples: {"views": _views(steps, samples, 5)}, ("efficientnet_lite0",)),
-        Method("aisam", 0, lambda steps, samples: {"window": 0, "follow": 0}),
+        Method("plain", ANY, lambda steps, samples: {}),
+        Method(
+            "autosam", (224, 448), lambda steps, samples: {"views": _views(steps, samples, 5)}, ("efficientnet_lite0",)
+        ),
+        Method("aisam", ANY, lambda steps, samples: {}),
         Method(
             "amsam",
-            256,
+            (224, 448),
             lambda steps, samples: {
                 "views": _views(steps, samples, 4),
                 "detector_steps": max(20, min(300, steps // 2)),
@@ -61,7 +65,7 @@ METHODS: dict[str, Method] = {
 
 def recipe_text(plan: Plan, method: Method) -> str:
     """The recipe of a method for a plan, as YAML."""
-    side = max(plan["side"], method.side)
+    side = min(max(plan["side"], method.sides[0]), method.sides[1])
     train: dict[str, Any] = {
         "settings#sam": {"backbone": "vit_t", "weights": "mobile_sam", "image_size": side},
         "settings#classes": dict(plan.classes),
@@ -72,13 +76,16 @@ def recipe_text(plan: Plan, method: Method) -> str:
         train["settings#sam"] = {**train["settings#sam"], **plan["backbone"]}
     slices: dict[str, Any] = {"flips": list(plan["mirrors"])} if plan["mirrors"] else {}
     if plan.volumes:
-        slices["neighbours"] = plan["neighbours"]
+        slices |= {"axis": plan["axis"], "neighbours": plan["neighbours"]}
+        train |= {"train_samples#axis": plan["axis"], "validate#inferer#axis": plan["axis"]}
     if slices:
         train["settings#slices"] = slices
     if plan.volumes and method.name != "plain":
         train["train_samples#neighbours"] = plan["neighbours"]
     if plan.volumes or method.name == "plain":
         train["train_samples#progress"] = "@bars"
+    if method.sides == ANY:
+        train |= {"window": plan["window"], "follow": FOLLOW if plan.volumes and plan["window"] else 0}
     both = len(plan["mirrors"]) == 2  # then right angles are as good, too
     if method.name == "plain":
         train |= {"turn": 0.75 if both else 0, "mirror": 0.5 if plan["mirrors"] == ["horizontal"] else 0}

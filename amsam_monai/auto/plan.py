@@ -13,8 +13,10 @@ from amsam_monai.auto.fingerprint import Fingerprint
 from amsam_monai.data.files.atomic import whole_file
 
 FORMAT = "amsam_monai plan, version 1"
-SIDES = (128, 192, 256, 384, 512)
-FINE = 6.0  # pixels of the square that a class's parts should be thick, at least
+SIDES = (112, 224, 336, 448, 672, 896)  # which TinyViT's windows of 7 and 14 cells fill: 128 or 256 take longer
+FINE = 12.0  # pixels of the square that a class's parts should be thick, at least
+WHOLE = 336  # pixels of the square up to which whole images train, and windows of WINDOW pixels beyond
+WINDOW = 224
 FEW = 3  # classes of a volume whose mirror image is as good
 SIDED = (("left", "right"), ("links", "rechts"), ("gauche", "droite"), ("izquierda", "derecha"), ("l", "r"))
 
@@ -125,6 +127,7 @@ def choose(
     intensity: Mapping[str, Any] | None = None,
     mirrors: Sequence[str] | None = None,
     neighbours: int | None = None,
+    axis: str | None = None,
 ) -> dict[str, Choice]:
     """What the plan settles from what the cases are like; an argument that is given settles it otherwise.
 
@@ -134,6 +137,7 @@ def choose(
         intensity: arguments of `Intensity`.
         mirrors: of "horizontal", "vertical".
         neighbours: slices before and after that are channels, 0 or 1.
+        axis: that slices follow, see `SliceView.of`.
     """
     given = "as told"
     chosen = {
@@ -145,9 +149,11 @@ def choose(
         "backbone": Choice("vit_t", "MobileSAM's encoder is small enough to train as a whole on a processor"),
     }
     if seen.kind == "volume":
+        chosen["axis"] = Choice(axis, given, "--axis") if axis is not None else _axis(seen)
         told = Choice(neighbours, given, "--neighbours") if neighbours is not None else None
         chosen["neighbours"] = told or _neighbours(seen)
-    chosen["batch"] = _batch(chosen["side"].value)
+    chosen["window"] = _window(chosen["side"].value)
+    chosen["batch"] = _batch(chosen["window"].value or chosen["side"].value)
     return chosen
 
 
@@ -179,10 +185,11 @@ def _intensity(seen: Fingerprint) -> Choice:
 
 def _side(seen: Fingerprint) -> Choice:
     """The square: near the image's size, and large enough for what is thin, up to what the budget bears."""
-    near = next((side for side in SIDES[:3] if side >= 1.3 * seen.longest), 256)
+    near = next((side for side in SIDES[:2] if side >= 1.3 * seen.longest), SIDES[1])
+    most = min(SIDES[-1], seen.longest) if seen.kind == "picture" else min(448, 4 * seen.longest)
     finest = min((facts.thickness for facts in seen.classes.values() if facts.cases), default=1.0)
-    side = next((one for one in SIDES if one >= near and finest * one >= FINE), SIDES[-1])
-    side = min(side, 384 if seen.kind == "picture" else 256)
+    fitting = [side for side in SIDES if near <= side <= max(near, most)]
+    side = next((one for one in fitting if finest * one >= FINE), fitting[-1])
     if side > near:
         reason = f"the thinnest class is about {100 * finest:.1f} % of the longest side thick"
     elif seen.longest < near:
@@ -190,6 +197,12 @@ def _side(seen: Fingerprint) -> Choice:
     else:
         reason = f"enough for objects about {100 * finest:.0f} % of the longest side thick, and quick"
     return Choice(side, reason, "--side")
+
+
+def _window(side: int) -> Choice:
+    if side <= WHOLE:
+        return Choice(0, "whole images train")
+    return Choice(WINDOW, "parts of the square train, as large in pixels; the whole of it is segmented")
 
 
 def _mirrors(seen: Fingerprint) -> Choice:
@@ -214,6 +227,12 @@ def _sided(names: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def _axis(seen: Fingerprint) -> Choice:
+    if seen.plane:
+        return Choice(seen.plane, f"slices of all volumes are {seen.plane}", "--axis")
+    return Choice("thickest", "volumes differ in the plane of their slices, or do not tell it", "--axis")
+
+
 def _neighbours(seen: Fingerprint) -> Choice:
     if seen.depth < 16:
         return Choice(0, f"{seen.depth} slices lie far apart", "--neighbours")
@@ -232,4 +251,4 @@ def _objects(seen: Fingerprint) -> Choice:
 
 
 def _batch(side: int) -> Choice:
-    return Choice(8 if side <= 128 else 4 if side <= 256 else 2, f"for a square of {side} pixels")
+    return Choice(8 if side <= 112 else 4 if side <= 224 else 2, f"for {side} x {side} pixels")

@@ -75,6 +75,7 @@ def train(
     intensity: Mapping[str, Any] | None = None,
     mirrors: Sequence[str] | None = None,
     neighbours: int | None = None,
+    axis: str | None = None,
     sam: Mapping[str, Any] | None = None,
     say: Say = logger.info,
 ) -> Trained:
@@ -99,6 +100,7 @@ def train(
         intensity: arguments of `Intensity`.
         mirrors: mirror images that are as good: of "horizontal", "vertical".
         neighbours: of a slice that are seen with it, 0 or 1.
+        axis: that slices follow: "axial", "coronal", "sagittal" or "thickest".
         sam: backbone and weights, MobileSAM's by default.
         say: is told what happens, line by line.
 
@@ -126,7 +128,10 @@ def train(
             folds=folds,
             seed=seed,
             minutes=minutes,
-            chosen={"side": side, "intensity": intensity, "mirrors": mirrors, "neighbours": neighbours},
+            chosen={
+                **{"side": side, "intensity": intensity, "mirrors": mirrors},
+                **{"neighbours": neighbours, "axis": axis},
+            },
             sam=sam,
         )
     else:
@@ -257,6 +262,8 @@ def _new_plan(
     choices = choose(seen, **chosen)
     if sam is not None:
         choices["backbone"] = Choice(dict(sam), "as told", "--backbone")
+        if sam.get("backbone") != "vit_t":
+            choices["window"] = Choice(0, "an encoder that looks at the whole image sees whole images")
     drawn = draw_folds(datalist, folds=folds, seed=seed) if folds else []
     cases = [str(case[CASE_ID]) for case in datalist]
     return Plan(name, classes, seen.to_mapping(), choices, cases, drawn, seed, minutes)

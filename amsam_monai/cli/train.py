@@ -52,6 +52,10 @@ def train(
         int | None,
         typer.Option(min=0, max=1, help="Slices before and after that are seen with a slice."),
     ] = None,
+    axis: Annotated[
+        str | None,
+        typer.Option(help="Plane of the slices: axial, coronal, sagittal, or thickest, each volume's own."),
+    ] = None,
 ) -> None:
     """Train a segmenter on labelled images of your own.
 
@@ -81,6 +85,7 @@ def train(
         intensity=_intensity(intensity),
         mirrors=_mirrors(mirrors),
         neighbours=neighbours,
+        axis=axis,
         say=typer.echo,
     )
     typer.echo(f"{trained.method} was trained in {trained.seconds / 60:.0f} minutes. Next:")

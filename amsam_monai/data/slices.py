@@ -115,6 +115,11 @@ class SliceView:
         part = volume.narrow(lead + self.axes[0], first, last - first)
         part.permute(*range(lead), *(lead + axis for axis in self.axes)).copy_(slices)
 
+    def plane_of(self, affine: np.ndarray) -> str:
+        """The plane that the slices lie in: "axial", "coronal" or "sagittal"."""
+        followed = world_axes(affine)[0][self.axes[0]]
+        return next(name for name, axis in PLANES.items() if axis == followed)
+
     def renumbered(self, number: int) -> int:
         """The number along the stored axis of a slice that the view counts, and the other way round."""
         return self.depth - 1 - number if self.reverse[0] else number

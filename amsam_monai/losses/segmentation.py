@@ -18,6 +18,8 @@ class CEDiceLoss(nn.Module):
     Args:
         dice_weight: lambda, in [0, 1].
         smooth: e.
+        batch: take the sums over the batch instead of each sample, so that samples without a class, whose Dice says
+            little, do not weigh as much as those with it.
 
     Shape: logits (B, C, h, w), label (B, 1, H, W) class indices, IGNORE_INDEX where nothing is scored -> scalar.
 
@@ -25,11 +27,11 @@ class CEDiceLoss(nn.Module):
         ValueError: dice_weight outside [0, 1], or a label that is not (B, 1, H, W).
     """
 
-    def __init__(self, dice_weight: float = 0.8, smooth: float = 1e-5) -> None:
+    def __init__(self, dice_weight: float = 0.8, smooth: float = 1e-5, batch: bool = False) -> None:
         super().__init__()
         if not 0 <= dice_weight <= 1:
             raise ValueError(f"dice_weight must lie in [0, 1], got {dice_weight}.")
-        self.dice_weight, self.smooth = dice_weight, smooth
+        self.dice_weight, self.smooth, self.over = dice_weight, smooth, (0, 2, 3) if batch else (2, 3)
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
         """The loss, a scalar."""
@@ -40,9 +42,9 @@ class CEDiceLoss(nn.Module):
         classes = torch.arange(logits.shape[1], device=label.device).reshape(1, -1, 1, 1)
         target = (label[:, None] == classes).float()  # (B, C, h, w); IGNORE_INDEX is none of them
         probability = logits.float().softmax(1) * scored
-        overlap = (probability * target).sum((2, 3))
-        sizes = probability.square().sum((2, 3)) + target.sum((2, 3))
-        dice = 1 - (2 * overlap + self.smooth) / (sizes + self.smooth)  # (B, C)
+        overlap = (probability * target).sum(self.over)
+        sizes = probability.square().sum(self.over) + target.sum(self.over)
+        dice = 1 - (2 * overlap + self.smooth) / (sizes + self.smooth)  # (B, C), or (C,) of the batch
         return (1 - self.dice_weight) * entropy.mean() + self.dice_weight * dice.mean()
 
 

@@ -60,6 +60,13 @@ def test_volumes_are_seen_along_their_thickest_axis():
     assert (seen.longest, seen.depth, seen.spacing_mm) == (30, 6, (3.0, 1.0, 1.0))
     assert seen.classes["cube"].slices == 0.5
     assert seen.classes["cube"].share == pytest.approx(25 / 600, abs=1e-6)
+    assert seen.plane == "axial"
+    unknown = {**case, "image": MetaTensor(torch.zeros(1, 20, 30, 6), affine=torch.eye(4), meta={})}
+    lying = MetaTensor(
+        torch.zeros(1, 20, 30, 6), affine=torch.diag(torch.tensor([1.0, 3, 1, 1])), meta={"spacing_mm": (1, 3, 1)}
+    )
+    assert fingerprint([case, unknown], ["cube"], volumes=True).plane == "axial"
+    assert fingerprint([case, {**case, "image": lying}], ["cube"], volumes=True).plane == ""
 
 
 def test_labels_without_a_class_are_refused():

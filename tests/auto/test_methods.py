@@ -14,9 +14,11 @@ def train_of(fingerprint, method, **options):
 
 
 def test_neighbours_and_mirror_images_are_those_of_the_plan():
-    assert train_of(seen(depth=10), "plain")["settings#slices"] == {"flips": ["horizontal"], "neighbours": 0}
-    told = train_of(seen(), "plain", mirrors=[], neighbours=1)
-    assert told["settings#slices"] == {"neighbours": 1}
+    settings = train_of(seen(depth=10), "plain")["settings#slices"]
+    assert settings == {"flips": ["horizontal"], "axis": "thickest", "neighbours": 0}
+    told = train_of(seen(plane="axial"), "plain", mirrors=[], neighbours=1)
+    assert told["settings#slices"] == {"axis": "axial", "neighbours": 1}
+    assert told["train_samples#axis"] == told["validate#inferer#axis"] == "axial"
     assert (told["mirror"], told["turn"]) == (0, 0)
 
 
@@ -29,7 +31,18 @@ def test_a_picture_that_may_be_mirrored_may_be_turned():
 def test_small_squares_are_larger_for_methods_with_a_frozen_encoder():
     tiny = seen(longest=50)
     sides = {method: train_of(tiny, method)["settings#sam"]["image_size"] for method in METHODS}
-    assert sides == {"plain": 128, "autosam": 256, "aisam": 128, "amsam": 256}
+    assert sides == {"plain": 112, "autosam": 224, "aisam": 112, "amsam": 224}
+
+
+def test_windows_are_for_encoders_that_train():
+    thin = seen("picture", longest=1000, thick=0.01)
+    made = {method: train_of(thin, method) for method in METHODS}
+    sides = {method: told["settings#sam"]["image_size"] for method, told in made.items()}
+    assert sides == {"plain": 896, "autosam": 448, "aisam": 896, "amsam": 448}
+    assert {method: told.get("window") for method, told in made.items()} == {
+        **dict.fromkeys(["plain", "aisam"], 224),
+        **dict.fromkeys(["autosam", "amsam"]),
+    }
 
 
 @pytest.mark.parametrize("method", METHODS)

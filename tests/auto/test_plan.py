@@ -30,9 +30,23 @@ def test_other_volumes_are_scaled_by_percentiles_and_pictures_by_their_depth():
 
 
 def test_tiny_slices_are_magnified_and_thin_parts_get_a_larger_square():
-    assert value(seen(longest=50), "side") == 128
-    assert value(seen(longest=240), "side") == 256
-    assert value(seen("picture", longest=1000, thick=0.01), "side") == 384
+    assert value(seen(longest=50, thick=0.2), "side") == 112
+    assert value(seen(longest=240), "side") == 224
+    assert value(seen(longest=240, thick=0.03), "side") == 448
+    assert value(seen("picture", longest=1000, thick=0.01), "side") == 896
+    assert value(seen("picture", longest=500, thick=0.01), "side") == 448
+
+
+@pytest.mark.parametrize(("side", "window", "batch"), [(112, 0, 8), (336, 0, 2), (448, 224, 4), (896, 224, 4)])
+def test_parts_of_a_large_square_train(side, window, batch):
+    told = choose(seen(), side=side)
+    assert (told["window"].value, told["batch"].value) == (window, batch)
+
+
+def test_slices_follow_the_plane_that_all_volumes_have():
+    assert value(seen(plane="coronal"), "axis") == "coronal"
+    assert value(seen(), "axis") == "thickest"
+    assert value(seen(plane="axial"), "axis", axis="sagittal") == "sagittal"
 
 
 def test_a_left_and_a_right_structure_forbid_mirror_images():

@@ -23,6 +23,16 @@ def test_positions_are_those_of_the_place_in_the_square(net):
     torch.testing.assert_close(net.sam.dense_pe(), whole)
 
 
+@torch.no_grad()
+def test_prompts_of_a_window_lie_at_its_place_in_the_square(net):
+    points, labels = torch.tensor([[[5.0, 9.0], [20.0, 30.0]]]), torch.ones(1, 2)
+    boxes, away = torch.tensor([[1.0, 2.0, 30.0, 40.0]]), torch.tensor([48.0, 32.0])
+    places = net.sam.point_tokens(points + away, labels), net.sam.box_tokens(boxes + away.repeat(2))
+    with net.sam.window(64, (2, 3)):
+        torch.testing.assert_close(net.sam.point_tokens(points, labels), places[0])
+        torch.testing.assert_close(net.sam.box_tokens(boxes), places[1])
+
+
 def test_the_size_comes_back_after_an_error(net):
     with pytest.raises(RuntimeError, match="stop"), net.sam.window(64):
         raise RuntimeError("stop")

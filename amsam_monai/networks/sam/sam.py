@@ -82,11 +82,18 @@ class SAM(nn.Module):
         row, column = self._corner
         return self.prompt_encoder.get_dense_pe()[..., row : row + self.grid, column : column + self.grid]
 
+    def _placed(self, xy: Tensor) -> Tensor:
+        """Pixels of the window as pixels of the square. Shape (..., 2)."""
+        if self._corner == (0, 0):
+            return xy
+        row, column = self._corner
+        return xy + xy.new_tensor([column, row]) * (self.image_size // self.grid)
+
     @contextmanager
     def window(self, side: int, corner: tuple[int, int] = (0, 0)) -> Iterator[None]:
         """Inside the `with`, see only a window of the square, at its place there: to train on parts of large images.
 
-        `image_size` and `grid` are the window's meanwhile. Prompts in pixels are not moved.
+        `image_size` and `grid` are the window's meanwhile, and prompts are in its pixels.
 
         Args:
             side: of the window, in pixels; a multiple of the cells' stride.
@@ -150,7 +157,7 @@ class SAM(nn.Module):
     def point_tokens(self, points_xy: Tensor, point_labels: Tensor) -> Tensor:
         """Tokens of points alone; see `sparse`. Shape: (n, N, 2), (n, N) -> (n, N, 256)."""
         encoder = self.prompt_encoder  # which picks points by their labels on the host, and so makes a GPU wait
-        place = encoder.pe_layer.forward_with_coords(points_xy + 0.5, encoder.input_image_size)
+        place = encoder.pe_layer.forward_with_coords(self._placed(points_xy) + 0.5, encoder.input_image_size)
         negative, positive = (encoder.point_embeddings[label].weight for label in (0, 1))
         return place + torch.where(point_labels[..., None] > 0.5, positive, negative)
 
@@ -160,7 +167,9 @@ class SAM(nn.Module):
 
     def box_tokens(self, boxes: Tensor) -> Tensor:
         """Tokens of the corners of boxes. Shape: (n, 4) -> (n, 2, 256)."""
-        return self.prompt_encoder(points=None, boxes=boxes, masks=None)[0]
+        return self.prompt_encoder(
+            points=None, boxes=self._placed(boxes.unflatten(-1, (2, 2))).flatten(-2), masks=None
+        )[0]
 
     def output_tokens(self) -> Tensor:
         """The decoder's own tokens: one for the predicted IoU, then the mask tokens. Shape (1 + M, 256)."""

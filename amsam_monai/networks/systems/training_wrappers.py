@@ -84,7 +84,7 @@ class OnWindows(Transparent):
     """Let a system see windows of its square; what it learns serves whole images.
 
     TinyViT looks at windows of cells only, so its weights fit any size. The positions that decoder and prompter see are
-    those of a random place in the square, one for each batch. Not for evaluation, nor for prompts in pixels.
+    those of a random place in the square, one for each batch; prompts are in pixels of the window. Not for evaluation.
 
     Args:
         module: the system, or a wrapper of it; the name is that of other wrappers, see `WithLossInputs`.
