@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from amsam_monai.lazy import lazily
 
 if TYPE_CHECKING:
+    from amsam_monai.auto.refine import refine
     from amsam_monai.auto.train import train
     from amsam_monai.bundles.model import load
     from amsam_monai.networks.prompts import Prompts
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from amsam_monai.networks.systems.autosam import AutoSAM
     from amsam_monai.version import __version__
 
-__all__ = ["AISAM", "AMSAM", "AutoSAM", "Prompts", "__version__", "build_sam", "load", "train"]
+__all__ = ["AISAM", "AMSAM", "AutoSAM", "Prompts", "__version__", "build_sam", "load", "refine", "train"]
 
 __getattr__ = lazily(
     __name__,
@@ -26,6 +27,7 @@ __getattr__ = lazily(
         "__version__": "version",
         "build_sam": "networks.sam",
         "load": "bundles.model",
+        "refine": "auto.refine",
         "train": "auto.train",
     },
 )

@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 
 from amsam_monai.auto.budget import Cost, measure, share_out
+from amsam_monai.auto.cases import cases_that_train
 from amsam_monai.auto.choice import Chosen, cross_validate, most_runs
 from amsam_monai.auto.fingerprint import fingerprint
 from amsam_monai.auto.folds import draw_folds, parted
 from amsam_monai.auto.methods import METHODS, build
 from amsam_monai.auto.plan import Choice, Plan, choose
+from amsam_monai.auto.pool import label_next
 from amsam_monai.auto.report import Kept, write_training_report
 from amsam_monai.auto.trial import Trial, run_trial, train_method
 from amsam_monai.bundles.model_file import amend_model, read_model
-from amsam_monai.data.datasets.cases import Listing
-from amsam_monai.data.datasets.checks import finish
 from amsam_monai.data.datasets.load_cased import LoadCased
 from amsam_monai.data.datasets.own import find_own
 from amsam_monai.data.files.images import read_image
-from amsam_monai.data.ids import cases_of, read_ids
+from amsam_monai.data.ids import read_ids
 from amsam_monai.keys import CASE_ID, IMAGE, LABEL
 from amsam_monai.segment.calibration import Mask, fit_quality
 from amsam_monai.segment.limits import measure_limits
@@ -77,6 +77,7 @@ def train(
     neighbours: int | None = None,
     axis: str | None = None,
     sam: Mapping[str, Any] | None = None,
+    pool: str | Path | None = None,
     say: Say = logger.info,
 ) -> Trained:
     """Make a bundle from labelled cases of one's own.
@@ -102,6 +103,7 @@ def train(
         neighbours: of a slice that are seen with it, 0 or 1.
         axis: that slices follow: "axial", "coronal", "sagittal" or "thickest".
         sam: backbone and weights, MobileSAM's by default.
+        pool: folder of unlabelled images; the report then tells which to label next.
         say: is told what happens, line by line.
 
     Raises:
@@ -116,7 +118,7 @@ def train(
     _check(told, folds, minutes)
     known = _plan_in(out)
     listing = find_own(data, labels=labels, channel=channel, patients=patients)
-    datalist = _cases(listing, read_ids(ids))
+    datalist = cases_that_train(listing, read_ids(ids))
     classes = {name: value for value, name in listing.labels.items()}
     for note in listing.notes:
         say(f"note: {note}")
@@ -161,6 +163,8 @@ def train(
     amend_model(root / "models" / "model.pt", limits=_limits(plan, datalist, root), quality=quality)
     kept = Kept(work / best, plan.labels)
     written = write_training_report(root / REPORT, plan, chosen, kept.pairs(datalist))
+    if pool is not None:
+        label_next(root, pool, known=[case[IMAGE] for case in datalist], say=say)
     shutil.rmtree(work)
     say(f"wrote {root} and {written[0].parent}")
     return Trained(root, best, plan, chosen, time.perf_counter() - begun)
@@ -223,19 +227,6 @@ def _plan_in(out: Path) -> Plan | None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} must be a new folder, or hold the {PLAN} of a training to go on; name another.")
     return None
-
-
-def _cases(listing: Listing, ids: Sequence[str] | None) -> list[dict[str, Any]]:
-    """The cases that train, each read once; the others are not looked at.
-
-    Raises:
-        DatasetError: cases that cannot be used, all of them.
-        ValueError: an id that no case has.
-    """
-    if ids is not None and not listing.problems:
-        chosen = {str(case[CASE_ID]) for case in cases_of([case.item() for case in listing.cases], ids)}
-        listing.cases = [case for case in listing.cases if case.case_id in chosen]
-    return finish(listing, section=None, check="full", progress=False)
 
 
 def _new_plan(

@@ -147,9 +147,29 @@ def run_trial(
         return known
     begun = time.perf_counter()
     segment = segmenter_of(train_method(bundle, method, train, plan=plan, steps=steps, root=root, progress=progress))
-    trial = Trial(method, fold, steps, 0.0)
-    load: Callable[[Any], Any] = LoadCased(classes=plan.classes)
-    for case in left_out:
+    trial = segment_left_out(segment, left_out, LoadCased(classes=plan.classes), Trial(method, fold, steps, 0.0), each)
+    trial.seconds = round(time.perf_counter() - begun, 1)
+    trial.write(done)
+    return trial
+
+
+def segment_left_out(
+    segment: Segmenter,
+    cases: Cases,
+    load: Callable[[Any], Any],
+    trial: Trial,
+    each: Callable[[Mapping[str, Any], SegmentedImage, np.ndarray], None] | None = None,
+) -> Trial:
+    """Segment cases, and put their Dice and what the network told of its masks into a trial.
+
+    Args:
+        segment: with the trained network.
+        cases: of a datalist.
+        load: reads a case, its label as class indices.
+        trial: is added to.
+        each: see `run_trial`.
+    """
+    for case in cases:
         label = np.asarray(load(case)[LABEL])[0]
         result = segment(read_image(case[IMAGE]), quality=True)
         trial.masks += [asdict(mask) for mask in known_masks(result, label, str(case[PATIENT_ID]))]
@@ -159,8 +179,6 @@ def run_trial(
         }
         if each is not None:
             each(case, result, label)
-    trial.seconds = round(time.perf_counter() - begun, 1)
-    trial.write(done)
     return trial
 
 

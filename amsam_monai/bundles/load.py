@@ -53,6 +53,12 @@ class LoadedBundle:
     settings: Settings | None = None
     made: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def trained_values(self) -> dict[int, int]:
+        """Class index -> value in the label files that the bundle trains on."""
+        own = {} if self.settings is None else dict(self.settings.classes)
+        return {index: int(own.get(name, index)) for index, name in self.labels.items()}
+
     def segmenter(self, **changes: Any) -> Segmenter:
         """A segmenter with the bundle's settings; `changes` are arguments of `Segmenter` that replace them."""
         settings = {

@@ -52,6 +52,14 @@ def train(
         int | None,
         typer.Option(min=0, max=1, help="Slices before and after that are seen with a slice."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Bundle to go on from, by path or name; its method and settings stay."),
+    ] = None,
+    pool: Annotated[
+        Path | None,
+        typer.Option(help="Folder of unlabelled images: the report tells which to label next."),
+    ] = None,
     axis: Annotated[
         str | None,
         typer.Option(help="Plane of the slices: axial, coronal, sagittal, or thickest, each volume's own."),
@@ -69,6 +77,31 @@ def train(
     table = table_of(labels)
     if isinstance(table, str):
         raise ValueError(f"labels must be like 1=RV,2=Myo, got {labels!r}.")
+    if start is not None:
+        from amsam_monai.auto.refine import refine
+
+        settled = {"method": method, "side": side, "intensity": intensity, "mirrors": mirrors}
+        settled |= {"neighbours": neighbours, "axis": axis}
+        if told := [f"--{name}" for name, value in settled.items() if value is not None]:
+            raise ValueError(f"--from goes on with the bundle's own settings; leave out {', '.join(told)}.")
+        refined = refine(
+            data,
+            start,
+            out,
+            labels=table,
+            channel=channel,
+            patients=patients,
+            ids=_ids(ids),
+            steps=steps or 200,
+            folds=folds,
+            seed=seed,
+            pool=pool,
+            say=typer.echo,
+        )
+        typer.echo(
+            f"Dice {refined.before:.3f} before, {refined.after:.3f} after, in {refined.seconds / 60:.0f} minutes."
+        )
+        return
     trained = train_on_own(
         data,
         out,
@@ -86,6 +119,7 @@ def train(
         mirrors=_mirrors(mirrors),
         neighbours=neighbours,
         axis=axis,
+        pool=pool,
         say=typer.echo,
     )
     typer.echo(f"{trained.method} was trained in {trained.seconds / 60:.0f} minutes. Next:")

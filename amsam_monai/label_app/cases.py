@@ -103,7 +103,7 @@ def training_entry(bundle: LoadedBundle, case: LabelledCase, folder: Path) -> di
     if (read := _read(bundle, case)) is None:
         return None
     source, classes = read
-    written = Classes.of(bundle.labels, values=label_values(bundle)).written(classes)
+    written = Classes.of(bundle.labels, values=bundle.trained_values).written(classes)
     folder.mkdir(parents=True, exist_ok=True)
     label = write_label(folder / f"{case.case_id}{label_suffix(source)}", written, source)
     return {
@@ -113,13 +113,6 @@ def training_entry(bundle: LoadedBundle, case: LabelledCase, folder: Path) -> di
         keys.CASE_ID: case.case_id,
         keys.PATIENT_ID: case.patient_id,
     }
-
-
-def label_values(bundle: LoadedBundle) -> dict[int, int]:
-    """Class index -> value in the label files that the bundle trains on."""
-    settings = getattr(bundle, "settings", None)
-    own = {} if settings is None else dict(settings.classes)
-    return {index: int(own.get(name, index)) for index, name in bundle.labels.items()}
 
 
 def _read(bundle: LoadedBundle, case: LabelledCase) -> tuple[LoadedImage, np.ndarray] | None:

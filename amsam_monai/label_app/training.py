@@ -15,6 +15,7 @@ from ignite.engine import Engine
 
 from amsam_monai.bundles.knobs import MOST_EPOCHS
 from amsam_monai.bundles.load import LoadedBundle, load_bundle
+from amsam_monai.bundles.refining import REFINE, detector_stays
 from amsam_monai.bundles.run import loss_of, run_training
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.handlers import load_adapter
@@ -24,7 +25,6 @@ from amsam_monai.label_app.progress import TrainingProgress
 
 logger = logging.getLogger(__name__)
 
-REFINE = ("train", "refine")  # configs that go on from the weights that are served
 ANEW = ("train",)
 NUMBERS = ("max_epochs", "steps_per_epoch", "val_split", "seed", "val_interval")
 SERVED = "the new weights are served"
@@ -186,11 +186,7 @@ class _Teller:
 
 
 def _overrides(bundle: LoadedBundle, options: TrainOptions, cache: Path | None) -> dict[str, Any]:
-    overrides: dict[str, Any] = {"max_epochs": options.max_epochs, "seed": options.seed}
-    if bundle.settings is not None and bundle.settings.detector is not None:
-        overrides["detector"] = None  # none is fitted, the one of the file stays
-    elif bundle.settings is not None and bundle.settings.system == "amsam":
-        overrides["settings#detector"] = None  # goes on without
+    overrides: dict[str, Any] = {"max_epochs": options.max_epochs, "seed": options.seed, **detector_stays(bundle)}
     if options.pretrained:
         overrides["steps_per_epoch"] = options.steps_per_epoch
         if cache is not None:
