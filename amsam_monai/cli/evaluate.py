@@ -33,6 +33,9 @@ def evaluate(
     probabilities: Annotated[
         Path | None, typer.Option(help="Folder of probabilities for --sod: npz of `amsam segment`, or grey pictures.")
     ] = None,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Score single objects too: panoptic quality, average precision at .5.")
+    ] = False,
     beside: Annotated[
         str | None, typer.Option(help="Print published results too: synapse, acdc, isic, tiktok, human, glas ...")
     ] = None,
@@ -47,7 +50,8 @@ def evaluate(
 
     Cases are matched by file name; endings such as _seg, _pred, _gt, _label do not matter. NIfTI, NRRD, MetaImage,
     PNG, TIF, npz and h5; .seg.nrrd of 3D Slicer and DICOM-SEG, by the names of their segments. Nothing is
-    written if a file lacks its partner or does not fit it.
+    written if a file lacks its partner or does not fit it. With --instances, objects are those of NAME_instances.*
+    beside a file, or else connected parts.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -55,6 +59,7 @@ def evaluate(
     from amsam_monai.evaluation.evaluate import evaluate_pairs
     from amsam_monai.evaluation.label_maps import parse_map
     from amsam_monai.evaluation.pairs import find_pairs, parse_labels
+    from amsam_monai.evaluation.panoptic import score_objects
     from amsam_monai.evaluation.published import published_results
     from amsam_monai.evaluation.report import write_report
     from amsam_monai.evaluation.scoring.protocols import get_protocol
@@ -81,6 +86,8 @@ def evaluate(
             progress=lambda: bar.advance(task),
         )
     summary = summarise(scores, table, rules, notes=notes)
+    if instances:
+        summary["objects"] = score_objects(pairs, table)
     paths = write_report(out, scores, summary, pairs=pairs, beside=beside, worst=worst)
     show(summary)
     for path in paths:
@@ -92,7 +99,7 @@ def show(summary: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from amsam_monai.evaluation.tables import means_of
+    from amsam_monai.evaluation.tables import means_of, object_table
 
     columns = summary["columns"]
     table = Table("label", *columns, "missed", "false", "both empty", title=f"protocol {summary['protocol']}")
@@ -103,6 +110,12 @@ def show(summary: Mapping[str, Any]) -> None:
         table.add_row("mean", *means_of(summary["mean"], columns))
     console = Console(width=max(Console().width, 13 * (len(columns) + 4)), soft_wrap=True)  # numbers are never cut
     console.print(table, soft_wrap=False)
+    if "objects" in summary:
+        header, rows = object_table(summary["objects"])
+        single = Table(*header, title="single objects")
+        for cells in rows:
+            single.add_row(*cells)
+        console.print(single, soft_wrap=False)
     approximate = [f"approximate: {summary['approximate']}"] if summary["approximate"] else []
     for note in [*approximate, *summary["notes"]]:
         console.print(note, markup=False, highlight=False)

@@ -14,12 +14,13 @@ from amsam_monai.cli.errors import plain_errors
 from amsam_monai.cli.segment_frames import segment_frames
 
 if TYPE_CHECKING:
-    from amsam_monai.segment.batch import Job
+    from amsam_monai.segment.batch import Extras, Job
     from amsam_monai.segment.batch_report import Record
     from amsam_monai.segment.segmenter import Segmenter
 
 app = typer.Typer(add_completion=False)
 
+COCO = "instances.coco.json"
 SHOWN_CASES = 20
 SHOWN_CLASSES = 4
 
@@ -37,6 +38,12 @@ def segment(
         bool | None,
         typer.Option("--quality/--no-quality", help="Tell how good masks are expected to be. [where calibrated]"),
     ] = None,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Also write a map with a number for each object, and a table of them.")
+    ] = False,
+    coco: Annotated[
+        bool, typer.Option("--coco", help="With --instances: also write the objects of all pictures in COCO's format.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Pass over inputs whose results are there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; by default the bundle's.")] = None,
     axis: Annotated[str | None, typer.Option(help="Slices: thickest, axial, coronal, sagittal, 0, 1 or 2.")] = None,
@@ -79,6 +86,8 @@ def segment(
     from amsam_monai.segment.batch import BatchSegmenter, Extras, plan, refuse_clashes
     from amsam_monai.segment.batch_report import REPORT, doubtful_first, write_report
 
+    if coco and not instances:
+        raise ValueError("--coco must come with --instances.")
     jobs = [] if frames else plan(source, target)
     segmenter = build(
         bundle,
@@ -94,11 +103,13 @@ def segment(
         label_values=label_values,
     )
     if frames:
-        if labels or probabilities or overlay or resume or quality:
-            raise ValueError("--frames must come without --labels, --probabilities, --overlay, --quality and --resume.")
+        if labels or probabilities or overlay or resume or quality or instances:
+            raise ValueError(
+                "--frames must come without --labels, --probabilities, --overlay, --quality, --instances and --resume."
+            )
         segment_frames(segmenter, source, target, memory=memory, rate=rate)
         return
-    extras = Extras(labels, probabilities, overlay)
+    extras = Extras(labels, probabilities, overlay, instances)
     refuse_clashes(jobs, extras, list(segmenter.labels.values()))
     records: list[Record] = []
     report = (target.parent if jobs[0].output else target) / REPORT
@@ -118,8 +129,23 @@ def segment(
     finally:  # an interrupted run tells what it did, too
         write_report(records, report, bundle=bundle, labels=segmenter.classes.written_names)
     show(doubtful_first(records), report)
+    if coco:
+        typer.echo(write_objects(jobs, extras, records, segmenter, report.parent / COCO))
     if any(record.status == "failed" for record in records):
         raise typer.Exit(1)
+
+
+def write_objects(
+    jobs: Sequence[Job], extras: Extras, records: Sequence[Record], segmenter: Segmenter, path: Path
+) -> Path:
+    """The objects of all pictures that were segmented, now or before, in COCO's format."""
+    from amsam_monai.segment.instance_files import write_coco
+
+    names = list(segmenter.labels.values())
+    done = [job for job, record in zip(jobs, records, strict=True) if record.status != "failed"]
+    written = {job.source: extras.paths(job, False, names)[-2:] for job in done}
+    pictures = [(source, *paths) for source, paths in written.items() if paths[0].is_file()]
+    return write_coco([(source, one, other) for source, one, other in pictures], segmenter.labels, path)
 
 
 def build(

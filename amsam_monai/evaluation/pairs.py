@@ -202,7 +202,7 @@ def labels_by_case(path: str | Path, names: Iterable[str] = (), *, folders: bool
 
 def _without_extras(files: list[Path], names: Iterable[str]) -> list[Path]:
     stems = {file.parent / stem_of(file) for file in files}
-    endings = ["_probabilities", "_overlay", *("_" + re.sub(r"[^\w-]", "_", name) for name in names)]
+    endings = ["_probabilities", "_overlay", "_instances", *("_" + re.sub(r"[^\w-]", "_", name) for name in names)]
 
     def extra(file: Path) -> bool:
         stem = stem_of(file)

@@ -26,10 +26,26 @@ def summary_tables(summary: Mapping[str, Any]) -> list[tuple[str, Table]]:
         ("Means", (["label", *columns], overview)),
         ("Missed and empty", (["label", "cases", "missed", "false", "both empty (no organ, none found)"], outcomes)),
     ]
+    if "objects" in summary:
+        tables.insert(1, (f"Single objects at an IoU of {summary['objects']['iou']}", object_table(summary["objects"])))
     for column in columns:
         body = [[name, *_described(row[column], column)] for name, row in rows.items()]
         tables.append((column, (["label", "n", "mean", "sd", "median", "95% interval"], body)))
     return tables
+
+
+def object_table(objects: Mapping[str, Any]) -> Table:
+    """The scores of single objects, see `score_objects`, as a table."""
+    shares, counts = ("pq", "sq", "rq", "ap50"), ("found", "false", "missed")
+    rows = [
+        [name, *(format_value(row[column], column) for column in shares), *(str(row[column]) for column in counts)]
+        for name, row in objects["classes"].items()
+    ]
+    if len(rows) > 1:
+        rows.append(
+            ["mean", *(format_value(objects["mean"][column], column) for column in shares), *[""] * len(counts)]
+        )
+    return ["label", *(column.upper() for column in shares), *counts], rows
 
 
 def means_of(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:

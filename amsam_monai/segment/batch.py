@@ -14,6 +14,7 @@ from amsam_monai.data.files.inputs import list_unread
 from amsam_monai.data.files.names import result_stems
 from amsam_monai.data.files.writers import DEFAULT_SUFFIXES, LABEL_SUFFIXES
 from amsam_monai.segment.batch_report import Record, warnings_of
+from amsam_monai.segment.instance_files import MAP, TABLE, write_table
 from amsam_monai.segment.segmenter import SegmentedImage, Segmenter
 
 logger = logging.getLogger(__name__)
@@ -64,18 +65,21 @@ class Extras:
         labels: one mask per class, named after it.
         probabilities: probabilities of all classes.
         overlay: a picture of the mask over the image.
+        instances: a map with a number for each object, and a table of them.
     """
 
     labels: bool = False
     probabilities: bool = False
     overlay: bool = False
+    instances: bool = False
 
     def paths(self, job: Job, is_volume: bool, names: Sequence[str]) -> list[Path]:
-        """Files beside the label map of `job`, in the order labels, probabilities, overlay."""
+        """Files beside the label map of `job`, in the order labels, probabilities, overlay, instances."""
         mask, shares = (".nii.gz", ".nii.gz") if is_volume else (".png", ".npz")
         found = [job.beside(f"_{file_name(name)}{mask}") for name in names] if self.labels else []
         found += [job.beside(f"_probabilities{shares}")] if self.probabilities else []
-        return found + ([job.beside("_overlay.png")] if self.overlay else [])
+        found += [job.beside("_overlay.png")] if self.overlay else []
+        return found + ([job.beside(MAP + mask), job.beside(TABLE)] if self.instances else [])
 
 
 def file_name(label: str) -> str:
@@ -198,7 +202,8 @@ class BatchSegmenter:
             if self.progress is not None:
                 self.progress(job, done, depth)
 
-        result = self.segmenter(image, probabilities=self.extras.probabilities, quality=self.quality, progress=tell)
+        asked = {"probabilities": self.extras.probabilities, "instances": self.extras.instances}
+        result = self.segmenter(image, **asked, quality=self.quality, progress=tell)
         extras = self._write_extras(job, result)
         result.save(output)  # last: where the label map is, everything is
         volumes = result.volumes()
@@ -228,4 +233,7 @@ class BatchSegmenter:
             result.save_probabilities(next(waiting))
         if self.extras.overlay:
             save_overlay(result, next(waiting))
+        if self.extras.instances:
+            result.save_instances(next(waiting))
+            write_table(result, next(waiting))
         return paths

@@ -18,6 +18,7 @@ from amsam_monai.data.files.load import picture_tensor
 from amsam_monai.data.slices import SliceView
 from amsam_monai.segment.components import keep_largest_components
 from amsam_monai.segment.doubt import Quality, quality_of
+from amsam_monai.segment.instances import Instances, InstanceWatch
 from amsam_monai.segment.limits import check_limits
 from amsam_monai.segment.quality import QualityMeter
 from amsam_monai.segment.shades import black_and_white
@@ -43,6 +44,7 @@ class SegmentedImage:
         quality: how good each class is expected to be in the case and in each slice, see `quality_of`; empty where
             that was not asked for.
         sums: what quality goes by, see `QualityMeter.sums`, in the order of the view.
+        instances: every object by a number of its own, where asked for.
 
     Shape: label (H, W) or (I, J, K), probabilities (K+1, ...), sums (D, K, SUMS).
     """
@@ -57,6 +59,7 @@ class SegmentedImage:
     warnings: list[str] = field(default_factory=list)
     quality: Quality = field(default_factory=dict)
     sums: np.ndarray | None = None
+    instances: Instances | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write the label map; the ending chooses the format, see `write_label`."""
@@ -75,6 +78,12 @@ class SegmentedImage:
         if self.probabilities is None:
             raise ValueError("probabilities were not computed; call the segmenter with probabilities=True.")
         return write_probabilities(path, self.probabilities, self.source)
+
+    def save_instances(self, path: str | Path) -> Path:
+        """Write the map of objects, 16 bits; the ending chooses the format, see `write_label`."""
+        if self.instances is None:
+            raise ValueError("objects were not told apart; call the segmenter with instances=True.")
+        return write_label(path, self.instances.map, self.source, dtype=np.dtype(np.uint16))
 
     def volumes(self) -> dict[str, dict[str, float | int | None]]:
         """Per class name: voxels, and millilitres where the spacing is known (None elsewhere)."""
@@ -138,6 +147,7 @@ class Segmenter:
         *,
         probabilities: bool = False,
         quality: bool | None = None,
+        instances: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> SegmentedImage:
         """Segment one image or volume.
@@ -146,10 +156,12 @@ class Segmenter:
             source: a path, or what `read_image` gave.
             probabilities: give them too; they take K + 1 times the volume in 32-bit floats.
             quality: tell how good the masks are expected to be; None does where the model is calibrated.
+            instances: number every object, see `InstanceWatch`.
             progress: called with the number of slices done.
 
         Raises:
             FileNotFoundError, ImageFileError: as `read_image`; ImageFileError also where the intensity refuses.
+            ValueError: more objects than 16 bits count.
         """
         image = source if isinstance(source, LoadedImage) else read_image(source)
         try:
@@ -158,9 +170,20 @@ class Segmenter:
             raise ImageFileError(image.path, str(error)) from error
         inferer = SliceInferer(**self.slices, output="logits" if probabilities else "labels", progress=progress)
         meter = QualityMeter() if quality or (quality is None and self.quality is not None) else None
+        watch = InstanceWatch(self.network, 1 + len(inferer.flips)) if instances else None
+        observers: list[Any] = [] if meter is None else [meter]
+        observers += [] if watch is None else [watch.observe]
+
+        def observe(logits: Tensor, parts: Sequence[Tensor]) -> None:
+            for one in observers:
+                one(logits, parts)
+
         view = inferer.view(image.array.shape, image.affine) if image.kind == "volume" else None
         tensor = picture_tensor(image) if view is None else torch.from_numpy(image.array)[None]
-        output = inferer(tensor[None], self.network, prepare=prepare, affine=image.affine, observe=meter)[0]
+        network: Any = self.network if watch is None else watch.network
+        output = inferer(
+            tensor[None], network, prepare=prepare, affine=image.affine, observe=observe if observers else None
+        )[0]
         label, shares = finish(output, probabilities)
         keep_largest_components(label, self.classes.largest)
         self._check_classes(int(label.max(initial=0)))
@@ -172,6 +195,8 @@ class Segmenter:
         if meter is not None:
             result.sums = meter.sums(label[None] if view is None else view.see(label))
             result.quality = quality_of(result, self.quality)
+        if watch is not None:
+            result.instances = watch.instances(label, view)
         return result
 
     def _prepare(self, image: LoadedImage) -> tuple[Callable[[Tensor], Tensor], tuple[float, float] | None]:

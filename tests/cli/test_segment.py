@@ -394,3 +394,31 @@ def test_a_series_and_a_limit_are_chosen_on_the_command_line(bundle, tmp_path):
     Image.fromarray(np.zeros((9, 8), np.uint8)).save(tmp_path / "b.png")
     code, printed = run(tmp_path / "b.png", tmp_path / "c.png", "--bundle", bundle, "--max-pixels", 70)
     assert (code, "give --max-pixels 72" in printed) == (1, True)
+
+
+def test_objects_are_numbered_in_files_beside_the_mask(bundle, tmp_path):
+    pytest.importorskip("pycocotools")
+    (tmp_path / "cells").mkdir()
+    picture = np.zeros((20, 30), np.uint8)
+    picture[2:6, 3:10], picture[12:15, 20:22] = 255, 255
+    for name in ("a", "b"):
+        Image.fromarray(picture).save(tmp_path / "cells" / f"{name}.png")
+    asked = (tmp_path / "cells", tmp_path / "out", "--bundle", bundle.name, "--instances", "--coco")
+    code, output = run(*asked)
+    assert code == 0, output
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"a.png", "a_instances.png", "a_instances.csv", "b_instances.csv", "instances.coco.json"} <= written
+    coco = json.loads((tmp_path / "out" / "instances.coco.json").read_text(encoding="utf-8"))
+    assert [image["file_name"] for image in coco["images"]] == ["a.png", "b.png"]
+    assert sum(one["category_id"] == 1 for one in coco["annotations"]) == 4
+    code, output = run(*asked, "--resume")
+    assert (code, "2 skipped" in output) == (0, True)
+    assert json.loads((tmp_path / "out" / "instances.coco.json").read_text(encoding="utf-8")) == coco
+    (tmp_path / "out" / "a_instances.csv").unlink()
+    assert "1 segmented, 1 skipped" in run(*asked, "--resume")[1]
+
+
+def test_coco_needs_objects(bundle, study, tmp_path):
+    code, output = run(study / "a.png", tmp_path / "out", "--bundle", bundle.name, "--coco")
+    assert code == 1
+    assert "--coco must come with --instances" in output

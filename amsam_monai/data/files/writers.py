@@ -49,7 +49,7 @@ def write_label(
         label: class indices, or values that stand for them; 0 background.
         source: the image, as `read_image` gave it.
         labels: names by value, needed for DICOM-SEG.
-        dtype: voxel type of a volume, where not as above.
+        dtype: voxel type of a volume, where not as above; of a picture 16 bits where it has more than 8.
         compress: whether NRRD and MetaImage are compressed.
 
     Shape: label is source.spatial_shape.
@@ -68,7 +68,7 @@ def write_label(
         elif name.endswith(ITK_SUFFIXES) and source.kind == "volume":
             write_itk(temporary, label.astype(dtype, copy=False), source, compress=compress)
         elif name.endswith(PICTURE_SUFFIXES) and (is_flat(source) or name.endswith((".tif", ".tiff"))):
-            write_picture(temporary, as_picture(label, source))
+            write_picture(temporary, as_picture(label, source), deep=dtype.itemsize > 1)
         elif name.endswith(".dcm"):
             write_dicom_seg(temporary, label, source, labels or {int(i): f"label {i}" for i in np.unique(label) if i})
         else:
@@ -191,14 +191,14 @@ def itk_geometry(source: LoadedImage) -> ItkGeometry | None:
     return ItkGeometry(tuple(spacing.tolist()), tuple(lps[:3, 3].tolist()), tuple(direction.ravel().tolist()))
 
 
-def write_picture(path: Path, label: np.ndarray) -> None:
+def write_picture(path: Path, label: np.ndarray, *, deep: bool = False) -> None:
     """Write label values with a palette: viewers show colours, arrays hold the values; a volume becomes pages.
 
-    Values above 255 make a grey picture of 16 bits.
+    Values above 255, or `deep`, make a grey picture of 16 bits.
     """
     from PIL import Image
 
-    deep = int(label.max(initial=0)) > 255
+    deep = deep or int(label.max(initial=0)) > 255
     pages = [label] if label.ndim == 2 else [label[..., index] for index in range(label.shape[-1])]
     pictures = []
     for page in pages:
