@@ -67,7 +67,7 @@ def test_steps_follow_from_what_they_cost():
     steps = share_out(cost, minutes=30, cases=9, folds=3, runs=most_runs(2, 3))
     assert steps["trial"]["quick"] > 9 * steps["trial"]["slow"] > 0
     seconds = 0.5 * steps["final"]["quick"] + 9 * 1.0
-    assert seconds == pytest.approx((1 - 0.35 - 0.08) * 1800, abs=1)
+    assert seconds == pytest.approx((1 - 0.44 - 0.08) * 1800, abs=1)
     alone = share_out(cost, minutes=30, cases=9, folds=0, runs=0)["final"]["quick"]
     assert 0.5 * alone + 9 * 1.0 == pytest.approx((1 - 0.08) * 1800, abs=1)
     assert share_out(cost, minutes=0.1, cases=9, folds=3, runs=6)["final"]["slow"] == FEWEST
