@@ -223,6 +223,10 @@ def _plan_in(out: Path) -> Plan | None:
         FileExistsError: the folder holds something else.
     """
     if (out / PLAN).is_file():
+        if (out / REPORT).is_dir() and not (out / WORK).exists():
+            raise FileExistsError(
+                f"{out} holds a bundle that is trained already; name another folder, or go on from it with --from."
+            )
         return Plan.read(out / PLAN)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} must be a new folder, or hold the {PLAN} of a training to go on; name another.")

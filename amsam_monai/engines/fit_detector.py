@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def load_or_fit_detector(
     class_names: Sequence[str],
     cases: Sequence[str] | None = None,
     start: str | os.PathLike[str] = "yolo26n",
-    extra: Iterable[tuple[Tensor, Tensor]] = (),
+    extra: Iterable[tuple[Tensor, Tensor]] | Callable[[], Iterable[tuple[Tensor, Tensor]]] = (),
     known_classes: Sequence[int] | None = None,
     device: str | torch.device = "cpu",
     refit: bool = False,
@@ -45,7 +45,8 @@ def load_or_fit_detector(
         class_names: names of the foreground classes.
         cases: ids of the cases of `samples`, kept in the file; a file that was fitted on other cases is fitted anew.
         start: pretrained weights of the catalogue, or a file: an Ultralytics checkpoint, or another detector.
-        extra: further images (3, H, W) with labels (1, H, W), say phantoms; half of each batch.
+        extra: further images (3, H, W) with labels (1, H, W), say phantoms; half of each batch. A function that
+            makes them is called only where the detector is fitted.
         known_classes: classes of the pretrained detector that are the wanted ones already, such as [0], COCO's person;
             nothing is fitted then.
         device: where to fit.
@@ -71,7 +72,8 @@ def load_or_fit_detector(
         if known_classes is not None:
             detector = pretrained_detector(origin, classes=known_classes, image_size=settings.get("image_size", 448))
         else:
-            detector = _fitted(samples, class_names, origin, extra, DetectorSettings(**settings), device)
+            others = extra() if callable(extra) else extra
+            detector = _fitted(samples, class_names, origin, others, DetectorSettings(**settings), device)
         detector.cases = wanted
         save_detector(detector, path)
         logger.info("saved the detector as %s", path)

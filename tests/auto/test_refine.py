@@ -51,7 +51,7 @@ def test_weights_that_are_no_better_leave_the_old_ones(made, tmp_path):
     shutil.copytree(made / "skin" / "images", tmp_path / "noise" / "images")
     (tmp_path / "noise" / "labels").mkdir()
     rng = np.random.default_rng(0)
-    for number, path in enumerate(sorted((tmp_path / "noise" / "images").iterdir())):
+    for path in sorted((tmp_path / "noise" / "images").iterdir()):
         with Image.open(path) as image:
             label = np.zeros(image.size[::-1], np.uint8)
         row, column = rng.integers(0, 40, 2)

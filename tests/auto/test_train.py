@@ -82,6 +82,8 @@ def test_what_was_stopped_goes_on_and_ends_the_same(skin, tmp_path, monkeypatch)
     assert any("going on with" in line for line in told)
     first, second = (read_model(one.root / "models" / "model.pt").adapter for one in (whole, again))
     assert all((first[name] == second[name]).all() for name in first)
+    with pytest.raises(FileExistsError, match="trained already; name another folder, or go on from it with --from"):
+        train(skin, tmp_path / "again", method="plain", **QUICK)
 
 
 def test_a_folder_that_holds_something_else_is_refused(skin, tmp_path):
