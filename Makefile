@@ -7,6 +7,12 @@
 # make test-wheel   the wheel, built and installed away from the source
 # make test-label   the server, with MONAI Label
 # make test-page    the web page, with Gradio and Debian's chromium
+#
+# What the package stands on, with tools in an environment of their own:
+# make audit        known holes in the pinned versions; reports, and fails nothing
+# make licences     docs/licences.md
+# make sbom         dist/amsam_monai.cdx.json, all that the wheel brings, beside the wheel
+# make constraints  which pinned versions are behind; `scripts/constraints.py --write` pins the newest
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,7 +25,7 @@ UV := $(UV_PIP) --python $(BIN)/python --constraint constraints.txt
 NEW_VENV := $(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python
 CORE := not slow and not data and not weights and not label and not browser and not wheel
 
-.PHONY: demo test test-wheel test-label test-page lint docs clean
+.PHONY: demo test test-wheel test-label test-page lint docs audit licences sbom constraints clean
 
 $(BIN)/.uv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -78,6 +84,29 @@ lint: $(BIN)/.installed-dev
 
 docs: $(BIN)/.installed-docs
 	$(BIN)/mkdocs build --quiet --strict
+
+.venv-supply/.installed: $(BIN)/.uv
+	$(NEW_VENV) .venv-supply
+	$(UV_PIP) --python .venv-supply/bin/python pip-audit pip-licenses cyclonedx-bom
+	touch $@
+
+audit: .venv-supply/.installed
+	-.venv-supply/bin/pip-audit --progress-spinner off --no-deps --disable-pip -r constraints.txt
+	-.venv-supply/bin/pip-audit --progress-spinner off --no-deps --disable-pip -r constraints-label.txt
+
+licences: $(BIN)/.installed-dev .venv-page/.installed .venv-label/.installed .venv-supply/.installed
+	.venv-supply/bin/python scripts/licences.py $(BIN)/python .venv-page/bin/python .venv-label/bin/python
+
+sbom: .venv-supply/.installed
+	rm -rf build dist
+	$(BIN)/python -m uv build --quiet --wheel --out-dir dist
+	$(NEW_VENV) .venv-sbom
+	$(UV_PIP) --python .venv-sbom/bin/python --constraint constraints.txt dist/*.whl
+	.venv-supply/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/amsam_monai.cdx.json .venv-sbom/bin/python
+
+constraints: $(BIN)/.uv
+	$(BIN)/python scripts/constraints.py
 
 clean:
 	rm -rf $(DEMO_DIR) site build dist *.egg-info

@@ -26,6 +26,7 @@ from amsam_monai.auto.trial import Trial, run_trial, train_method
 from amsam_monai.bundles.model_file import amend_model, read_model
 from amsam_monai.data.datasets.load_cased import LoadCased
 from amsam_monai.data.datasets.own import find_own
+from amsam_monai.data.files.atomic import check_writable
 from amsam_monai.data.files.images import read_image
 from amsam_monai.data.ids import read_ids
 from amsam_monai.keys import CASE_ID, IMAGE, LABEL
@@ -111,11 +112,13 @@ def train(
         DatasetError: cases that cannot be used, all of them.
         ValueError: cases of one patient alone, an unknown method, or a plan in `out` that is of other data.
         FileExistsError: `out` holds something else.
+        OSError: `out` cannot be written to.
     """
     begun = time.perf_counter()
     out = Path(out).resolve()
     told = [method] if isinstance(method, str) else list(method or ())
     _check(told, folds, minutes)
+    check_writable(out)
     known = _plan_in(out)
     listing = find_own(data, labels=labels, channel=channel, patients=patients)
     datalist = cases_that_train(listing, read_ids(ids))

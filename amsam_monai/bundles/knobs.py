@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from amsam_monai.data.files.atomic import check_writable
 
 MOST_EPOCHS = 100_000
 
@@ -30,6 +34,16 @@ def check_knobs(
     if not number or not 0 <= learning_rate < math.inf:
         raise ValueError(f"learning_rate must be a number, at least 0, got {learning_rate!r}.")
     check_device(device)
+
+
+def check_folders(folders: Iterable[str | Path]) -> None:
+    """Refuse folders that cannot be written to.
+
+    Raises:
+        OSError: one is read-only, full or a file.
+    """
+    for folder in folders:
+        check_writable(folder)
 
 
 def check_device(device: Any) -> None:

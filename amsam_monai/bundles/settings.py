@@ -56,6 +56,7 @@ class Settings:
     quality: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         _check_classes(self.classes)
         _known("sam", self.sam, SAM_ARGUMENTS)
         if "backbone" not in self.sam or "image_size" not in self.sam:
@@ -285,6 +286,16 @@ def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
             raise ValueError(f"{what} must be among {', '.join(known)}, got {name!r}{hint}.")
 
 
+def _check_kinds(settings: Settings) -> None:
+    """Refuse what is no text or no mapping where one is meant."""
+    if not isinstance(settings.system, str):
+        raise ValueError(f"settings.system must be a name, got {settings.system!r}.")
+    for name in ("sam", "classes", "arguments", "detector", "intensity", "slices"):
+        value = getattr(settings, name)
+        if not isinstance(value, Mapping) and not (name == "detector" and value is None):
+            raise ValueError(f"settings.{name} must be a mapping, got {value!r}.")
+
+
 def _check_classes(classes: Mapping[str, int]) -> None:
     if not isinstance(classes, Mapping) or not classes:
         raise ValueError(f"settings.classes must map names to values in label files, got {classes!r}.")
@@ -297,7 +308,7 @@ def _check_classes(classes: Mapping[str, int]) -> None:
 
 def _check_slices(slices: Mapping[str, Any]) -> None:
     flips = slices.get("flips", ())
-    if not isinstance(flips, list | tuple) or not set(flips) <= set(FLIPS):
+    if not isinstance(flips, list | tuple) or not all(one in FLIPS for one in flips):
         raise ValueError(f"settings.slices.flips must be a list of {', '.join(FLIPS)}, got {flips!r}.")
     for name in ("batch_size", "neighbours"):
         if name in slices and (isinstance(slices[name], bool) or not isinstance(slices[name], int)):

@@ -43,10 +43,12 @@ def annotate(
     from amsam_monai.annotate.hosting import serve
     from amsam_monai.annotate.workbench import find_files
     from amsam_monai.bundles.load import load_bundle
+    from amsam_monai.data.files.atomic import check_writable
     from amsam_monai.gate import GateOptions, check_address
 
     check_address(host, token, insecure, "browsers open ADDRESS/?token=TOKEN once")
     files = find_files(path) if path else []
+    check_writable(out)
     loaded = load_bundle(bundle, device=device or None)
     if not flips:
         loaded.slices = {**loaded.slices, "flips": ()}

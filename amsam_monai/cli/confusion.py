@@ -44,12 +44,14 @@ def confusion(
     Rows are prompts, columns classes. Prompts come from the ground truth: random points, tight boxes. The prompt matrix
     compares SAM's features, the output matrix its masks; the closer both are to the identity, the better the prompts.
     """
+    from amsam_monai.data.files.atomic import check_writable
     from amsam_monai.evaluation.pairs import parse_labels
     from amsam_monai.evaluation.prompting.confusion import confusion_matrices
     from amsam_monai.evaluation.prompting.confusion_plot import confusion_json, plot_confusion, write_confusion
     from amsam_monai.evaluation.prompting.confusion_samples import image_pairs, labelled_slices
     from amsam_monai.transforms.intensity import Intensity
 
+    check_writable(out)
     table = parse_labels(labels)
     names = ["None", *table.values()]
     prompters = build_prompters(points, box, bundle, seed)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,10 +16,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def plain_errors(function: Function) -> Function:
-    """Print a user error in one line on standard error and leave with exit code 1."""
+    """Print a user error in one line on standard error and leave with exit code 1.
+
+    A command that is told to end (SIGTERM) ends as one that a person interrupts: it writes what it has to tell.
+    """
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _end)
         try:
             return function(*args, **kwargs)
         except USER_ERRORS as error:
@@ -28,3 +35,7 @@ def plain_errors(function: Function) -> Function:
             raise typer.Exit(1) from error
 
     return wrapped  # type: ignore[return-value]
+
+
+def _end(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)

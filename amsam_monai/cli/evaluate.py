@@ -56,6 +56,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
+    from amsam_monai.data.files.atomic import check_writable
     from amsam_monai.evaluation.evaluate import evaluate_pairs
     from amsam_monai.evaluation.label_maps import parse_map
     from amsam_monai.evaluation.pairs import find_pairs, parse_labels
@@ -72,6 +73,7 @@ def evaluate(
     pairs = find_pairs(
         pred, truth, images, only_matched=only_matched, names=table.values(), own=maps[0], own_pred=maps[1]
     )
+    check_writable(out)
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("scoring", total=len(pairs))

@@ -35,6 +35,9 @@ def start(
     port: Annotated[int, typer.Option(help="Port.")] = 8000,
     device: Annotated[str, typer.Option(help="cpu, cuda, ... [default: the bundle's].")] = "",
     cache_mb: Annotated[int, typer.Option(help="Memory for embeddings.", min=1)] = 512,
+    queue: Annotated[
+        int, typer.Option(help="Requests that may compute or wait at once; one more gets 429.", min=1)
+    ] = 16,
     flips: Annotated[
         bool,
         typer.Option(help="Average over mirror images where the bundle does; without, clicks are 2-4 times faster."),
@@ -67,6 +70,7 @@ def start(
     fresh: Annotated[bool, typer.Option("--fresh", help="Copy the bundles anew; what they learned is lost.")] = False,
 ) -> None:
     """Start the server; 3D Slicer and OHIF connect to its address. Nothing is downloaded."""
+    from amsam_monai.data.files.atomic import check_writable
     from amsam_monai.gate import GateOptions, check_address
     from amsam_monai.label_app.launch import prepare_app, server_command
 
@@ -76,9 +80,12 @@ def start(
         raise FileNotFoundError(f"{studies}: no such folder; give the folder of your images.")
     if not remote and (modality or search):
         raise ValueError(f"--modality and --search choose among a DICOMweb server's series, got the folder {studies}.")
+    if not remote:
+        check_writable(studies)  # labels go there
     home = app_dir or (Path("amsam_label") if remote else Path(studies) / ".amsam_label")
     if not bundle and not list(home.glob("model/*/configs/metadata.json")):
         raise ValueError("--bundle must name at least one bundle, got none, and none was served from here before.")
+    check_writable(home)
     folder = prepare_app(home, bundle or [], fresh=fresh)
     conf = {"cache_mb": str(cache_mb)}
     if remote:
@@ -92,7 +99,7 @@ def start(
 
         conf["models"] = ",".join(find_bundle(one).name for one in bundle)
     gate = GateOptions((*(allow_host or []), host), tuple(allow_origin or ()), token)
-    os.environ.update(gate.to_environment())
+    os.environ.update({**gate.to_environment(), "AMSAM_LABEL_QUEUE": str(queue)})
     command = server_command(folder, studies, host=host, port=port, conf=conf)
     if os.name == "posix":
         os.execv(command[0], command)  # signals reach the server itself

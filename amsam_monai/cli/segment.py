@@ -83,12 +83,14 @@ def segment(
     geometry, a DICOM series as DICOM-SEG, images as PNG whose pixels are class indices. OUT/segment_report.json says
     what became of every input, the doubtful first where the model is calibrated; the exit code is 1 where one failed.
     """
+    from amsam_monai.data.files.atomic import check_writable
     from amsam_monai.segment.batch import BatchSegmenter, Extras, plan, refuse_clashes
     from amsam_monai.segment.batch_report import REPORT, doubtful_first, write_report
 
     if coco and not instances:
         raise ValueError("--coco must come with --instances.")
     jobs = [] if frames else plan(source, target)
+    check_writable(target.parent if jobs and jobs[0].output else target)
     segmenter = build(
         bundle,
         device,

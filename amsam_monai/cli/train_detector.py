@@ -67,6 +67,7 @@ def train_detector(
     """
     from rich.console import Console
 
+    from amsam_monai.data.files.atomic import check_writable
     from amsam_monai.engines.detector_training import DetectorSettings, train_detector
     from amsam_monai.networks.detector.detector import save_detector
     from amsam_monai.networks.weights import store as weights
@@ -76,6 +77,7 @@ def train_detector(
     if hold_out and chosen is None:
         raise ValueError("--hold-out needs --ids, which say what to train on.")
     pairs = find_pairs(images, labels)
+    check_writable(out.parent)
     if unknown := sorted((chosen or set()) - pairs.keys()):
         raise ValueError(f"ids must name images in {images}, got {', '.join(unknown)}.")
     training = [pair for name, pair in pairs.items() if chosen is None or name in chosen]

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 from torch import nn
 
+from amsam_monai.data.files.claim import claim, release
 from amsam_monai.handlers.checkpoints import adapter_state, load_adapter_state, read_checkpoint, save_atomically
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class TrainState:
 
     Raises:
         ValueError: at the start, the file is damaged, or comes from a run with other settings.
+        OSError: at the start, another training writes into the same folder.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class TrainState:
         self.seed = seed
         self.resume = resume
         self.keep = keep
+        self._claim: FileLock | None = None
 
     def attach(self, engine: Engine) -> None:
         """Continue when `engine` starts, seed each epoch, write after it, clean up at the end."""
@@ -75,6 +79,8 @@ class TrainState:
         """Continue from the file, if there is one, and write after everything else of an epoch has run."""
         if not engine.has_event_handler(self.write, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)  # now, so that it comes last
+        if engine.state.rank == 0:  # type: ignore[attr-defined]
+            self._claim = claim(self.path.with_name(f".{self.path.name}.lock"), "another training")
         if self.resume and self.path.is_file():
             self._restore(engine)
 
@@ -111,6 +117,8 @@ class TrainState:
         state: Any = engine.state
         if not self.keep and state.rank == 0 and state.epoch >= state.max_epochs:
             self.path.unlink(missing_ok=True)
+        if self._claim is not None:
+            release(self._claim)
 
     def _restore(self, engine: Engine) -> None:
         remedy = f"Remove {self.path} (or set resume=False) to train anew."

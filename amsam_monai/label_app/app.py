@@ -15,13 +15,15 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
-from amsam_monai.bundles.load import class_names, config_settings, read_metadata
-from amsam_monai.bundles.model_file import read_model
+from amsam_monai.bundles.load import class_names, read_metadata
 from amsam_monai.bundles.overrides import said
+from amsam_monai.data.classes import HIGHEST_VALUE
+from amsam_monai.label_app.cases import written_labels
 from amsam_monai.label_app.datastore import StudiesDatastore
 from amsam_monai.label_app.dicomweb import DicomWebStore
 from amsam_monai.label_app.dicomweb_server import DicomWebOptions
 from amsam_monai.label_app.infer import BACKGROUND, AutomaticInfer, InteractiveInfer
+from amsam_monai.label_app.saved_labels import HIGHEST
 from amsam_monai.label_app.service import BundleService
 from amsam_monai.label_app.strategies import LeastCertain, MostDiverse
 from amsam_monai.label_app.train import FewShotTrain
@@ -76,13 +78,24 @@ class AmsamApp(MONAILabelApp):
         if self.studies.startswith(("http://", "https://")):
             if settings.MONAI_LABEL_DATASTORE.lower() in ("xnat", "dsa"):
                 return super().init_datastore()
-            return DicomWebStore(self.studies, Path(self.app_dir) / "dicomweb", DicomWebOptions.of_conf(self.conf))
+            options = DicomWebOptions.of_conf(self.conf)
+            return DicomWebStore(self.studies, Path(self.app_dir) / "dicomweb", options, highest=self.highest_value)
         return StudiesDatastore(
             self.studies,
             Path(self.app_dir) / "dicom",
+            highest=self.highest_value,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
+
+    @property
+    def highest_value(self) -> int:
+        """Of labels: 255, or that of 16 bits where a bundle's own values are higher."""
+        roots = [service.root for service in self.services.values()]
+        values = [
+            value for root in roots for value in written_labels(root, class_names(root, read_metadata(root))).values()
+        ]
+        return HIGHEST_VALUE if max(values) > HIGHEST else HIGHEST
 
     def info(self) -> dict[str, Any]:
         """See MONAILabelApp; "background" comes last, since 3D Slicer numbers labels by their place.
@@ -143,15 +156,6 @@ def services_of(folder: Path, conf: dict[str, str]) -> dict[str, BundleService]:
     if conf.get("sessions"):
         options["max_sessions"] = int(conf["sessions"])
     return {name: BundleService(folder / name, **options) for name in wanted}
-
-
-def written_labels(root: Path, names: dict[int, str]) -> dict[str, int]:
-    """Name of each class -> its value in the label maps that clients get."""
-    weights = root / "models" / "model.pt"
-    values = None
-    if weights.is_file():
-        values = read_model(weights).settings.changed(config_settings(root)).result_values
-    return {name: (values or {}).get(index, index) for index, name in names.items()}
 
 
 def running_first(stats: dict[str, Any]) -> tuple[bool, bool, list[int]]:

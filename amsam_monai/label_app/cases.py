@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from amsam_monai import keys
-from amsam_monai.bundles.load import LoadedBundle
+from amsam_monai.bundles.load import LoadedBundle, config_settings
+from amsam_monai.bundles.model_file import read_model
 from amsam_monai.data.classes import Classes
 from amsam_monai.data.files.images import check_same_geometry, read_image, read_label
 from amsam_monai.data.files.loaded_image import LoadedImage
@@ -132,6 +133,15 @@ def _read(bundle: LoadedBundle, case: LabelledCase) -> tuple[LoadedImage, np.nda
         )
         return None
     return source, classes
+
+
+def written_labels(root: Path, names: dict[int, str]) -> dict[str, int]:
+    """Name of each class -> its value in the label maps that clients get."""
+    weights = root / "models" / "model.pt"
+    values = None
+    if weights.is_file():
+        values = read_model(weights).settings.changed(config_settings(root)).result_values
+    return {name: (values or {}).get(index, index) for index, name in names.items()}
 
 
 def as_classes(label: np.ndarray, names: Mapping[int, str] | None, labels: Mapping[int, str]) -> np.ndarray:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
+import json
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import nibabel as nib
+from filelock import FileLock
 from monailabel.datastore.local import LocalDatastore
 
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.dicom.folders import is_dicom_folder
 from amsam_monai.data.files.images import LoadedImage, label_suffix, read_image, write_label
-from amsam_monai.label_app.saved_labels import listed, read_saved_label, value_names
+from amsam_monai.label_app.saved_labels import HIGHEST, listed, read_saved_label, value_names
 
 EXTENSIONS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg", "*.tif", "*.tiff", "*.bmp")
 UNSAFE = re.compile(r"[\\/:*?\"<>|\x00-\x1f]+")
@@ -30,11 +34,12 @@ class StudiesDatastore(LocalDatastore):
     Args:
         studies: the folder.
         converted: where NIfTI copies of DICOM series are kept.
+        highest: value that a label may hold.
         options: of `LocalDatastore`.
     """
 
-    def __init__(self, studies: str, converted: str | Path, **options: Any) -> None:
-        self.converted = Path(converted)
+    def __init__(self, studies: str, converted: str | Path, *, highest: int = HIGHEST, **options: Any) -> None:
+        self.converted, self.highest = Path(converted), highest
         super().__init__(studies, extensions=EXTENSIONS, **options)
 
     def _list_files(self, path: str, patterns: Any) -> dict[str, str]:
@@ -80,9 +85,13 @@ class StudiesDatastore(LocalDatastore):
         """See LocalDatastore; an id that no file can have, such as one with a slash, is made safe.
 
         Raises:
-            ValueError: the file cannot be read.
+            ValueError: the file cannot be read, or another image has this id.
         """
         read_image(image_filename, alone=True)
+        if there := self.get_image_uri(image_id):
+            if filecmp.cmp(there, image_filename, shallow=False):
+                return self.known_id(image_id)
+            raise ValueError(f"an id must be that of one image, {image_id[:80]!r} is another's; choose another id.")
         return str(super().add_image(self.known_id(image_id), image_filename, image_info))
 
     def remove_image(self, image_id: str) -> None:
@@ -94,13 +103,13 @@ class StudiesDatastore(LocalDatastore):
 
         Raises:
             ValueError: the tag is no plain name, the file cannot be read or lies elsewhere than the image, or
-                `label_info` does not name its values.
+                `label_info` does not name its values, or a value is too high.
         """
         check_name("tag", label_tag)
         image_id = self.known_id(image_id)
         if uri := self.get_image_uri(image_id):
             image = read_image(uri)
-            label, names = read_saved_label(label_filename, image, value_names(label_info))
+            label, names = read_saved_label(label_filename, image, value_names(label_info), highest=self.highest)
             if names is not None:
                 label_info = {**label_info, "label_info": listed(names)}
             if label_filename.endswith((".bin", ".seg.nrrd", ".dcm")):
@@ -137,12 +146,24 @@ class StudiesDatastore(LocalDatastore):
         """The id as it is where the store has it, else made safe: clients go on using the one that they sent."""
         return image_id if image_id in self._datastore.objects else safe_name(image_id)
 
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        write_list(self, lock)
+
     def _as_nifti(self, image_id: str, folder: Path) -> str:
         copy = self.converted / f"{image_id}.nii.gz"
         if not copy.is_file() or copy.stat().st_mtime_ns < folder.stat().st_mtime_ns:
             with whole_file(copy) as partial:
                 write_copy(partial, read_image(folder))
         return str(copy)
+
+
+def write_list(store: LocalDatastore, lock: bool) -> None:
+    """Write the list of a store whole or not at all: a server that was killed must find it again."""
+    path = Path(store._datastore_config_path)
+    with FileLock(store._lock_file) if lock else nullcontext(), whole_file(path) as partial:
+        content = store._datastore.model_dump(exclude={"base_path"})
+        partial.write_text(json.dumps(content, indent=2, default=str), encoding="utf-8")
+    store._config_ts = path.stat().st_mtime
 
 
 def write_copy(path: Path, source: LoadedImage) -> Path:

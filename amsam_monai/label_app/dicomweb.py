@@ -16,10 +16,11 @@ from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 from pydicom import dcmread
 
+from amsam_monai.data.classes import HIGHEST_VALUE
 from amsam_monai.data.files.images import read_image, write_label
-from amsam_monai.label_app.datastore import write_copy
+from amsam_monai.label_app.datastore import write_copy, write_list
 from amsam_monai.label_app.dicomweb_server import DicomWebOptions, DicomWebServer
-from amsam_monai.label_app.saved_labels import listed, read_saved_label, value_names
+from amsam_monai.label_app.saved_labels import HIGHEST, listed, read_saved_label, value_names
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +37,13 @@ class DicomWebStore(DICOMWebDatastore):
         url: root of the DICOMweb service.
         cache: folder; one below it for each server.
         options: what is offered.
+        highest: value that a label may hold.
     """
 
-    def __init__(self, url: str, cache: str | Path, options: DicomWebOptions | None = None) -> None:
+    def __init__(
+        self, url: str, cache: str | Path, options: DicomWebOptions | None = None, *, highest: int = HIGHEST
+    ) -> None:
+        self.highest = highest
         self.server = DicomWebServer(url, options)
         self._client = self.server.client
         folder = Path(cache) / hashlib.sha256(url.encode()).hexdigest()[:16]
@@ -111,7 +116,7 @@ class DicomWebStore(DICOMWebDatastore):
             source = read_image(self.series_folder(image))
             with TemporaryDirectory() as folder:
                 self.server.fetch(newest, Path(folder) / "seg")
-                label, names = read_saved_label(only_file(Path(folder) / "seg"), source)
+                label, names = read_saved_label(only_file(Path(folder) / "seg"), source, highest=HIGHEST_VALUE)
             self._keep(image, label, label_tag, label_info_of(names or {}, str(newest.SeriesInstanceUID)))
             return str(LocalDatastore.get_label_uri(self, image, label_tag))
 
@@ -168,7 +173,7 @@ class DicomWebStore(DICOMWebDatastore):
         if image_id not in self.server.series():
             raise FileNotFoundError(f"image must be one of the server's series, got {image_id[:80]!r}.")
         source = read_image(self.series_folder(image_id))
-        label, names = read_saved_label(label_filename, source, value_names(label_info))
+        label, names = read_saved_label(label_filename, source, value_names(label_info), highest=self.highest)
         self.get_image_uri(image_id)  # the copy that the label is kept beside
         if label_tag == DefaultLabelTag.FINAL:
             names = names or {int(value): f"label {value}" for value in np.unique(label) if value}
@@ -198,6 +203,9 @@ class DicomWebStore(DICOMWebDatastore):
         """
         raise ValueError("images must be removed on the DICOMweb server, which holds them.")
 
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        write_list(self, lock)
+
     def _locked(self, image: str) -> threading.RLock:
         with self._lock:
             return self._locks.setdefault(image, threading.RLock())
@@ -206,7 +214,7 @@ class DicomWebStore(DICOMWebDatastore):
         """Write a label map beside the copy of its image."""
         source = read_image(Path(self._datastore.image_path()) / f"{image}.nii.gz")
         with TemporaryDirectory() as folder:
-            path = write_label(Path(folder) / "label.nii.gz", label.astype(np.uint8), source)
+            path = write_label(Path(folder) / "label.nii.gz", label, source)
             LocalDatastore.save_label(self, image, str(path), tag, dict(info))
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fastapi import BackgroundTasks, Depends, File, Form, HTTPException, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from monailabel.config import settings
+from monailabel.endpoints import activelearning, session
 from monailabel.endpoints import datastore as studies
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.train import run as run_all
@@ -20,11 +25,14 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import remove_file
 
-from amsam_monai.data.files.images import read_image, read_label, write_label
+from amsam_monai.data.files.images import read_image, read_label, stem_of, write_label
+from amsam_monai.data.files.limits import MAX_VOXELS, allowed
 from amsam_monai.label_app.datastore import LONGEST
 from amsam_monai.label_app.infer import BACKGROUND
+from amsam_monai.label_app.lane import Lane
 
 Params = dict[str, Any]
+LANE = Lane.of_environment()
 
 
 def json_object(text: str | None, name: str = "params", *, kept: bool = False) -> Params:
@@ -78,7 +86,7 @@ async def infer(
         raise HTTPException(400, "give an image id, a session id or a file.")
     check_file_name(file)
     request = {**json_object(params), "model": model, "image": image, "file": None}
-    return await run_in_threadpool(answer, background_tasks, request, session_id, file, output)
+    return await LANE.run(answer, background_tasks, request, session_id, file, output)
 
 
 def answer(
@@ -86,27 +94,36 @@ def answer(
 ) -> Any:
     """Run a model on an image of the studies, of a session, or in an upload."""
     application = app_instance()
-    if file:
-        request["file"] = kept_upload(file)
-        background_tasks.add_task(remove_file, request["file"])
-    elif session_id:
-        session = application.sessions().get_session(session_id) if application.sessions() else None
-        if session is None:
+    if session_id and not file:
+        opened = application.sessions().get_session(session_id) if application.sessions() else None
+        if opened is None:
             raise HTTPException(404, "there is no such session; make one with PUT /session/.")
-        request["file"], request["session"] = session.image, session.to_json()
-    result = application.infer(request)
+        request["file"], request["session"] = opened.image, opened.to_json()
+    with upload(file) as path:
+        if path is not None:
+            request["file"] = str(path)
+        result = application.infer(request)
     if output == ResultType.dicom_seg:
-        result["dicom_seg"] = as_dicom_seg(application, request, result)
+        try:
+            result["dicom_seg"] = as_dicom_seg(application, request, result)
+        finally:
+            remove_file(result["file"])
         background_tasks.add_task(remove_file, result["dicom_seg"])
     return send_response(application.datastore(), result, output, background_tasks)
 
 
-def kept_upload(file: UploadFile) -> str:
-    """An upload in a temporary file of its own, with its ending."""
+@contextmanager
+def upload(file: UploadFile | None) -> Iterator[Path | None]:
+    """An upload as a file of its ending while the block runs, with nothing beside it that it could point to."""
+    if file is None:
+        yield None
+        return
     ending = "".join(Path(file.filename or "x.nii.gz").suffixes[-2:])
-    with tempfile.NamedTemporaryFile(suffix=ending, delete=False) as kept:
-        shutil.copyfileobj(file.file, kept)
-    return kept.name
+    with TemporaryDirectory(prefix="amsam-upload-") as folder:
+        path = Path(folder, f"upload{ending}")
+        with path.open("wb") as kept:
+            shutil.copyfileobj(file.file, kept)
+        yield path
 
 
 def as_dicom_seg(application: Any, request: Params, result: Params) -> str:
@@ -126,7 +143,6 @@ def as_dicom_seg(application: Any, request: Params, result: Params) -> str:
     labels = classes if named.items() <= classes.items() and classes else named
     with tempfile.NamedTemporaryFile(suffix=".dcm", delete=False) as kept:
         path = write_label(kept.name, label.reshape(source.spatial_shape), source, labels)
-    remove_file(result["file"])
     return str(path)
 
 
@@ -161,7 +177,6 @@ async def train_all(
 
 
 async def save_label(
-    background_tasks: BackgroundTasks,
     image: str,
     params: str = Form("{}"),
     tag: str = DefaultLabelTag.FINAL.value,
@@ -169,22 +184,92 @@ async def save_label(
     user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)),
 ) -> Any:
     """Save a finished label."""
-    json_object(params, kept=True)
+    info = json_object(params, kept=True)
     check_file_name(label)
-    return await run_in_threadpool(studies.save_label, background_tasks, image, params, tag, label, user.username)
+    return await run_in_threadpool(keep_label, image, label, tag or DefaultLabelTag.FINAL.value, by(info, user))
+
+
+def keep_label(image: str, label: UploadFile, tag: str, info: Params) -> Params:
+    """Put a label that a client sent into the studies."""
+    application = app_instance()
+    with upload(label) as path:
+        kept = application.datastore().save_label(image, str(path), tag, info)
+    return {**(application.on_save_label(image, kept) or {}), "image": image, "label": kept}
 
 
 async def add_image(
-    background_tasks: BackgroundTasks,
     image: str | None = None,
     params: str = Form("{}"),
     file: UploadFile = File(...),
     user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)),
 ) -> Any:
     """Take a new image."""
-    json_object(params, kept=True)
+    info = json_object(params, kept=True)
     check_file_name(file)
-    return await run_in_threadpool(studies.add_image, background_tasks, image, params, file, user.username)
+    return await run_in_threadpool(keep_image, image or stem_of(Path(file.filename or "image")), file, by(info, user))
+
+
+def keep_image(image: str, file: UploadFile, info: Params) -> Params:
+    """Put an image that a client sent into the studies."""
+    with upload(file) as path:
+        return {"image": app_instance().datastore().add_image(image, str(path), info)}
+
+
+def by(info: Params, user: User) -> Params:
+    """What is kept beside an image or a label, with who sent it, where the server knows."""
+    return {**info, "user": user.username} if user.username else info
+
+
+async def next_sample(
+    strategy: str,
+    params: Params | None = None,
+    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)),
+) -> Any:
+    """Say which image comes next, in a thread of its own: it may look at many."""
+    return await LANE.run(activelearning.sample, strategy, params, user.username)
+
+
+async def create_session(
+    background_tasks: BackgroundTasks,
+    uncompress: bool = False,
+    expiry: int = 0,
+    files: list[UploadFile] = File(...),
+    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)),
+) -> Any:
+    """Take an image for a client alone, which may come as a zip of DICOM files."""
+    for file in files:
+        check_file_name(file)
+        if uncompress:
+            check_archive(file)
+    return await run_in_threadpool(session.create_session, background_tasks, uncompress, expiry, files)
+
+
+def check_archive(file: UploadFile) -> None:
+    """Refuse an archive that unpacks to more than an image may hold, before it is unpacked.
+
+    Raises:
+        HTTPException: 400, it is no zip; 413, it declares too much.
+    """
+    try:
+        with zipfile.ZipFile(file.file) as archive:
+            declared = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise HTTPException(400, f"an archive must be a zip file ({error}).") from error
+    finally:
+        file.file.seek(0)
+    most = min(2 * allowed(MAX_VOXELS, None), shutil.disk_usage(tempfile.gettempdir()).free // 2)
+    if declared > most:
+        raise HTTPException(413, f"an archive must unpack to at most {most} bytes, declares {declared}.")
+
+
+async def image_file(image: str, user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))) -> Any:
+    """Hand an image out, in a thread of its own: a series may have to be fetched and written as NIfTI."""
+    return await run_in_threadpool(studies.download_image, image)
+
+
+async def label_file(label: str, tag: str, user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))) -> Any:
+    """Hand a label out, in a thread of its own."""
+    return await run_in_threadpool(studies.download_label, label, tag)
 
 
 async def image_info(

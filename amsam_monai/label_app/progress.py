@@ -26,13 +26,13 @@ class TrainingProgress:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._start = time.time()
+        self._start = time.monotonic()  # the clock may be set meanwhile
         self._facts: dict[str, Any] = {}
 
     def begin(self, epochs: int, score: float | None = None) -> None:
         """A training of so many epochs starts, from weights of this score."""
-        self._start = time.time()
-        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._start))
+        self._start = time.monotonic()
+        began = time.strftime("%Y-%m-%d %H:%M:%S")
         self._facts = {"epoch": 0, "total_epochs": epochs, "start_ts": began, "process": os.getpid()}
         self._write(score)
 
@@ -81,7 +81,7 @@ class TrainingProgress:
         self._facts["best_metric"] = best["best_metric"]
 
     def _passed(self) -> str:
-        return str(timedelta(seconds=round(time.time() - self._start)))
+        return str(timedelta(seconds=round(time.monotonic() - self._start)))
 
 
 def _runs(process: int) -> bool:

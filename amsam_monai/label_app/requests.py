@@ -13,6 +13,7 @@ from amsam_monai.session.edits import SessionPoint
 Voxel = tuple[float, float, float]
 Box = tuple[Voxel, Voxel]
 ROI_ORDERS = ("pairs", "corners")
+MOST_POINTS = 1000  # of a list; what decodes them grows with their number
 
 
 @dataclass
@@ -150,8 +151,10 @@ def _list(value: Any, name: str) -> list[Any]:
 
 
 def _voxels(value: Any, name: str, shape: Sequence[int]) -> list[Voxel]:
-    voxels = []
-    for entry in _list(value, name):
+    voxels, entries = [], _list(value, name)
+    if len(entries) > MOST_POINTS:
+        raise ValueError(f"{name} must hold at most {MOST_POINTS} points, got {len(entries)}.")
+    for entry in entries:
         if not isinstance(entry, (list, tuple)):
             raise ValueError(f"{name} must be a list of voxels [i, j, k], got {entry!r} in it.")
         numbers = _numbers(entry, name)

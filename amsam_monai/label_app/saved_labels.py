@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from amsam_monai.data.classes import HIGHEST_VALUE
 from amsam_monai.data.files.images import LoadedImage, check_same_geometry, read_label
 from amsam_monai.data.files.segments import onto
 
-HIGHEST = 255
+HIGHEST = 255  # of labels, where no bundle that is served has higher values
 VALUE_KEYS = ("idx", "labelID", "label", "id")
 
 
@@ -23,7 +24,7 @@ def value_names(info: Mapping[str, Any]) -> dict[int, str] | None:
             `params.label_names`. Entries without a value are numbered from 1 by their place.
 
     Raises:
-        ValueError: entries of another form, values outside 1..255, or one value or name twice.
+        ValueError: entries of another form, values outside 1..65535, or one value or name twice.
     """
     if not isinstance(info, Mapping):
         raise ValueError(f"what is saved beside a label must be a JSON object, got {str(info)[:80]}.")
@@ -42,8 +43,9 @@ def value_names(info: Mapping[str, Any]) -> dict[int, str] | None:
     names: dict[int, str] = {}
     for value, name in pairs:
         number = int(value) if isinstance(value, (int, str)) and str(value).strip().isdigit() else -1
-        if isinstance(value, bool) or not 0 <= number <= HIGHEST:
-            raise ValueError(f"values in label_info must lie in 1..{HIGHEST}, got {str(value)[:40]!r} for {name!r}.")
+        if isinstance(value, bool) or not 0 <= number <= HIGHEST_VALUE:
+            said = f"got {str(value)[:40]!r} for {name!r}"
+            raise ValueError(f"values in label_info must lie in 1..{HIGHEST_VALUE}, {said}.")
         if number in names or str(name) in names.values():
             raise ValueError(f"label_info must hold each value and each name once, got {number}: {name!r} again.")
         names[number] = str(name)
@@ -65,7 +67,7 @@ def _value_of(entry: Mapping[str, Any], place: int) -> Any:
 
 
 def read_saved_label(
-    path: str | Path, image: LoadedImage, names: Mapping[int, str] | None = None
+    path: str | Path, image: LoadedImage, names: Mapping[int, str] | None = None, *, highest: int = HIGHEST
 ) -> tuple[np.ndarray, dict[int, str] | None]:
     """A label that a client sends for an image, in the image's voxel order, and the name of each value.
 
@@ -73,9 +75,11 @@ def read_saved_label(
         path: any format of `read_label`, or .bin: OHIF's bytes, columns first, one for each voxel.
         image: what it belongs to.
         names: name of each value, where the client said so and the file does not.
+        highest: value that a label may hold.
 
     Raises:
-        ValueError: it cannot be read, has another shape or lies elsewhere in space, or holds a value without a name.
+        ValueError: it cannot be read, has another shape or lies elsewhere in space, holds a value without a name or
+            above `highest`.
 
     Shape: the image's.
     """
@@ -88,7 +92,9 @@ def read_saved_label(
     else:
         label = read_label(path, alone=True)
         if label.segments is not None:
-            return _with_segments(label, image)
+            array, own = _with_segments(label, image)
+            check_values(array, highest)
+            return array, own
         if label.array.size != int(np.prod(shape)):
             raise ValueError(f"label must have the image's shape {shape}, got {label.array.shape}.")
         if image.kind == "volume":
@@ -98,9 +104,24 @@ def read_saved_label(
             except ValueError as error:
                 raise ValueError(f"label must lie where its image lies: {_without_paths(error)}") from error
         array = label.array
-    if array.min(initial=0) < 0 or array.max(initial=0) > HIGHEST:
-        raise ValueError(f"label values must lie in 0..{HIGHEST}, got {int(array.min())}..{int(array.max())}.")
+    check_values(array, highest)
     return array, settled(names, {int(value) for value in np.unique(array)} - {0})
+
+
+def check_values(label: np.ndarray, highest: int = HIGHEST) -> None:
+    """Refuse what no class of the bundles that are served can mean.
+
+    Raises:
+        ValueError: a value below 0 or above `highest`, and which bundles have higher ones.
+    """
+    least, most = int(label.min(initial=0)), int(label.max(initial=0))
+    if least < 0 or most > highest:
+        more = (
+            "; higher ones need a bundle with such values (label_values: own)"
+            if highest < most <= HIGHEST_VALUE
+            else ""
+        )
+        raise ValueError(f"label values must lie in 0..{highest}, got {least}..{most}{more}.")
 
 
 def _with_segments(label: LoadedImage, image: LoadedImage) -> tuple[np.ndarray, dict[int, str]]:

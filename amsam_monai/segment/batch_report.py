@@ -99,7 +99,7 @@ def write_table(records: Sequence[Record], path: Path) -> Path:
             numbers = [value for name in names for value in record.quality.get(name, {}).get("case", (None, None))]
             slices = [str(number) for number, _, _ in doubtful_slices(record.quality)[:SHOWN_SLICES]]
             cells = ["" if value is None else value for value in numbers]
-            table.writerow([cell(record.input), *cells, " ".join(slices), "; ".join(record.warnings)])
+            table.writerow([cell(record.input), *cells, " ".join(slices), cell("; ".join(record.warnings))])
     return path
 
 

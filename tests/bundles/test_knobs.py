@@ -34,6 +34,9 @@ def test_what_a_training_takes_passes():
     check_knobs(**{**FINE, "learning_rate": 0.0, "max_epochs": 100_000})
 
 
-def test_a_bundle_looks_first(folder):
+@pytest.mark.parametrize("configs", [("train",), ("train", "bilevel_train", "multi_gpu_train")])
+def test_a_bundle_looks_first(configs, folder, monkeypatch):
+    """With several processes, too: before they join, which they would do without an address to join at."""
+    monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(ValueError, match=r"max_epochs must be a whole number"):
-        run_training(BUNDLES / "acdc_amsam_segmentation", root=folder, overrides={"max_epochs": 1e308})
+        run_training(BUNDLES / "acdc_amsam_segmentation", configs=configs, root=folder, overrides={"max_epochs": 1e308})

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from amsam_monai.bundles.load import class_names, read_metadata
 from amsam_monai.data.files.dicom.terms import STRUCTURE, term_of
-from amsam_monai.data.files.images import read_image, write_label
+from amsam_monai.data.files.images import read_image, read_label, write_label
 from amsam_monai.data.files.palette import cielab, class_colours
 from tests.segment.conftest import write_series
 
@@ -65,6 +65,21 @@ def test_segments_carry_the_value_of_their_class_its_side_and_its_colour(series,
     assert types[2].SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Right"
     assert data.SegmentSequence[1].RecommendedDisplayCIELabValue == cielab(class_colours()[2])
     assert data.ReferencedSeriesSequence[0].SeriesInstanceUID == pydicom.dcmread(series.members[0]).SeriesInstanceUID
+
+
+def test_values_of_16_bits_are_segments_too(series, tmp_path):
+    label = np.zeros(series.spatial_shape, np.uint16)
+    label[1, 1, 1], label[2, 2, :2] = 6, 300
+    path = write_label(tmp_path / "seg.dcm", label, series, {6: "liver", 300: "spleen"})
+    read = read_label(path, labels={1: "spleen", 2: "liver"})
+    assert {int(value): int((read.array == value).sum()) for value in (1, 2)} == {1: 2, 2: 1}
+
+
+def test_segments_beyond_the_255th_are_not_taken_for_others(series, tmp_path):
+    label = np.zeros(series.spatial_shape, np.uint16)
+    label[1, 1, 1], label[2, 2, 2] = 4, 260
+    path = write_label(tmp_path / "seg.dcm", label, series, {number: f"part {number}" for number in range(1, 261)})
+    assert set(np.unique(read_label(path).array)) == {0, 4, 260}
 
 
 def test_colours_are_those_of_a_colour_management_system():

@@ -1,6 +1,9 @@
+import nibabel as nib
 import numpy as np
 import pytest
 
+from amsam_monai.data.datasets.reading import read_case
+from amsam_monai.data.files.images import ImageFileError
 from amsam_monai.data.files.labels import label_table, remap, value_map
 
 
@@ -25,6 +28,17 @@ def test_a_name_that_the_source_lacks_is_refused():
 def test_values_outside_the_table_are_refused():
     with pytest.raises(ValueError, match=r"got \[9\]"):
         remap(np.array([0, 9]), "synapse-samed", "synapse-transunet")
+
+
+def test_without_a_table_values_of_16_bits_are_ids_too_unless_they_look_like_an_image(tmp_path):
+    label = np.zeros((6, 5, 4), np.int16)
+    label[1, 1, 1], label[2, 2, 2] = 7, 300
+    for name, values in (("image", label), ("label", label), ("many", np.arange(120).reshape(label.shape) + 250)):
+        nib.save(nib.Nifti1Image(values.astype(np.int16), np.eye(4)), tmp_path / f"{name}.nii")
+    read = read_case(tmp_path / "image.nii", tmp_path / "label.nii", "table").label.array
+    np.testing.assert_array_equal(read, label)
+    with pytest.raises(ImageFileError, match=r"label values must be 0 or at most 65535, got 256, .*is this the image"):
+        read_case(tmp_path / "image.nii", tmp_path / "many.nii", "table")
 
 
 @pytest.mark.parametrize(

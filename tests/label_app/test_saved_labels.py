@@ -18,6 +18,18 @@ def image(tmp_path):
     return read_image(tmp_path / "image.nii.gz")
 
 
+def write_segments(path, array, names, origin):
+    """A .seg.nrrd, (k, j, i) as SimpleITK counts."""
+    written = sitk.GetImageFromArray(array)
+    written.SetSpacing((1.5, 1.5, 6.0))
+    written.SetOrigin(origin)
+    written.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, 1))
+    for number, (value, name) in enumerate(names.items()):
+        for key, text in {"Name": name, "LabelValue": str(value), "Layer": "0", "ID": f"s{number}"}.items():
+            written.SetMetaData(f"Segment{number}_{key}", text)
+    sitk.WriteImage(written, str(path))
+
+
 def test_names_are_read_as_viewers_write_them():
     assert value_names({"label_info": [{"name": "liver", "idx": 1}, {"name": "spleen", "idx": 7}]}) == {
         1: "liver",
@@ -35,9 +47,9 @@ def test_names_are_read_as_viewers_write_them():
         ({"label_info": "liver"}, "label_info must be a list"),
         ({"label_info": [1, 2]}, "label_info must be a list"),
         ({"label_info": [{"idx": 1}]}, "label_info must be a list"),
-        ({"label_info": [{"name": "liver", "idx": "one"}]}, r"values in label_info must lie in 1\.\.255, got 'one'"),
-        ({"label_info": [{"name": "liver", "idx": 1e400}]}, r"values in label_info must lie in 1\.\.255"),
-        ({"label_info": [{"name": "liver", "idx": 300}]}, r"must lie in 1\.\.255, got '300'"),
+        ({"label_info": [{"name": "liver", "idx": "one"}]}, r"values in label_info must lie in 1\.\.65535, got 'one'"),
+        ({"label_info": [{"name": "liver", "idx": 1e400}]}, r"values in label_info must lie in 1\.\.65535"),
+        ({"label_info": [{"name": "liver", "idx": 65536}]}, r"must lie in 1\.\.65535, got '65536'"),
         ({"label_info": [{"name": "a", "idx": 1}, {"name": "b", "idx": 1}]}, "each value and each name once, got 1"),
     ],
 )
@@ -74,6 +86,23 @@ def test_a_label_is_taken_where_its_image_lies_and_nowhere_else(image, tmp_path)
     nib.save(nib.Nifti1Image(label[:3], AFFINE), tmp_path / "small.nii.gz")
     with pytest.raises(ValueError, match=r"label must have the image's shape \(4, 3, 2\)"):
         read_saved_label(tmp_path / "small.nii.gz", image)
+
+
+@pytest.mark.parametrize("name", ["label.nii.gz", "label.seg.nrrd"])
+def test_values_of_16_bits_are_for_bundles_that_have_them(name, image, tmp_path):
+    label = np.zeros((4, 3, 2), np.uint16)
+    label[1, 2, 1] = 300
+    if name.endswith(".nii.gz"):
+        nib.save(nib.Nifti1Image(label, AFFINE), tmp_path / name)
+    else:
+        write_segments(tmp_path / name, label.T, {300: "spleen"}, origin=(0.0, 0.0, 0.0))
+    with pytest.raises(
+        ValueError, match=r"must lie in 0\.\.255, got 0\.\.300; higher ones need a bundle with such values"
+    ):
+        read_saved_label(tmp_path / name, image, {300: "spleen"})
+    read, names = read_saved_label(tmp_path / name, image, {300: "spleen"}, highest=65535)
+    np.testing.assert_array_equal(read, label)
+    assert names == {300: "spleen"}
 
 
 def test_ohifs_bytes_are_columns_first(image, tmp_path):
@@ -126,13 +155,8 @@ def test_a_training_whose_process_is_gone_counts_as_over(tmp_path, monkeypatch):
 
 def test_slicers_segments_are_taken_by_the_names_in_their_file(image, tmp_path):
     """A .seg.nrrd is cropped, and says itself what its values are."""
-    crop = sitk.GetImageFromArray(np.array([[[2, 2]]], np.uint8))
-    crop.SetSpacing((1.5, 1.5, 6.0))
-    crop.SetOrigin((1.5, -3.0, 6.0))  # voxel (1, 2, 1) of the image, in LPS
-    crop.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, 1))
-    for key, value in {"Name": "spleen", "LabelValue": "2", "Layer": "0", "ID": "s"}.items():
-        crop.SetMetaData(f"Segment0_{key}", value)
-    sitk.WriteImage(crop, str(tmp_path / "x.seg.nrrd"))
+    origin = (1.5, -3.0, 6.0)  # voxel (1, 2, 1) of the image, in LPS
+    write_segments(tmp_path / "x.seg.nrrd", np.array([[[2, 2]]], np.uint8), {2: "spleen"}, origin)
     label, names = read_saved_label(tmp_path / "x.seg.nrrd", image, {1: "wrong"})
     assert names == {2: "spleen"}
     assert np.argwhere(label == 2).tolist() == [[1, 2, 1], [2, 2, 1]]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amsam_monai.data.classes import HIGHEST_VALUE
 from amsam_monai.data.datasets.annotations import read_annotations
 from amsam_monai.data.datasets.polygons import POLYGON_SUFFIX, read_polygons
 from amsam_monai.data.files.images import read_image, read_label
@@ -17,6 +18,7 @@ from amsam_monai.data.files.segments import onto
 
 RULES = ("table", "named", "binary", "instances")
 LOSSY = (".jpg", ".jpeg")
+MANY = 20  # unknown values from which on a label is more likely the image
 COMPRESSION_NOISE = 32  # how far JPEG moves a mask's 0 and 255
 
 
@@ -89,9 +91,10 @@ def named_label(mask: LoadedImage, picture: LoadedImage, labels: Mapping[int, st
 
 
 def to_classes(mask: LoadedImage, rule: str, labels: Mapping[int, str] | None = None) -> tuple[np.ndarray, str | None]:
-    """Class indices, uint8, and what it took beyond the plain rule.
+    """Class indices, uint8 (int32 where ids are above 255), and what it took beyond the plain rule.
 
-    "table": values are the table's ids. "named": the same, and all other values are background.
+    "table": values are the table's ids; without one up to 65535, no more than MANY of them above 255.
+    "named": the same, and all other values are background.
     "binary": 0 is background, and 1 or 255 foreground; values that compression moved are cut at half.
     "instances": every object has a value of its own, anything above 0 is foreground.
 
@@ -105,17 +108,23 @@ def to_classes(mask: LoadedImage, rule: str, labels: Mapping[int, str] | None = 
     values = present_values(array)
     if rule == "named":
         kept = np.isin(array, list(labels)) if labels else array > 0
-        return np.where(kept, array, 0).astype(np.uint8 if max(values, default=0) < 256 else np.int32), None
+        return _narrowed(np.where(kept, array, 0), values), None
     if rule == "table":
         allowed = {0, *labels} if labels else set(range(256))
-        if unknown := [value for value in values if value not in allowed]:
+        unknown = [value for value in values if value not in allowed]
+        if unknown and (labels or len(unknown) > MANY or values[0] < 0 or values[-1] > HIGHEST_VALUE):
             raise ImageFileError(mask.path, _unknown_values(unknown, labels))
-        return array.astype(np.uint8, copy=False), None
+        return _narrowed(array, values), None
     if values and values[0] < 0:
         raise ImageFileError(mask.path, f"label values must not be negative, got {values[0]}.")
     if rule == "instances":
         return (array > 0).astype(np.uint8), None
     return _binary(mask, values)
+
+
+def _narrowed(label: np.ndarray, values: list[int]) -> np.ndarray:
+    """A label of these values in 8 bits, where they suffice."""
+    return label.astype(np.uint8 if max(values, default=0) < 256 else np.int32, copy=False)
 
 
 def _binary(mask: LoadedImage, values: list[int]) -> tuple[np.ndarray, str | None]:
@@ -144,12 +153,12 @@ def _mostly_black_and_white(array: np.ndarray) -> bool:
 
 
 def _unknown_values(unknown: list[int], labels: Mapping[int, str] | None) -> str:
-    known = ", ".join(f"{value} {name}" for value, name in (labels or {}).items())
+    known = ", ".join(f"{value} {name}" for value, name in labels.items()) if labels else f"at most {HIGHEST_VALUE}"
     shown = ", ".join(str(value) for value in unknown[:5]) + (" ..." if len(unknown) > 5 else "")
     if unknown == [255] and labels and len(labels) == 1:
         name = next(iter(labels.values()))
         return f"label values must be 0 or {known}, got 255; for masks of 0 and 255 give 255={name}."
-    hint = "is this the image?" if len(unknown) > 20 else "give the table that these labels follow, or mend them."
+    hint = "is this the image?" if len(unknown) > MANY else "give the table that these labels follow, or mend them."
     return f"label values must be 0 or {known}, got {shown}; {hint}"
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from amsam_monai import keys
 from amsam_monai.data.embeddings.folder import DESCRIPTION, cache_folder, entries
-from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.files.atomic import room_for, whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,11 @@ class EmbeddingCache:
         return embedding
 
     def write(self, key: str, embedding: Tensor) -> None:
-        """Keep `embedding` under `key`."""
+        """Keep `embedding` under `key`.
+
+        Raises:
+            OSError: there is no room left; clear the cache with `amsam cache clear`, or choose another folder.
+        """
         if not self.enabled:
             return
         path = self.path(key)
@@ -119,7 +123,7 @@ class EmbeddingCache:
         content = safetensors.torch.save({keys.EMBEDDING: embedding}, {"crc32": str(zlib.crc32(_bytes(embedding)))})
         descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)  # threads too write side by side
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with room_for(path), os.fdopen(descriptor, "wb") as file:
                 file.write(content)
             os.replace(partial, path)
         finally:

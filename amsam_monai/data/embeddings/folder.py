@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,13 @@ def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
 
 
 def entries(folder: Path, pattern: str = "*.safetensors") -> Iterator[tuple[Path, os.stat_result]]:
-    """Files of one encoder's folder; those that another process clears meanwhile are left out."""
+    """Files of one encoder's folder, none that a link leads to; those that are cleared meanwhile are left out."""
+    if folder.is_symlink():
+        return
     for path in list(folder.glob(f"??/{pattern}")):
         try:
-            yield path, path.stat()
+            status = path.lstat()
         except FileNotFoundError:
             continue
+        if stat.S_ISREG(status.st_mode) and not path.parent.is_symlink():
+            yield path, status

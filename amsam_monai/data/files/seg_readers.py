@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from amsam_monai.data.classes import HIGHEST_VALUE
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_affine, spacing_of
 from amsam_monai.data.files.readers import LPS_TO_RAS, from_itk, itk_affine, open_itk
 from amsam_monai.data.files.segments import Segments
@@ -39,22 +41,21 @@ def slicer_segments(path: Path, facts: dict[str, str], stored: np.ndarray) -> Se
     """
     count = sum(1 for key in facts if key.startswith("Segment") and key.endswith("_LabelValue")) or 1
     names: dict[int, str] = {}
-    layers = [np.zeros(stored.shape[:3], np.uint8) for _ in range(stored.shape[3])]
+    layers = [np.zeros(stored.shape[:3], np.uint16) for _ in range(stored.shape[3])]
     for place in range(count):
         value, layer = int(facts.get(f"Segment{place}_LabelValue", 1)), int(facts.get(f"Segment{place}_Layer", 0))
         if not 0 <= layer < len(layers):
             raise ImageFileError(path, f"segment {place} must lie in one of {len(layers)} layers, got layer {layer}.")
         number = value if len(layers) == 1 else place + 1
-        if number in names or not 0 < number < 256:
-            raise ImageFileError(
-                path, f"segments must have values 1 to 255, each its own, got {number} twice or beyond."
-            )
+        if number in names or not 0 < number <= HIGHEST_VALUE:
+            problem = f"segments must have values 1 to {HIGHEST_VALUE}, each its own, got {number} twice or beyond."
+            raise ImageFileError(path, problem)
         names[number] = facts.get(f"Segment{place}_Name") or f"Segment_{place + 1}"
         layers[layer][stored[..., layer] == value] = number
     known = sum(np.count_nonzero(layer) for layer in layers)
     if known < np.count_nonzero(stored):
         raise ImageFileError(path, f"holds values that none of its segments has ({', '.join(names.values())}).")
-    return Segments(names, tuple(layers))
+    return Segments(names, tuple(layer.astype(smallest(names)) for layer in layers))
 
 
 def read_dicom_seg(path: Path) -> LoadedImage:
@@ -81,14 +82,20 @@ def read_dicom_seg(path: Path) -> LoadedImage:
     measures = group(per_frame[0], shared, "PixelMeasuresSequence")
     turn = np.array(turns[0], float)
     affine, places = grid_of(path, positions, turn, measures)
-    layers = [np.zeros((dataset.Columns, dataset.Rows, max(places) + 1), np.uint8)]
+    dtype = smallest(names)
+    layers = [np.zeros((dataset.Columns, dataset.Rows, max(places) + 1), dtype)]
     for frame, place, one in zip(frames, places, per_frame, strict=True):
-        numbers = frame if kind == "LABELMAP" else frame * segment_number(one, shared)
-        paint(layers, place, numbers.T.astype(np.uint8))
+        numbers = frame.astype(dtype) * dtype.type(1 if kind == "LABELMAP" else segment_number(one, shared))
+        paint(layers, place, numbers.T)
     affine = check_affine(path, LPS_TO_RAS @ affine)
     loaded = LoadedImage(layers[0], "volume", path, "dicom", affine, spacing_of(affine))
     loaded.segments = Segments({number: name for number, name in names.items() if number}, tuple(layers))
     return loaded
+
+
+def smallest(names: Mapping[int, str]) -> np.dtype:
+    """The voxel type that holds the numbers of all segments."""
+    return np.dtype(np.uint8 if max(names, default=0) <= 255 else np.uint16)
 
 
 def group(frame: Any, shared: Any, name: str) -> Any:

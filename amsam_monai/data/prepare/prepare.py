@@ -22,7 +22,8 @@ from amsam_monai.data.datasets.own import OWN, find_own
 from amsam_monai.data.datasets.presets import PRESETS
 from amsam_monai.data.datasets.reading import ReadCase
 from amsam_monai.data.datasets.synapse import find_synapse
-from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.files.atomic import check_writable, whole_file
+from amsam_monai.data.files.claim import claim, release
 from amsam_monai.data.files.writers import write_label
 from amsam_monai.data.prepare.contact_sheet import Tile, make_tile, write_contact_sheet
 from amsam_monai.data.prepare.report import make_report, to_markdown
@@ -30,6 +31,7 @@ from amsam_monai.data.prepare.report import make_report, to_markdown
 DATASETS = (OWN, "acdc", "synapse", "isic", *PRESETS)
 AS_STORED = ("table", "named")  # rules whose labels stay where they are
 DESCRIPTION = "listed by amsam prepare"
+CLAIM = ".amsam-prepare"  # lies in the folder while it is written to
 MODALITY = {"acdc": "MRI", "synapse": "CT"}
 
 
@@ -108,9 +110,22 @@ def prepare(
     Raises:
         DatasetError: offending files, all of them; or no sound case at all.
         ValueError: `out` holds labels that are not from here.
+        OSError: `out` cannot be written to, or another process prepares there.
     """
     out, listing = Path(out), find_dataset(dataset, src, **options)
     check_out(out)
+    check_writable(out)
+    mine = claim(out / CLAIM, "another `amsam prepare`")
+    try:
+        remove_leftovers(out)
+        return _prepare(listing, out, skip_broken, absolute, sheet_cases, progress)
+    finally:
+        release(mine)
+
+
+def _prepare(
+    listing: Listing, out: Path, skip_broken: bool, absolute: bool, sheet_cases: int, progress: bool
+) -> Prepared:
     shown = {case.case_id for case in spread_out(listing.cases, sheet_cases)}
     tiles: dict[str, Tile] = {}
     with new_folder(out / "labels") as labels:
@@ -127,9 +142,9 @@ def prepare(
         report = make_report(listing, facts, problems)
         if problems and not (skip_broken and facts):
             write_report(out, report)
-            raise DatasetError(dataset, problems)
+            raise DatasetError(listing.dataset, problems)
     content = dataset_json(listing, facts, out, absolute)
-    title = f"{dataset}: {report['cases']} cases, {report['patients']} patients"
+    title = f"{listing.dataset}: {report['cases']} cases, {report['patients']} patients"
     ordered = [tiles[fact.case.case_id] for fact in facts if fact.case.case_id in tiles]
     files = [write_contact_sheet(out / "contact_sheet.png", ordered, title, listing.labels), *write_report(out, report)]
     return Prepared(report, [write_json(out / "dataset.json", content), *files])
@@ -145,8 +160,18 @@ def check_out(out: Path) -> None:
         raise ValueError(f"{out}: must be a folder to write to, got a file.")
     listing = out / "dataset.json"
     ours = listing.is_file() and DESCRIPTION in listing.read_text(encoding="utf-8", errors="replace")
+    ours = ours or (out / CLAIM).exists()  # of a run that was killed
     if (out / "labels").exists() and not ours:
         raise ValueError(f"{out}: must not hold labels that amsam prepare did not write; choose another folder.")
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove what a run that was killed left unfinished; no other process prepares here."""
+    for path in (*out.glob(".partial-*"), *out.glob(".old-*-labels")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def without_problems(facts: list[Facts], problems: list[Problem]) -> list[Facts]:

@@ -52,7 +52,7 @@ def write_dicom_seg(path: Path, label: np.ndarray, source: LoadedImage, labels: 
         stored[source.frames] = frames  # one file's frames stay in its order, those of other moments empty
         frames = stored
     numbers = {index: number for number, index in enumerate(sorted(set(labels) - {0}), start=1)}
-    numbered = np.zeros(frames.shape, dtype=np.uint8)
+    numbered = np.zeros(frames.shape, dtype=np.uint8 if len(numbers) <= 255 else np.uint16)
     for index, number in numbers.items():
         numbered[frames == index] = number
     segmentation = segmentation_of(
@@ -110,7 +110,7 @@ def source_datasets(source: LoadedImage) -> Sequence[Any]:
 
 
 def describe(number: int, name: str, index: int) -> Any:
-    """Segment `number`, coded in SNOMED CT where the name is known, in the colour of its class index."""
+    """Segment `number`, coded in SNOMED CT where the name is known, in the colour of its value."""
     import highdicom as hd
     from pydicom.sr.coding import Code
 
@@ -129,5 +129,5 @@ def describe(number: int, name: str, index: int) -> Any:
     if term.side is not None:
         side = hd.sr.CodedConcept(term.side.value, term.side.scheme_designator, term.side.meaning)
         description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
-    description.RecommendedDisplayCIELabValue = cielab(class_colours()[index])
+    description.RecommendedDisplayCIELabValue = cielab(class_colours()[(index - 1) % 255 + 1])
     return description

@@ -1,0 +1,154 @@
+"""What a client sends is bounded, refused before it is unpacked, cleaned away, and holds up nobody else."""
+
+import http.client
+import io
+import os
+import struct
+import tempfile
+import threading
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.label_app.nano_bundle import write_nano_bundle
+from tests.label_app.test_service import save_ball
+
+pytest.importorskip("monailabel", reason="needs MONAI Label (an environment of its own, see docs/monai_label.md)")
+from fastapi import HTTPException
+
+from amsam_monai.label_app.lane import Lane
+from tests.label_app.serving import requests, serving
+
+pytestmark = pytest.mark.label
+
+MODEL, CLICKS = "nano_segmentation", "nano_segmentation_click"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server with two places in its lane."""
+    root = tmp_path_factory.mktemp("hostile")
+    studies = root / "studies"
+    studies.mkdir()
+    for number in range(2):
+        save_ball(studies / f"p{number}.nii.gz").parent.joinpath(f"label-p{number}.nii.gz").unlink()
+    bundle = write_nano_bundle(root / "bundles", system="aisam")
+    with serving(root, studies, [bundle], "--queue", "2") as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(server):
+    """No upload stays on the disk, whatever became of it."""
+    yield
+    assert server.alive()
+    assert not [one for one in os.listdir(tempfile.gettempdir()) if one.startswith("amsam-upload-")]
+
+
+def put_image(server, name, content, image):
+    files = {"file": (name, content)}
+    return requests.put(f"{server.url}/datastore/?image={image}", files=files, timeout=60)
+
+
+def test_an_id_is_that_of_one_image(server):
+    content = (server.studies / "p0.nii.gz").read_bytes()
+    assert put_image(server, "x.nii.gz", content, "p0").json() == {"image": "p0"}  # the same bytes once more
+    other = nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)).to_bytes()
+    answer = put_image(server, "x.nii", other, "p0")
+    assert answer.status_code == 400
+    assert "an id must be that of one image, 'p0' is another's" in answer.json()["detail"]
+    assert (server.studies / "p0.nii.gz").read_bytes() == content
+    assert not (server.studies / "p0.nii").exists()
+
+
+def test_an_upload_points_to_no_other_file(server):
+    header = "ObjectType = Image\nNDims = 2\nDimSize = 16 16\nElementType = MET_UCHAR\nElementDataFile = {}\n"
+    beside = Path(tempfile.gettempdir()) / "amsam-beside.raw"
+    beside.write_bytes(bytes(256))
+    try:
+        for place in (beside.name, str(beside), "../" + beside.name):
+            files = {"file": ("x.mhd", header.format(place).encode())}
+            answer = server.post(f"/infer/{MODEL}?output=json", files=files, data={"params": "{}"})
+            assert answer.status_code == 400, place
+            assert put_image(server, "x.mhd", header.format(place).encode(), "pointing").status_code == 400
+    finally:
+        beside.unlink()
+
+
+def bomb(declared):
+    """A zip of a few bytes that declares so many."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("a.dcm", b"0")
+    content = bytearray(made.getvalue())
+    place = content.index(b"PK\x01\x02") + 24  # of the size when unpacked, in the list at the end
+    content[place : place + 4] = struct.pack("<I", declared)
+    return bytes(content)
+
+
+def test_an_archive_that_unpacks_to_more_than_an_image_is_refused_packed(server):
+    for content, status, message in (
+        (bomb(0xFFFFFFF0), 413, "declares 4294967280"),
+        (b"PK", 400, "must be a zip file"),
+    ):
+        files = {"files": ("x.zip", content)}
+        answer = requests.put(f"{server.url}/session/?uncompress=true", files=files, timeout=60)
+        assert answer.status_code == status
+        assert message in answer.json()["detail"]
+    image = io.BytesIO()
+    with zipfile.ZipFile(image, "w") as archive:
+        archive.write(server.studies / "p0.nii.gz", "p0.nii.gz")
+    files = {"files": ("x.zip", image.getvalue())}
+    assert requests.put(f"{server.url}/session/?uncompress=true", files=files, timeout=60).status_code == 200
+
+
+def test_more_points_than_anybody_sets_are_refused(server):
+    answer = server.infer(CLICKS, "p0", label="liver", foreground=[[20, 15, 3]] * 10_000)
+    assert answer.status_code == 400
+    assert "foreground must hold at most 1000 points, got 10000" in answer.json()["detail"]
+
+
+def test_a_lane_has_its_places_and_gives_them_back():
+    lane = Lane(1)
+    for _ in range(2):
+        with lane.place():
+            with pytest.raises(HTTPException, match="1 requests wait already; ask again in a moment") as refused:
+                lane.place().__enter__()
+            assert (refused.value.status_code, refused.value.headers) == (429, {"Retry-After": "1"})
+    with pytest.raises(ValueError, match="places must be at least 1, got 0"):
+        Lane(0)
+
+
+def test_more_requests_than_places_are_told_to_come_again_and_none_is_lost(server):
+    answers = []
+
+    def ask(client):
+        answer = server.infer(MODEL, f"p{client % 2}", "json", client_id=f"c{client}")
+        answers.append((answer.status_code, answer.headers.get("Retry-After")))
+
+    clients = [threading.Thread(target=ask, args=(number,)) for number in range(12)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert {status for status, _ in answers} == {200, 429}
+    assert all(wait == "1" for status, wait in answers if status == 429)
+    assert server.infer(MODEL, "p0", "json").status_code == 200
+
+
+def test_clients_that_send_slowly_hold_up_nobody(server):
+    """Their bodies never come, so that they take no place, nor a thread."""
+    address = server.url.removeprefix("http://")
+    slow = [http.client.HTTPConnection(address) for _ in range(50)]
+    for connection in slow:
+        connection.putrequest("POST", f"/infer/{MODEL}?image=p0")
+        connection.putheader("Content-Type", "application/x-www-form-urlencoded")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(b"params=")
+    assert requests.get(server.url + "/info/", timeout=60).status_code == 200
+    assert server.infer(MODEL, "p0", "json").status_code == 200
+    for connection in slow:
+        connection.close()
