@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from amsam_monai.auto.methods import METHODS
 from amsam_monai.auto.plan import Plan
 from amsam_monai.auto.trial import segmenter_of, train_method
 from amsam_monai.data.files.images import read_image
@@ -19,7 +20,9 @@ TIMED = 2  # steps of an epoch that is timed
 LOOKS = 4  # such epochs, of which the quickest counts: other programs come and go
 TRIALS = 0.44  # share of the time for cross-validation
 REST = 0.08  # share of the time for reading, reports and what was not foreseen
-FEWEST, MOST = 20, 4000  # steps of a training
+FEWEST = 20  # steps of a training
+FITTED = 20  # steps of a detector that are timed
+FITTING, MOST_FITTING = 0.4, 300  # share of a training's time for its detector, and steps of that at most
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,15 @@ class Cost:
 
     Args:
         step: of the optimiser.
-        before: until the first step, for each case: reading, embeddings, fitting a detector.
+        before: until the first step, for each case: reading, embeddings.
         case: segmenting one.
+        detector: a step of a detector; 0 where there is none.
     """
 
     step: float
     before: float
     case: float
+    detector: float = 0.0
 
 
 def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan: Plan) -> Cost:
@@ -49,6 +54,7 @@ def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan:
             plan=plan,
             steps=(1 + LOOKS) * TIMED,
             root=Path(folder),
+            detector_steps=FITTED,
             progress=lambda *_: marks.append(time.perf_counter()),
             more={"max_epochs": 1 + LOOKS, "steps_per_epoch": TIMED},
         )
@@ -57,7 +63,8 @@ def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan:
         segment = segmenter_of(model)
         segmenting = time.perf_counter()
         segment(read_image(cases[0][IMAGE]))
-        return Cost(step, before, time.perf_counter() - segmenting)
+        took = time.perf_counter() - segmenting
+        return Cost(step, 0.0, took, before / FITTED) if METHODS[method].detector else Cost(step, before, took)
 
 
 def share_out(
@@ -77,11 +84,23 @@ def share_out(
     final = (1 - REST - (TRIALS if runs else 0)) * seconds
     left_out = -(-cases // folds) if folds else 0
 
-    def steps(cost: Cost, time_: float, train: int, scored: int) -> int:
-        room = time_ - cost.before * train - cost.case * scored
-        return int(min(MOST, max(FEWEST, room / cost.step)))
+    shares: dict[str, dict[str, int]] = {"trial": {}, "final": {}}
+    for name, cost in costs.items():
+        for part, time_, train, scored in (
+            ("trial", trial, cases - left_out, left_out),
+            ("final", final, cases, 0),
+        ):
+            room = time_ - cost.before * train - cost.case * scored
+            if cost.detector:
+                fitted = int(min(MOST_FITTING, max(FEWEST, FITTING * room / cost.detector)))
+                shares[part][f"{name}, detector"] = fitted
+                room -= fitted * cost.detector
+            shares[part][name] = int(min(METHODS[name].most, max(FEWEST, room / cost.step)))
+    return shares
 
-    return {
-        "trial": {name: steps(cost, trial, cases - left_out, left_out) for name, cost in costs.items()},
-        "final": {name: steps(cost, final, cases, 0) for name, cost in costs.items()},
-    }
+
+def as_told(names: Sequence[str], steps: int) -> dict[str, int]:
+    """So many steps of each method, at least one, and half as many of its detector."""
+    told = dict.fromkeys(names, max(1, steps))
+    fitted = min(MOST_FITTING, max(FEWEST, steps // 2))
+    return told | {f"{name}, detector": fitted for name in names if METHODS[name].detector}

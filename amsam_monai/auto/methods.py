@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,38 +26,27 @@ class Method:
     Args:
         name: as --method takes it, and of its recipe.
         sides: least and most of SAM's square.
-        training: further values of train.yaml, from the number of steps and of training images or slices.
+        most: steps, beyond which it learns a few cases by heart.
+        views: of each image whose embeddings are kept, at most; 0 where the encoder trains.
+        detector: whether one is fitted first.
         weights: that it needs beside SAM's.
     """
 
     name: str
     sides: tuple[int, int]
-    training: Callable[[int, int], dict[str, Any]]
+    most: int
+    views: int = 0
+    detector: bool = False
     weights: tuple[str, ...] = ()
-
-
-def _views(steps: int, samples: int, most: int) -> int:
-    """Views of each image, whose embeddings are kept: about as many as are seen."""
-    return max(1, min(most, 4 * steps // max(1, samples)))
 
 
 METHODS: dict[str, Method] = {
     one.name: one
     for one in (
-        Method("plain", ANY, lambda steps, samples: {}),
-        Method(
-            "autosam", (224, 448), lambda steps, samples: {"views": _views(steps, samples, 5)}, ("efficientnet_lite0",)
-        ),
-        Method("aisam", ANY, lambda steps, samples: {}),
-        Method(
-            "amsam",
-            (224, 448),
-            lambda steps, samples: {
-                "views": _views(steps, samples, 4),
-                "detector_steps": max(20, min(300, steps // 2)),
-            },
-            ("yolo26n",),
-        ),
+        Method("plain", ANY, 1500),
+        Method("autosam", (224, 448), 1500, views=5, weights=("efficientnet_lite0",)),
+        Method("aisam", ANY, 1500),
+        Method("amsam", (224, 448), 600, views=4, detector=True, weights=("yolo26n",)),
     )
 }
 
@@ -128,19 +116,24 @@ def build(plan: Plan, method: str, folder: str | Path) -> Path:
     return root
 
 
-def overrides(method: str, steps: int, samples: int) -> dict[str, Any]:
+def overrides(method: str, steps: int, samples: int, detector_steps: int = 0) -> dict[str, Any]:
     """What a training of so many steps is told.
 
     Args:
         method: a name of METHODS.
         steps: of the optimiser.
         samples: training slices or pictures.
+        detector_steps: where a detector is fitted first.
     """
-    epochs = max(1, min(EPOCHS, steps))
+    epochs, said = max(1, min(EPOCHS, steps)), METHODS[method]
     told: dict[str, Any] = {
         "max_epochs": epochs,
         "steps_per_epoch": max(1, round(steps / epochs)),
         "val": 0,
         "bars": False,
     }
-    return told | METHODS[method].training(steps, samples)
+    if said.views:  # about as many as are seen
+        told["views"] = max(1, min(said.views, 4 * steps // max(1, samples)))
+    if said.detector:
+        told["detector_steps"] = max(1, detector_steps)
+    return told

@@ -49,7 +49,8 @@ class Plan:
         folds: patients of each fold.
         seed: of everything that is drawn.
         minutes: that the steps were meant for.
-        steps: {"trial": {method: steps}, "final": {method: steps}}; empty until they were measured.
+        steps: {"trial": {method: steps}, "final": {method: steps}}; empty until they were measured. Steps of a detector
+            stand beside those of its method, as "amsam, detector".
         seconds: of a step, by method, as it was measured.
     """
 
@@ -67,6 +68,10 @@ class Plan:
     def __getitem__(self, name: str) -> Any:
         """The value of a choice."""
         return self.choices[name].value
+
+    def detector_steps(self, part: str, method: str) -> int:
+        """Steps of a method's detector in the "trial" or "final" training; 0 where it has none."""
+        return self.steps[part].get(f"{method}, detector", 0)
 
     @property
     def labels(self) -> dict[int, str]:

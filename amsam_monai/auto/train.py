@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.auto.budget import Cost, measure, share_out
+from amsam_monai.auto.budget import Cost, as_told, measure, share_out
 from amsam_monai.auto.cases import cases_that_train
 from amsam_monai.auto.choice import Chosen, cross_validate, most_runs
 from amsam_monai.auto.fingerprint import fingerprint
@@ -160,7 +160,14 @@ def train(
     root = build(plan, best, out)
     say(f"{best}: training on all {len(datalist)} cases, {plan.steps['final'][best]} steps")
     train_method(
-        root, best, datalist, plan=plan, steps=plan.steps["final"][best], root=root, progress=_clock(say, best)
+        root,
+        best,
+        datalist,
+        plan=plan,
+        steps=plan.steps["final"][best],
+        root=root,
+        detector_steps=plan.detector_steps("final", best),
+        progress=_clock(say, best),
     )
     quality = _quality(chosen.trials[best]) if chosen else None
     amend_model(root / "models" / "model.pt", limits=_limits(plan, datalist, root), quality=quality)
@@ -288,7 +295,7 @@ def _measure(
 ) -> None:
     """Put steps into the plan, as told or as many as fit the time."""
     if steps is not None:
-        plan.steps = {"trial": dict.fromkeys(names, max(1, steps // 3)), "final": dict.fromkeys(names, steps)}
+        plan.steps = {part: as_told(names, count) for part, count in (("trial", steps // 3), ("final", steps))}
         return
     costs: dict[str, Cost] = {}
     for name in names:

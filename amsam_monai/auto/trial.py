@@ -80,6 +80,7 @@ def train_method(
     plan: Plan,
     steps: int,
     root: Path,
+    detector_steps: int = 0,
     progress: Progress | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -92,6 +93,7 @@ def train_method(
         plan: seed and sizes are read.
         steps: of the optimiser.
         root: where models/ and eval/ are written.
+        detector_steps: of the detector that is fitted first, where the method has one.
         progress: see `run_training`.
         more: further overrides.
 
@@ -99,7 +101,7 @@ def train_method(
         The model file.
     """
     samples = len(cases) * (plan.fingerprint["depth"] if plan.volumes else 1)
-    told = overrides(method, steps, samples) | {"seed": plan.seed} | dict(more or {})
+    told = overrides(method, steps, samples, detector_steps) | {"seed": plan.seed} | dict(more or {})
     with quiet():
         result = run_training(
             bundle,
@@ -146,7 +148,11 @@ def run_trial(
     if done.is_file() and (known := Trial.read(done)).steps == steps:
         return known
     begun = time.perf_counter()
-    segment = segmenter_of(train_method(bundle, method, train, plan=plan, steps=steps, root=root, progress=progress))
+    fitted = plan.detector_steps("trial", method)
+    model = train_method(
+        bundle, method, train, plan=plan, steps=steps, root=root, detector_steps=fitted, progress=progress
+    )
+    segment = segmenter_of(model)
     trial = segment_left_out(segment, left_out, LoadCased(classes=plan.classes), Trial(method, fold, steps, 0.0), each)
     trial.seconds = round(time.perf_counter() - begun, 1)
     trial.write(done)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from amsam_monai.auto.budget import FEWEST, Cost, share_out
+from amsam_monai.auto.budget import FEWEST, Cost, as_told, share_out
 from amsam_monai.auto.choice import cross_validate, most_runs
 from amsam_monai.auto.folds import draw_folds, parted
+from amsam_monai.auto.methods import METHODS
 from amsam_monai.auto.trial import Trial
 
 CASES = [{"case_id": f"{patient}{part}", "patient_id": patient} for patient in "abcde" for part in (1, 2)]
@@ -63,11 +64,22 @@ def test_a_score_is_the_mean_of_the_classes_and_passes_over_what_is_not_there():
 
 
 def test_steps_follow_from_what_they_cost():
-    cost = {"quick": Cost(step=0.5, before=1.0, case=2.0), "slow": Cost(step=5.0, before=1.0, case=2.0)}
+    cost = {"plain": Cost(step=1.0, before=1.0, case=2.0), "aisam": Cost(step=4.0, before=1.0, case=2.0)}
     steps = share_out(cost, minutes=30, cases=9, folds=3, runs=most_runs(2, 3))
-    assert steps["trial"]["quick"] > 9 * steps["trial"]["slow"] > 0
-    seconds = 0.5 * steps["final"]["quick"] + 9 * 1.0
+    assert steps["trial"]["plain"] > 3.5 * steps["trial"]["aisam"] > 0
+    seconds = 1.0 * steps["final"]["plain"] + 9 * 1.0
     assert seconds == pytest.approx((1 - 0.44 - 0.08) * 1800, abs=1)
-    alone = share_out(cost, minutes=30, cases=9, folds=0, runs=0)["final"]["quick"]
-    assert 0.5 * alone + 9 * 1.0 == pytest.approx((1 - 0.08) * 1800, abs=1)
-    assert share_out(cost, minutes=0.1, cases=9, folds=3, runs=6)["final"]["slow"] == FEWEST
+    alone = share_out({"aisam": cost["aisam"]}, minutes=30, cases=9, folds=0, runs=0)["final"]["aisam"]
+    assert 4 * alone + 9 * 1.0 == pytest.approx((1 - 0.08) * 1800, abs=4)
+    assert share_out(cost, minutes=0.1, cases=9, folds=3, runs=6)["final"]["aisam"] == FEWEST
+    assert share_out(cost, minutes=300, cases=9, folds=3, runs=6)["final"]["plain"] == METHODS["plain"].most
+
+
+def test_a_detector_has_steps_of_its_own():
+    cost = {"amsam": Cost(step=0.5, before=0.0, case=2.0, detector=1.0)}
+    steps = share_out(cost, minutes=8, cases=9, folds=3, runs=3)
+    fitted, trained = steps["final"]["amsam, detector"], steps["final"]["amsam"]
+    assert fitted * 1.0 + trained * 0.5 == pytest.approx((1 - 0.44 - 0.08) * 480, abs=2)
+    assert fitted == pytest.approx(0.4 * 0.48 * 480, abs=1)
+    assert as_told(["plain", "amsam"], 100) == {"plain": 100, "amsam": 100, "amsam, detector": 50}
+    assert as_told(["amsam"], 2) == {"amsam": 2, "amsam, detector": FEWEST}
