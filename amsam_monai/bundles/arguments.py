@@ -47,7 +47,7 @@ FIXED: dict[str, frozenset[str]] = {
 
 # What the network does with its weights: floors, fallbacks, second looks.
 DEFAULTS: dict[str, frozenset[str]] = {
-    "amsam": frozenset({"missing_box", "dark_object_weight", "objects"}),
+    "amsam": frozenset({"missing_box", "dark_object_weight", "objects", "windows"}),
     "aisam": frozenset(
         {"one_hot", "train_one_hot", "second_look", "gate", "presence_threshold", "box_source", "box_margin"}
     ),

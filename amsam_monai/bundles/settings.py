@@ -184,10 +184,15 @@ def checked(settings: Mapping[str, Any] | Settings) -> Settings:
 
 
 def merged(block: Mapping[str, Any], changes: Mapping[str, Any], whole: Iterable[str] = ("classes",)) -> dict[str, Any]:
-    """A block of settings with some replaced, key by key; classes, and an intensity that names a mode, as a whole."""
+    """A block of settings with some replaced, key by key; classes, and an intensity that names a mode, as a whole.
+
+    Options of a detector without its file change nothing where the block says that there is none.
+    """
     both: dict[str, Any] = dict(block)
     for name, value in changes.items():
         part = both.get(name)
+        if name == "detector" and name in both and part is None and isinstance(value, Mapping) and "file" not in value:
+            continue
         deeper = isinstance(value, Mapping) and "mode" not in value and name not in whole
         both[name] = merged(part, value, ()) if deeper and isinstance(part, dict) else value
     return both

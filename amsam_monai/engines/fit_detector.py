@@ -80,15 +80,24 @@ def load_or_fit_detector(
         return detector
 
 
-def with_detector(network: nn.Module, detector: nn.Module | None, device: str | torch.device = "cpu") -> nn.Module:
+def with_detector(
+    network: nn.Module,
+    detector: nn.Module | None,
+    device: str | torch.device = "cpu",
+    options: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """The network on its device, with a detector in place of the one it has; None leaves that.
 
     Args:
         network: with a `detector`.
         detector: fitted; it stays frozen.
         device: where both go.
+        options: the settings' of the detector, which it has then; its file keeps its own.
     """
     if detector is not None:
+        for name, value in (options or {}).items():
+            if name != "file":
+                setattr(detector, name, value)
         network.detector = detector.requires_grad_(False)
     return network.to(device)
 

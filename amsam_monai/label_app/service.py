@@ -227,7 +227,7 @@ def describe(
         for name in session.labels.values()
     }
     boxes = {
-        name: [[list(corner) for corner in box] for at in shown if (box := session.box(name, at)) is not None]
+        name: [[list(corner) for corner in box] for at in shown for box in session.boxes(name, at)]
         for name in session.labels.values()
     }
     quality = [session.results[at].quality for at in shown if session.results[at].quality]

@@ -136,12 +136,12 @@ class SliceAnswers:
 
     def _boxes(self, number: int, edits: Mapping[int, ClassEdits]) -> list[Prompts] | None:
         """What the network is asked without points: nothing, or a person's boxes beside its own."""
-        boxed = [index for index, edit in edits.items() if edit.box_given]
+        boxed = [index for index, edit in edits.items() if edit.boxed]
         if not boxed:
             return None
         base = self._automatic[number]
         shown = with_boxes(self.image, base.prompts[0], edits, self.net.num_classes)
-        own = [Prompts(box_xyxy=prompts.box_xyxy) for prompts in base.prompts]
+        own = [Prompts(box_xyxy=prompts.box_xyxy, object_boxes=prompts.object_boxes) for prompts in base.prompts]
         return [with_classes(one, prompts, boxed) for one, prompts in zip(own, self._turned(shown), strict=True)]
 
     def _asked(self, base: _Base, shown: Prompts, edited: list[int]) -> list[Prompts]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from amsam_monai.session.image import SessionImage, Voxel
 
+Corners = tuple[Voxel, Voxel]  # of a box: two opposite ones, both inside
+
 
 @dataclass(frozen=True)
 class SessionPoint:
@@ -31,17 +33,24 @@ class ClassEdits:
     Args:
         points: all points, those taken over from the network included; None leaves them to the network.
         box: voxels of two opposite corners, both inside; None is no box.
-        box_given: whether `box` replaces the network's own box.
+        box_given: whether `box` replaces the network's own box, or boxes.
+        boxes: a box for each object, as `box`, in place of the network's own and of `box`; None leaves it to these.
     """
 
     points: tuple[SessionPoint, ...] | None = None
     box: tuple[Voxel, Voxel] | None = None
     box_given: bool = False
+    boxes: tuple[Corners, ...] | None = None
+
+    @property
+    def boxed(self) -> bool:
+        """Whether a person said of the class's box, or boxes."""
+        return self.box_given or self.boxes is not None
 
     @property
     def empty(self) -> bool:
         """Whether everything is left to the network."""
-        return self.points is None and not self.box_given
+        return self.points is None and not self.boxed
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` gives the same edits back."""
@@ -53,6 +62,8 @@ class ClassEdits:
             ]
         if self.box_given:
             facts["box"] = [list(corner) for corner in self.box] if self.box else None
+        if self.boxes is not None:
+            facts["boxes"] = [[list(corner) for corner in box] for box in self.boxes]
         return facts
 
     @classmethod
@@ -68,7 +79,10 @@ class ClassEdits:
             )
         box = facts.get("box")
         corners = (image.check_voxel(box[0]), image.check_voxel(box[1])) if box else None
-        return cls(points, corners, "box" in facts)
+        boxes = None
+        if "boxes" in facts:
+            boxes = tuple((image.check_voxel(one), image.check_voxel(other)) for one, other in facts["boxes"])
+        return cls(points, corners, "box" in facts, boxes)
 
 
 SliceEdits = dict[int, ClassEdits]

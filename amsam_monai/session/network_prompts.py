@@ -15,7 +15,7 @@ from amsam_monai.session.image import SessionImage
 
 def boxes_of(edits: Mapping[int, ClassEdits]) -> tuple[object, ...]:
     """What a person said of boxes, to compare."""
-    return tuple((index, edit.box) for index, edit in sorted(edits.items()) if edit.box_given)
+    return tuple((index, edit.box, edit.boxes) for index, edit in sorted(edits.items()) if edit.boxed)
 
 
 def with_boxes(image: SessionImage, automatic: Prompts, edits: Mapping[int, ClassEdits], classes: int) -> Prompts:
@@ -23,11 +23,26 @@ def with_boxes(image: SessionImage, automatic: Prompts, edits: Mapping[int, Clas
     boxes = torch.full((1, classes, 4), torch.nan)
     if automatic.box_xyxy is not None:
         boxes = automatic.box_xyxy.clone()
+    objects = automatic.object_boxes
     for index, edit in edits.items():
-        if edit.box_given:
-            edges = box_edges(image, edit.box) if edit.box else (torch.nan,) * 4
+        if edit.boxed:
+            edges = box_edges(image, edit.box) if edit.box and edit.boxes is None else (torch.nan,) * 4
             boxes[0, index - 1] = torch.tensor(edges)
-    return Prompts(box_xyxy=boxes)
+            own = [box_edges(image, box) for box in edit.boxes or ()]
+            if objects is not None or own:
+                objects = with_objects(objects, index, torch.tensor(own).reshape(-1, 4), classes)
+    return Prompts(box_xyxy=boxes, object_boxes=objects)
+
+
+def with_objects(objects: Tensor | None, index: int, boxes: Tensor, classes: int) -> Tensor:
+    """Boxes of objects with those of one class replaced, (M, 4). Shape: (1, K, M', 4) -> (1, K, M'', 4)."""
+    count = max(len(boxes), 1 if objects is None else objects.shape[2])
+    changed = torch.full((1, classes, count, 4), torch.nan)
+    if objects is not None:
+        changed[:, :, : objects.shape[2]] = objects
+    changed[0, index - 1] = torch.nan
+    changed[0, index - 1, : len(boxes)] = boxes
+    return changed
 
 
 def with_points(
@@ -51,12 +66,23 @@ def with_classes(own: Prompts, other: Prompts, indices: Sequence[int]) -> Prompt
         places = [index - 1 for index in indices]
         listed = {at + 1: (other.points_xy[0, at], other.point_labels[0, at]) for at in places}
         mixed = replace_points(own, listed, other.points_xy.shape[1])
+    if other.object_boxes is not None or own.object_boxes is not None:
+        objects = own.object_boxes
+        for index in indices:
+            theirs = torch.zeros(0, 4) if other.object_boxes is None else other.object_boxes[0, index - 1]
+            objects = with_objects(objects, index, theirs, len(objects[0]) if objects is not None else _classes(other))
+        mixed = replace(mixed, object_boxes=objects)
     if other.box_xyxy is None:
         return mixed
     boxes = torch.full_like(other.box_xyxy, torch.nan) if own.box_xyxy is None else own.box_xyxy.clone()
     for index in indices:
         boxes[:, index - 1] = other.box_xyxy[:, index - 1]
     return replace(mixed, box_xyxy=boxes)
+
+
+def _classes(prompts: Prompts) -> int:
+    parts = (prompts.object_boxes, prompts.box_xyxy, prompts.points_xy)
+    return next(part.shape[1] for part in parts if part is not None)
 
 
 def replace_points(own: Prompts, points: Mapping[int, tuple[Tensor, Tensor]], classes: int) -> Prompts:

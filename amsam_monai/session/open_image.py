@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from amsam_monai.session.answers import SliceAnswers
-from amsam_monai.session.edits import SessionPoint, SliceEdits, box_corners
+from amsam_monai.session.edits import Corners, SessionPoint, SliceEdits, box_corners
 from amsam_monai.session.history import History, SliceState, Step, pack, unpack
 from amsam_monai.session.image import SessionImage, Voxel
 from amsam_monai.session.network_prompts import points_in
@@ -77,8 +77,10 @@ class OpenImage:
         return points_in(self.image, known, number, index) if known else []
 
     def box(self, index: int, number: int) -> tuple[Voxel, Voxel] | None:
-        """Two corner voxels of a class's box in a slice, a person's or the network's, or None."""
+        """Two corner voxels of a class's (first) box in a slice, a person's or the network's, or None."""
         edit = self.edits_of(number).get(index)
+        if edit is not None and edit.boxes is not None:
+            return edit.boxes[0] if edit.boxes else None
         if edit is not None and edit.box_given:
             return edit.box
         known = self.answers.known(number, self.edits_of(number))
@@ -86,6 +88,20 @@ class OpenImage:
             return None
         edges = known.box_xyxy[0, index - 1]
         return None if edges.isnan().any() else box_corners(self.image, number, tuple(edges.tolist()))
+
+    def boxes(self, index: int, number: int) -> list[Corners]:
+        """Corner voxels of the boxes of a class's objects in a slice, a person's or the network's."""
+        edit = self.edits_of(number).get(index)
+        if edit is not None and edit.boxes is not None:
+            return list(edit.boxes)
+        known = self.answers.known(number, self.edits_of(number))
+        if (edit is None or not edit.box_given) and known is not None and known.object_boxes is not None:
+            own = known.object_boxes[0, index - 1]
+            found = own[~own.isnan().any(-1)].tolist()
+            if found:
+                return [box_corners(self.image, number, tuple(edges)) for edges in found]
+        box = self.box(index, number)
+        return [] if box is None else [box]
 
     def segment(self, number: int) -> SliceResult:
         """Bring a slice's mask up to date with its prompts."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
-from amsam_monai.session.edits import ClassEdits, SessionPoint, changed, without
+from amsam_monai.session.edits import ClassEdits, Corners, SessionPoint, changed, without
 from amsam_monai.session.image import Voxel
 from amsam_monai.session.open_image import OpenImage
+
+T = TypeVar("T")
 
 
 class PromptEdits:
@@ -83,11 +86,42 @@ class PromptEdits:
         self.opened.change(wanted)
         return list(wanted)
 
+    def boxes(self, index: int, number: int) -> list[Corners]:
+        """The boxes of a class's objects in a slice, those of the network included once it has been asked."""
+        return self.opened.boxes(index, self.image.check_slice(number))
+
+    def add_box(self, index: int, corner: Sequence[float], opposite: Sequence[float]) -> list[int]:
+        """Add an object's box to those of each slice from one corner's to the other's; gives the slices."""
+        one, other = self.image.check_voxel(corner), self.image.check_voxel(opposite)
+        first, last = sorted((self.image.slice_of(one), self.image.slice_of(other)))
+        wanted = {}
+        for at in range(first, last + 1):
+            box = (self._in_slice(one, at), self._in_slice(other, at))
+            wanted[at] = self._with_objects(index, at, [*self._editable_boxes(index, at), box])
+        self.opened.change(wanted)
+        return list(wanted)
+
+    def move_box(self, index: int, number: int, at: int, corner: Sequence[float], opposite: Sequence[float]) -> None:
+        """Give box `at` of a class's objects other corners, in its slice."""
+        number = self.image.check_slice(number)
+        places = self.image.check_voxel(corner), self.image.check_voxel(opposite)
+        if any(self.image.slice_of(place) != number for place in places):
+            raise ValueError(f"a box must stay in its slice {number}, got corners {places}; remove it and add another.")
+        boxes = self._editable_boxes(index, number)
+        pick(boxes, at, "boxes")
+        self.opened.change({number: self._with_objects(index, number, [*boxes[:at], places, *boxes[at + 1 :]])})
+
+    def remove_object(self, index: int, number: int, at: int) -> None:
+        """Take box `at` of a class's objects away, also one of the network's."""
+        boxes = self._editable_boxes(index, self.image.check_slice(number))
+        pick(boxes, at, "boxes")
+        self.opened.change({number: self._with_objects(index, number, [*boxes[:at], *boxes[at + 1 :]])})
+
     def drop_boxes(self, index: int) -> list[int]:
         """Forget a person's boxes of a class in all slices; gives the slices."""
         edits = self.opened.edits
-        touched = [at for at in sorted(edits) if index in edits[at] and edits[at][index].box_given]
-        self.opened.change({at: changed(edits[at], index, box=None, box_given=False) for at in touched})
+        touched = [at for at in sorted(edits) if index in edits[at] and edits[at][index].boxed]
+        self.opened.change({at: changed(edits[at], index, box=None, box_given=False, boxes=None) for at in touched})
         return touched
 
     def remove_box(self, index: int, number: int) -> None:
@@ -127,18 +161,30 @@ class PromptEdits:
         self.opened.change({number: changed(self.opened.edits_of(number), index, points=tuple(points))})
 
     def _boxed(self, index: int, number: int, box: tuple[Voxel, Voxel] | None) -> dict[int, ClassEdits]:
-        return changed(self.opened.edits_of(number), index, box=box, box_given=True)
+        return changed(self.opened.edits_of(number), index, box=box, box_given=True, boxes=None)
+
+    def _editable_boxes(self, index: int, number: int) -> list[Corners]:
+        """The boxes of a class's objects that a person can change, the network's own included."""
+        if not self.opened.answers.net.takes_objects:
+            raise ValueError("this network takes one box a class; use set_box.")
+        if not self.opened.edits_of(number).get(index, ClassEdits()).boxed:
+            self._know(number)
+        return self.opened.boxes(index, number)
+
+    def _with_objects(self, index: int, number: int, boxes: Sequence[Corners]) -> dict[int, ClassEdits]:
+        edits = self.opened.edits_of(number)
+        return changed(edits, index, box=None, box_given=False, boxes=tuple(boxes))
 
     def _in_slice(self, voxel: Voxel, number: int) -> Voxel:
         return tuple(float(number) if axis == self.image.axis else v for axis, v in enumerate(voxel))  # type: ignore[return-value]
 
 
-def pick(points: Sequence[SessionPoint], at: int) -> SessionPoint:
-    """One of a slice's points.
+def pick(points: Sequence[T], at: int, what: str = "points") -> T:
+    """One of a slice's points, or of others.
 
     Raises:
         ValueError: there is none of that number.
     """
     if not 0 <= at < len(points):
-        raise ValueError(f"index must count one of {len(points)} points, got {at}.")
+        raise ValueError(f"index must count one of {len(points)} {what}, got {at}.")
     return points[at]

@@ -263,13 +263,36 @@ class InteractiveSession:
         """
         return self._prompts.set_box(self.label_index(label), corner, opposite)
 
+    def boxes(self, label: str | int, slice: int) -> list[tuple[Voxel, Voxel]]:
+        """Corner voxels of the boxes of a class's objects in a slice, a person's or the network's, in their order."""
+        return self._prompts.boxes(self.label_index(label), slice)
+
+    def add_box(self, label: str | int, corner: Sequence[float], opposite: Sequence[float]) -> list[int]:
+        """Add an object of a class by its box, beside those that are there, the network's included.
+
+        Corners as in `set_box`, which gives the class one box instead of all. Gives the slices.
+
+        Raises:
+            ValueError: a network that takes one box a class, or a corner outside the image.
+        """
+        return self._prompts.add_box(self.label_index(label), corner, opposite)
+
+    def move_box(
+        self, label: str | int, slice: int, index: int, corner: Sequence[float], opposite: Sequence[float]
+    ) -> None:
+        """Give box `index` of a class's objects (also one of the network's) other corners, in its slice."""
+        self._prompts.move_box(self.label_index(label), slice, index, corner, opposite)
+
     def drop_boxes(self, label: str | int) -> list[int]:
         """Forget a person's boxes of a class in all slices, as one step; gives the slices."""
         return self._prompts.drop_boxes(self.label_index(label))
 
-    def remove_box(self, label: str | int, slice: int) -> None:
-        """Take a class's box away, also the network's own."""
-        self._prompts.remove_box(self.label_index(label), slice)
+    def remove_box(self, label: str | int, slice: int, index: int | None = None) -> None:
+        """Take a class's box away, also the network's own; all of them, or that of object `index`."""
+        if index is None:
+            self._prompts.remove_box(self.label_index(label), slice)
+        else:
+            self._prompts.remove_object(self.label_index(label), slice, index)
 
     def clear(self, label: str | int | None = None, slice: int | None = None) -> list[int]:
         """Drop a person's prompts (and the masks they led to) of a class, or all; in a slice, or all. As one step."""

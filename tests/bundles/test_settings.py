@@ -129,6 +129,12 @@ def test_the_hint_knows_all_of_the_intensitys_arguments():
     assert list(inspect.signature(Intensity).parameters) == list(INTENSITY_ARGUMENTS)
 
 
+def test_options_of_a_detector_that_is_not_there_change_nothing():
+    assert settings().changed({"detector": {"object_confidence": 0.6}}).detector is None
+    there = settings(detector="d.pth").changed({"detector": {"object_confidence": 0.6}})
+    assert there.detector == {"file": "d.pth", "object_confidence": 0.6}
+
+
 def test_objects_may_be_told_class_by_class():
     assert settings(arguments={"objects": {"spleen": "all"}}).arguments["objects"] == ["one", "all"]
     changed = settings().changed({"arguments": {"objects": {"liver": "all"}}})

@@ -3,7 +3,7 @@ import torch
 
 pytest.importorskip("ultralytics")
 
-from amsam_monai.engines.fit_detector import load_or_fit_detector
+from amsam_monai.engines.fit_detector import load_or_fit_detector, with_detector
 from amsam_monai.networks.detector.detector import load_detector
 from tests.engines import nano
 from tests.networks.yolo_fixtures import write_tiny_yolo
@@ -42,6 +42,14 @@ def test_a_wish_for_another_floor_is_written_too(tmp_path):
     assert fit(tmp_path, ["a"], confidence=0.35).confidence == 0.35
     found = load_detector(tmp_path / "detector.pth")
     assert (found.confidence, found.snap_to_dark_object) == (0.35, False)
+
+
+def test_options_of_the_settings_count_and_leave_the_file_alone(tmp_path):
+    write_tiny_yolo(tmp_path)
+    network = with_detector(nano.network(), fit(tmp_path, ["a"]), options={"file": "d.pth", "object_confidence": 0.6})
+    assert network.detector.object_confidence == 0.6
+    assert network.detector.file == tmp_path / "detector.pth"
+    assert load_detector(tmp_path / "detector.pth").object_confidence == 0.25
 
 
 def test_random_numbers_do_not_depend_on_whether_the_file_was_there(tmp_path):

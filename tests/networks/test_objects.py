@@ -195,3 +195,58 @@ def test_a_system_that_takes_one_box_refuses_several():
 def test_boxes_that_cannot_be_are_refused(boxes, message):
     with pytest.raises(ValueError, match=message):
         build().segment(torch.rand(1, 3, 64, 64), Prompts(object_boxes=boxes))
+
+
+class TestWindows:
+    """Small objects are decoded in a window of half the square, which costs a quarter."""
+
+    SMALL, LARGE = (20.0, 24.0, 34.0, 38.0), (20.0, 24.0, 80.0, 70.0)  # of a square of 128 pixels, 8 x 8 cells
+
+    def build(self, **settings):
+        torch.manual_seed(0)
+        return AMSAM(build_sam("vit_nano", image_size=128), **settings).eval()
+
+    def test_what_lies_outside_of_the_window_has_no_say(self):
+        net, image = self.build(windows=True), torch.rand(1, 3, 128, 128)
+        embedding = net.encode(image)
+        other = embedding.clone()
+        other[..., 5:] += 1  # the window of the small box has the cells 0 to 3
+        for boxes, same in (((self.SMALL,), True), ((self.LARGE,), False)):
+            first, second = (net.segment(image, boxed(*boxes), given).objects for given in (embedding, other))
+            assert torch.allclose(first.logits, second.logits) is same
+        beyond = net.segment(image, boxed(self.SMALL), embedding).objects.logits[0, 0, 0]
+        assert (beyond[16:] == ABSENT_LOGIT).all()
+        assert (beyond[:16, :16] > ABSENT_LOGIT).all()
+
+    def test_an_object_does_not_depend_on_the_others(self):
+        net, image = self.build(windows=True), torch.rand(2, 3, 128, 128)
+        boxes = torch.tensor([[[self.LARGE, self.SMALL, self.SMALL]], [[self.SMALL, [NAN] * 4, self.LARGE]]])
+        both = net.segment(image, Prompts(object_boxes=boxes)).objects
+        for index in range(2):
+            for place in range(3):
+                if not boxes[index, 0, place].isnan().any():
+                    alone = net.segment(image[index : index + 1], boxed(boxes[index, 0, place].tolist())).objects
+                    torch.testing.assert_close(
+                        both.logits[index, 0, place], alone.logits[0, 0, 0], atol=1e-5, rtol=1e-5
+                    )
+                    torch.testing.assert_close(both.quality[index, 0, place], alone.quality[0, 0, 0])
+
+    def test_large_objects_and_training_see_the_whole(self):
+        image = torch.rand(1, 3, 128, 128)
+        whole, windows = self.build(), self.build(windows=True)
+        for boxes, net in ((boxed(self.LARGE), windows), (boxed(self.SMALL), windows.train())):
+            wanted = whole.train(net.training)(image, prompts=boxes)
+            torch.testing.assert_close(net(image, prompts=boxes), wanted, atol=1e-5, rtol=1e-5)
+
+    def test_three_hundred_objects_are_embedded_once_and_decoded_in_batches(self, monkeypatch):
+        corners = [(4.0 + 6 * (n % 20), 4.0 + 8 * (n // 20)) for n in range(300)]
+        net = self.build(windows=True, detector=FixedObjects([(x, y, x + 5, y + 6) for x, y in corners]), objects="all")
+        embedded, decoded = [], []
+        net.sam.image_encoder.register_forward_hook(lambda *_: embedded.append(1))
+        last = net.sam.mask_decoder.transformer.norm_final_attn
+        last.register_forward_hook(lambda module, given, answer: decoded.append(len(answer)))
+        monkeypatch.setattr(amsam, "SETS_OF_CELLS", 64 * 16)  # windows of 16 cells
+        found = net.segment(torch.rand(1, 3, 128, 128)).objects
+        assert len(embedded) == 1
+        assert decoded == [64, 64, 64, 64, 44]
+        assert int((~found.quality.isnan()).sum()) == 300

@@ -213,6 +213,46 @@ class SAM(nn.Module):
         tokens = torch.cat([tokens, sparse], dim=1)
         return run_decoder(self.mask_decoder, image, self.dense_pe(), tokens, sharing, there)
 
+    def decode_windows(
+        self,
+        embedding: Tensor,
+        sparse: Tensor,
+        corners: Tensor,
+        side: int,
+        *,
+        dense: Tensor,
+        tokens: Tensor,
+        images: Tensor,
+        there: Tensor | None = None,
+    ) -> DecoderOutput:
+        """Run the decoder on a window of cells of each row's own, which costs as much less as there are fewer cells.
+
+        Args:
+            embedding: of the images.
+            sparse: prompt tokens of each row, in pixels of the whole square.
+            corners: row and column of each window's first cell.
+            side: cells a side of a window.
+            dense: dense prompt of each row, of the whole square or of one cell.
+            tokens: output tokens of each row.
+            images: image of each row.
+            there: see `decode`.
+
+        Shape: embedding (B, 256, g, g), sparse (n, T, 256), corners (n, 2), dense (n, 256, g, g) or (n, 256, 1, 1),
+            tokens (n, 1 + M, 256), images (n,), there (n, T).
+        """
+        steps = torch.arange(side, device=corners.device)
+        rows, columns = (corners[:, axis, None] + steps for axis in (0, 1))
+        rows, columns = rows[:, :, None], columns[:, None]  # (n, side, 1), (n, 1, side)
+        image = embedding[images[:, None, None], :, rows, columns]  # (n, side, side, 256)
+        place = self.dense_pe()[0][:, rows, columns].movedim(0, 1)  # (n, 256, side, side)
+        if dense.shape[-1] > 1:
+            own = torch.arange(len(corners), device=corners.device)[:, None, None]
+            dense = dense[own, :, rows, columns].movedim(-1, 1)
+        if there is not None:
+            there = F.pad(there, (tokens.shape[1], 0), value=True)
+        image = image.movedim(-1, 1) + dense
+        return run_decoder(self.mask_decoder, image, place, torch.cat([tokens, sparse], dim=1), Sharing(), there)
+
     def hyper(self, mask_tokens: Tensor) -> Tensor:
         """Channel weights of each mask token. Shape (n, m, 256) -> (n, m, 32), for the first m tokens."""
         heads = self.mask_decoder.output_hypernetworks_mlps
