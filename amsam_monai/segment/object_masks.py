@@ -50,6 +50,13 @@ class ObjectMask:
         """Row and column behind the part."""
         return self.corner[0] + self.logits.shape[0], self.corner[1] + self.logits.shape[1]
 
+    @property
+    def extent(self) -> tuple[int, int, int, int]:
+        """First row and column of the mask, and one past its last ones."""
+        rows, columns = (np.flatnonzero((self.logits > 0).any(axis)) for axis in (1, 0))
+        top, left = self.corner
+        return top + int(rows[0]), left + int(columns[0]), top + int(rows[-1]) + 1, left + int(columns[-1]) + 1
+
     def shared(self, other: ObjectMask) -> int:
         """Cells that both masks have."""
         low = [max(pair) for pair in zip(self.corner, other.corner, strict=True)]
@@ -139,16 +146,20 @@ def masks_of(objects: Objects, frame: SquareFrame) -> Iterator[list[ObjectMask]]
 
 def distinct(objects: list[ObjectMask]) -> list[ObjectMask]:
     """The objects without those whose mask is a surer one's of the same class, the surest first."""
-    kept: list[ObjectMask] = []
-    areas: list[int] = []
-    for one in sorted(objects, key=lambda found: found.surer, reverse=True):
-        area = int((one.logits > 0).sum())
-        if not any(
-            other.index == one.index
-            and (both := one.shared(other))
-            and (both >= WITHIN * area or both >= SAME * (area + size - both))
-            for other, size in zip(kept, areas, strict=True)
-        ):
-            kept.append(one)
-            areas.append(area)
-    return kept
+    ordered = sorted(objects, key=lambda found: found.surer, reverse=True)
+    extents = np.array([one.extent for one in ordered]).reshape(-1, 4)  # of the masks themselves: most do not meet
+    areas = [int((one.logits > 0).sum()) for one in ordered]
+    kept: list[int] = []
+    for place, one in enumerate(ordered):
+        before = extents[kept]
+        meet = (before[:, :2] < extents[place, 2:]) & (extents[place, :2] < before[:, 2:])
+        rivals = [kept[number] for number in np.flatnonzero(meet.all(axis=1))]
+        if not any(_same(one, ordered[number], areas[place], areas[number]) for number in rivals):
+            kept.append(place)
+    return [ordered[number] for number in kept]
+
+
+def _same(one: ObjectMask, surer: ObjectMask, area: int, surer_area: int) -> bool:
+    """Whether a mask shows the object of a surer one."""
+    both = one.shared(surer) if one.index == surer.index else 0
+    return both > 0 and (both >= WITHIN * area or both >= SAME * (area + surer_area - both))

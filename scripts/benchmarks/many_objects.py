@@ -2,8 +2,9 @@
 
     python scripts/benchmarks/many_objects.py --counts 1 30 300 --image-size 512
 
-Dark discs on a bright ground, like nuclei, segmented and numbered as `amsam segment --instances` does. True boxes stand
-in place of a detector's, which costs the same whatever it finds. With `--weights none` they are random.
+Dark discs on a bright ground, like nuclei, segmented and numbered as `amsam segment --instances` does. The boxes are
+the true ones; a detector, where --detector names its file, looks for as many and only spends its time. With
+`--weights none` SAM's are random.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from amsam_monai.networks.detector.detector import load_detector
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.amsam import AMSAM
 from amsam_monai.segment.segmenter import Segmenter
@@ -27,11 +29,15 @@ from amsam_monai.segment.segmenter import Segmenter
 class TrueBoxes(nn.Module):
     """The same boxes for every image. Shape: image (B, 3, H, W) -> boxes (B, 1, M, 4), confidence (B, 1, M)."""
 
-    def __init__(self, boxes: Tensor) -> None:
+    def __init__(self, boxes: Tensor, file: Path | None = None) -> None:
         super().__init__()
         self.boxes = boxes  # (M, 4)
+        options = {"object_confidence": 0.0, "most_objects": len(boxes)}
+        self.detector = None if file is None else load_detector(file, **options)
 
     def objects(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        if self.detector is not None:
+            self.detector.objects(image)
         boxes = self.boxes.expand(len(image), 1, -1, -1)
         return boxes, torch.ones_like(boxes[..., 0])
 
@@ -59,6 +65,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 30, 300])
     parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--weights", default="mobile_sam")
+    parser.add_argument("--detector", type=Path, help="file of a detector")
     parser.add_argument("--windows", action="store_true", help="decode small objects in windows")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=2)
@@ -69,9 +76,9 @@ def main() -> None:
     first = 0.0
     for count in arguments.counts:
         pixels, boxes = picture(count, arguments.image_size)
-        net = AMSAM(sam, detector=TrueBoxes(boxes), objects="all", lora_rank=0, windows=arguments.windows).to(
-            arguments.device
-        )
+        detector = TrueBoxes(boxes, arguments.detector)
+        net = AMSAM(sam, detector=detector, objects="all", lora_rank=0, windows=arguments.windows)
+        net = net.to(arguments.device)
         with TemporaryDirectory() as folder:
             Image.fromarray(pixels).save(Path(folder) / "discs.png")
             segmenter = Segmenter(net, {1: "nucleus"})
