@@ -31,7 +31,7 @@ from tests.session.test_session import opened
 pytestmark = [pytest.mark.skipif(FORK is None, reason="needs fork"), pytest.mark.usefixtures("one_thread")]
 
 
-SOME = pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+SOME = pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
 
 
 def contents(folder):
@@ -137,14 +137,15 @@ def test_leftovers_of_a_killed_run_are_no_inputs(tmp_path):
 # Saving
 
 
-def test_a_saved_session_is_the_one_before_or_the_new_one(tmp_path):
+@SOME
+def test_a_saved_session_is_the_one_before_or_the_new_one(step, tmp_path):
     session = opened()
     session.segment(0)
     first = np.array(session.label)
     session.save(tmp_path / "before" / "case.nii.gz")
     session.segment("all")
     folder = tmp_path / "now"
-    for number in kill_at_every_write(folder, session.save, folder / "case.nii.gz"):
+    for number in kill_at_every_write(folder, session.save, folder / "case.nii.gz", step=step):
         label = read_label(folder / "case.nii.gz").array if (folder / "case.nii.gz").is_file() else first
         assert label.tolist() in (first.tolist(), session.label.tolist()), number
         if (folder / "case.session.json").is_file():
