@@ -106,7 +106,8 @@ class Settings:
             block["detector"] = {"file": block["detector"]}
         for name in ("arguments", "intensity", "slices"):
             block[name] = block.get(name) or {}
-        if isinstance(objects := block["arguments"].get("objects"), Mapping):
+        arguments = block["arguments"]
+        if isinstance(arguments, Mapping) and isinstance(objects := arguments.get("objects"), Mapping):
             block["arguments"] = {**block["arguments"], "objects": _each_class(objects, block["classes"])}
         return cls(**block)
 
