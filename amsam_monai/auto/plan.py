@@ -15,6 +15,7 @@ from amsam_monai.data.files.atomic import whole_file
 FORMAT = "amsam_monai plan, version 1"
 SIDES = (112, 224, 336, 448, 672, 896)  # which TinyViT's windows of 7 and 14 cells fill: 128 or 256 take longer
 FINE = 12.0  # pixels of the square that a class's parts should be thick, at least
+MANY = 4.0  # objects of a class in a picture, from which on its parts are like the whole
 WHOLE = 336  # pixels of the square up to which whole images train, and windows of WINDOW pixels beyond
 WINDOW = 224
 FEW = 3  # classes of a volume whose mirror image is as good
@@ -195,7 +196,11 @@ def _side(seen: Fingerprint) -> Choice:
     finest = min((facts.thickness for facts in seen.classes.values() if facts.cases), default=1.0)
     fitting = [side for side in SIDES if near <= side <= max(near, most)]
     side = next((one for one in fitting if finest * one >= FINE), fitting[-1])
-    if side > near:
+    many = max((facts.objects for facts in seen.classes.values()), default=0.0)
+    if seen.kind == "picture" and many >= MANY and side <= WHOLE < fitting[-1]:
+        side = next(one for one in fitting if one > WHOLE)
+        reason = f"pictures hold about {many:.0f} objects of a class, which are seen a few at a time"
+    elif side > near:
         reason = f"the thinnest class is about {100 * finest:.1f} % of the longest side thick"
     elif seen.longest < near:
         reason = f"slices of {seen.longest} pixels are magnified" if seen.kind == "volume" else "pictures are small"

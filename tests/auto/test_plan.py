@@ -7,9 +7,17 @@ from amsam_monai.auto.plan import Plan, choose
 
 
 def seen(
-    kind="volume", values=(0.0, 900.0), labelled=(100.0, 400.0), longest=240, depth=40, names=("a",), thick=0.1, **more
+    kind="volume",
+    values=(0.0, 900.0),
+    labelled=(100.0, 400.0),
+    longest=240,
+    depth=40,
+    names=("a",),
+    thick=0.1,
+    objects=1.0,
+    **more,
 ):
-    classes = {name: ClassFacts(5, 0.5, 0.05, thick, 1.0) for name in names}
+    classes = {name: ClassFacts(5, 0.5, 0.05, thick, objects) for name in names}
     spacing = more.pop("spacing_mm", (1.5, 1.0, 1.0) if kind == "volume" else None)
     return Fingerprint(kind, 8, 8, kind == "picture", longest, depth, spacing, values, labelled, classes, **more)
 
@@ -35,6 +43,13 @@ def test_tiny_slices_are_magnified_and_thin_parts_get_a_larger_square():
     assert value(seen(longest=240, thick=0.03), "side") == 448
     assert value(seen("picture", longest=1000, thick=0.01), "side") == 896
     assert value(seen("picture", longest=500, thick=0.01), "side") == 448
+
+
+def test_many_objects_are_seen_a_few_at_a_time():
+    assert value(seen("picture", longest=800, objects=8.0), "side") == 448
+    assert value(seen("picture", longest=300, objects=8.0), "side") == 224
+    assert value(seen("picture", longest=800, objects=2.0), "side") == 224
+    assert value(seen(longest=800, objects=8.0), "side") == 224
 
 
 @pytest.mark.parametrize(("side", "window", "batch"), [(112, 0, 8), (336, 0, 2), (448, 224, 4), (896, 224, 4)])
