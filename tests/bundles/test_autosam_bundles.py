@@ -26,6 +26,7 @@ BUNDLES = {
     "acdc_autosam_segmentation": ("acdc", SCANS, "training"),
     "synapse_autosam_segmentation": ("synapse", SCANS, "img"),
 }
+KINDS = ("glas_autosam_segmentation", "polyp_autosam_segmentation", "acdc_autosam_segmentation")  # one of each kind
 WITH_LORA = ("polyp_autosam_segmentation", "acdc_autosam_segmentation")
 
 
@@ -39,7 +40,7 @@ def settings(folder, bundle):
 
 
 @pytest.mark.parametrize(
-    "bundle", [pytest.param(name, marks=[pytest.mark.slow] if "synapse" in name else []) for name in BUNDLES]
+    "bundle", [pytest.param(name, marks=[] if name in KINDS else [pytest.mark.slow]) for name in BUNDLES]
 )
 def test_a_bundle_trains_both_forms_evaluates_and_infers(bundle, folder):
     chosen = settings(folder, bundle)
@@ -89,7 +90,9 @@ def test_training_ends_when_validation_gets_no_better(folder):
     assert training.parser.get_parsed_content("train#trainer").state.epoch == 3
 
 
-@pytest.mark.parametrize("bundle", ["glas_autosam_segmentation", "isic_autosam_segmentation"])  # their samplers differ
+@pytest.mark.parametrize(  # their samplers differ
+    "bundle", ["glas_autosam_segmentation", pytest.param("isic_autosam_segmentation", marks=pytest.mark.slow)]
+)
 def test_two_processes_train_one_network(folder, bundle):
     chosen = settings(folder, bundle)
     configs = [str(ROOT / bundle / "configs" / f"{n}.yaml") for n in ("train", "multi_gpu_train")]

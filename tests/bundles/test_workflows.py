@@ -84,9 +84,7 @@ def test_the_objects_of_a_class_train_one_by_one(folder):
     assert read_model(folder / "models" / "model.pt").settings.objects == ["all"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "order"), [("isic", "first"), ("isic", "second"), ("isic", "finite_difference"), ("acdc", "second")]
-)
+@pytest.mark.parametrize(("kind", "order"), [("isic", "first"), ("isic", "finite_difference"), ("acdc", "second")])
 def test_a_bundle_trains_on_two_levels(kind, order, folder):
     training = {**phantoms(kind, folder), "shots": 2, "order": order}
     made = workflow(kind, ["train", "bilevel_train"], "train", folder, **training)
@@ -183,7 +181,7 @@ def _killed(folder, configs, training):
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("configs", [["train"], ["train", "bilevel_train"]])
+@pytest.mark.parametrize("configs", [["train"], pytest.param(["train", "bilevel_train"], marks=pytest.mark.slow)])
 def test_a_killed_training_ends_as_one_that_was_not(configs, folder):
     training = {**phantoms("isic", folder, cases=6), **BOXES, "shots": 2, "max_epochs": 3, "steps_per_epoch": 2}
     training["views"] = 2
