@@ -3,8 +3,6 @@
 import ast
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 FILES = [path for room in ("amsam_monai", "scripts", "tests") for path in sorted((ROOT / room).rglob("*.py"))]
 
@@ -19,6 +17,7 @@ def test_a_call_without_encoding_is_found():
     assert lines_without_encoding('a.read_text()\nb.write_text(x, encoding="utf-8")\nc.write_text(x)') == [1, 3]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_text_is_read_and_written_as_utf8(path):
-    assert lines_without_encoding(path.read_text(encoding="utf-8")) == []
+def test_text_is_read_and_written_as_utf8():
+    lines = {str(path.relative_to(ROOT)): lines_without_encoding(path.read_text(encoding="utf-8")) for path in FILES}
+    assert len(lines) > 500
+    assert {path: found for path, found in lines.items() if found} == {}

@@ -72,7 +72,7 @@ def recipe_text(plan: Plan, method: Method) -> str:
         train["train_samples#neighbours"] = plan["neighbours"]
     if plan.volumes or method.name == "plain":
         train["train_samples#progress"] = "@bars"
-    if method.sides == ANY:
+    if not method.views:  # the encoder trains
         train |= {"window": plan["window"], "follow": FOLLOW if plan.volumes and plan["window"] else 0}
     both = len(plan["mirrors"]) == 2  # then right angles are as good, too
     if method.name == "plain":

@@ -17,7 +17,7 @@ import numpy as np
 from amsam_monai.auto.cases import cases_that_train
 from amsam_monai.auto.folds import draw_folds, parted
 from amsam_monai.auto.pool import label_next
-from amsam_monai.auto.trial import Cases, Trial, quiet, segment_left_out, segmenter_of
+from amsam_monai.auto.trial import Cases, Trial, quality_of_trials, quiet, segment_left_out, segmenter_of
 from amsam_monai.bundles.load import LoadedBundle, load_bundle
 from amsam_monai.bundles.model_file import amend_model
 from amsam_monai.bundles.refining import REFINE, detector_stays
@@ -25,12 +25,12 @@ from amsam_monai.bundles.run import run_training
 from amsam_monai.data.classes import Classes
 from amsam_monai.data.datasets.load_cased import LoadCased
 from amsam_monai.data.datasets.own import find_own
+from amsam_monai.data.files.atomic import taken
 from amsam_monai.data.files.images import read_image
 from amsam_monai.data.files.writers import write_label
 from amsam_monai.data.ids import read_ids
 from amsam_monai.evaluation.tables import markdown_table
 from amsam_monai.keys import CASE_ID, IMAGE, LABEL
-from amsam_monai.segment.calibration import Mask, fit_quality
 from amsam_monai.segment.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def refine(
     """
     begun = time.perf_counter()
     out = Path(out).resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if taken(out):
         raise FileExistsError(f"{out} must be a new folder for the refined bundle; name another.")
     if folds not in range(2, 11):
         raise ValueError(f"folds must be from 2 to 10, got {folds}; they tell whether refined weights are better.")
@@ -134,11 +134,7 @@ def refine(
         shutil.copytree(bundle.root, made, ignore=shutil.ignore_patterns("eval", "previous"))
         if better:
             model = _train(bundle, cases, work / "final", steps, seed)
-            amend_model(
-                model,
-                limits=bundle.limits,
-                quality=fit_quality([Mask(**mask) for mask in found.masks]) if found.masks else None,
-            )
+            amend_model(model, limits=bundle.limits, quality=quality_of_trials([found]))
             shutil.copyfile(model, made / "models" / "model.pt")
         _report(made / "report" / "refined.md", bundle, old, found, better)
         if out.is_dir():

@@ -22,15 +22,14 @@ from amsam_monai.auto.methods import METHODS, build
 from amsam_monai.auto.plan import Choice, Plan, choose
 from amsam_monai.auto.pool import label_next
 from amsam_monai.auto.report import Kept, write_training_report
-from amsam_monai.auto.trial import Trial, run_trial, train_method
+from amsam_monai.auto.trial import Trial, quality_of_trials, run_trial, train_method
 from amsam_monai.bundles.model_file import amend_model, read_model
 from amsam_monai.data.datasets.load_cased import LoadCased
 from amsam_monai.data.datasets.own import find_own
-from amsam_monai.data.files.atomic import check_writable
+from amsam_monai.data.files.atomic import check_writable, taken
 from amsam_monai.data.files.images import read_image
 from amsam_monai.data.ids import read_ids
 from amsam_monai.keys import CASE_ID, IMAGE, LABEL
-from amsam_monai.segment.calibration import Mask, fit_quality
 from amsam_monai.segment.limits import measure_limits
 
 logger = logging.getLogger(__name__)
@@ -134,8 +133,11 @@ def train(
             seed=seed,
             minutes=minutes,
             chosen={
-                **{"side": side, "intensity": intensity, "mirrors": mirrors},
-                **{"neighbours": neighbours, "axis": axis},
+                "side": side,
+                "intensity": intensity,
+                "mirrors": mirrors,
+                "neighbours": neighbours,
+                "axis": axis,
             },
             sam=sam,
         )
@@ -169,7 +171,7 @@ def train(
         detector_steps=plan.detector_steps("final", best),
         progress=_clock(say, best),
     )
-    quality = _quality(chosen.trials[best]) if chosen else None
+    quality = quality_of_trials(chosen.trials[best]) if chosen else None
     amend_model(root / "models" / "model.pt", limits=_limits(plan, datalist, root), quality=quality)
     kept = Kept(work / best, plan.labels)
     written = write_training_report(root / REPORT, plan, chosen, kept.pairs(datalist))
@@ -186,12 +188,6 @@ def _limits(plan: Plan, datalist: Sequence[Mapping[str, Any]], root: Path) -> di
     load: Callable[[Any], Any] = LoadCased(classes=plan.classes)
     cases = ((read_image(case[IMAGE]), np.asarray(load(case)[LABEL])[0]) for case in datalist)
     return measure_limits(cases, settings.labels, intensity=settings.intensity, slices=settings.slices)
-
-
-def _quality(trials: Sequence[Trial]) -> dict[str, Any] | None:
-    """How good a mask is to be expected, calibrated on the cases that were left out; None where they tell nothing."""
-    masks = [Mask(**mask) for trial in trials for mask in trial.masks]
-    return fit_quality(masks) if masks else None
 
 
 def available(say: Say = logger.info) -> list[str]:
@@ -238,7 +234,7 @@ def _plan_in(out: Path) -> Plan | None:
                 f"{out} holds a bundle that is trained already; name another folder, or go on from it with --from."
             )
         return Plan.read(out / PLAN)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if taken(out):
         raise FileExistsError(f"{out} must be a new folder, or hold the {PLAN} of a training to go on; name another.")
     return None
 

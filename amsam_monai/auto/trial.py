@@ -23,6 +23,7 @@ from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.images import read_image
 from amsam_monai.evaluation.scoring.case_scores import score_case
 from amsam_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
+from amsam_monai.segment.calibration import Mask, fit_quality
 from amsam_monai.segment.doubt import known_masks
 from amsam_monai.segment.segmenter import SegmentedImage, Segmenter
 
@@ -186,6 +187,12 @@ def segment_left_out(
         if each is not None:
             each(case, result, label)
     return trial
+
+
+def quality_of_trials(trials: Sequence[Trial]) -> dict[str, Any] | None:
+    """How good a mask is to be expected, calibrated on the cases that were left out; None where they tell nothing."""
+    masks = [Mask(**mask) for trial in trials for mask in trial.masks]
+    return fit_quality(masks) if masks else None
 
 
 @contextmanager

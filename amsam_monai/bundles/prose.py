@@ -158,7 +158,7 @@ def in_yaml(text: str, meaning: str) -> str:
     except yaml.YAMLError:
         plainly = False
     quoted: str = yaml.safe_dump(meaning, default_style='"', width=float("inf"))
-    return text if plainly and text.isascii() else quoted.rstrip("\n")
+    return text if plainly else quoted.rstrip("\n")
 
 
 def inline(value: Value, *, within: bool = False) -> str:

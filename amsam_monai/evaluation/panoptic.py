@@ -15,9 +15,9 @@ from scipy import ndimage
 from amsam_monai.data.files.images import ImageFileError, read_image, stem_of
 from amsam_monai.evaluation.pairs import LoadedPair, Pair, load_pair
 from amsam_monai.keys import IGNORE_INDEX
+from amsam_monai.segment.instance_files import MAP, TABLE, read_table
 
 AT = 0.5  # IoU above which two objects are the same; there can be one at most
-MAP, TABLE = "_instances", "_instances.csv"  # behind a label map's name, as `amsam segment --instances` writes them
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,6 @@ def _of_class(label: np.ndarray, numbered: np.ndarray | None, index: int) -> np.
 
 
 def _scores(path: Path) -> dict[int, float]:
-    from amsam_monai.segment.instance_files import read_table
-
     table = path.parent / f"{stem_of(path)}{TABLE}"
     return {int(row["id"]): float(row["score"]) for row in read_table(table)} if table.is_file() else {}
 

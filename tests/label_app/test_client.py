@@ -14,7 +14,7 @@ from monailabel.client import MONAILabelClient
 from monailabel.client.client import MONAILabelClientException
 
 from tests.label_app.serving import serving
-from tests.label_app.test_service import save_ball
+from tests.label_app.test_service import save_balls
 
 pytestmark = pytest.mark.label
 
@@ -27,11 +27,7 @@ LIVER, SPLEEN = 300, 7
 def server(tmp_path_factory):
     """One bundle, whose maps hold the values of its own labels, above 255 too."""
     root = tmp_path_factory.mktemp("client")
-    studies = root / "studies"
-    studies.mkdir()
-    for number in range(3):
-        image = save_ball(studies / f"p{number}.nii.gz", (14 + 4 * number, 15, 3))
-        (image.parent / f"label-{image.name}").rename(root / f"label{number}.nii.gz")
+    studies = save_balls(root)
     classes = f"{{liver: {LIVER}, spleen: {SPLEEN}}}"
     bundle = write_trainable_bundle(root / "bundles", "aisam", name=MODEL, classes=classes)
     (bundle / "configs" / "inference.yaml").write_text("settings: {label_values: own}\n", encoding="utf-8")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.label_app.nano_bundle import write_bright_bundle, write_nano_bundle
 from tests.label_app.serving import serving
-from tests.label_app.test_service import save_ball
+from tests.label_app.test_service import save_balls
 from tests.label_app.trainable_bundle import write_trainable_bundle
 from tests.segment.toy import oblique, stored_as
 
@@ -31,11 +31,7 @@ TWO = "bright_axial_2_click"  # two classes, each the bright region that holds i
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     root = tmp_path_factory.mktemp("label")
-    studies = root / "studies"
-    studies.mkdir()
-    for number in range(3):
-        image = save_ball(studies / f"p{number}.nii.gz", (14 + 4 * number, 15, 3))
-        (image.parent / f"label-{image.name}").rename(root / f"label{number}.nii.gz")
+    studies = save_balls(root)
     write_bars(studies)
     write_picture(studies / "skin.png")
     write_dicom(studies / "series")

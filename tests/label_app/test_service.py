@@ -34,6 +34,16 @@ def save_ball(path, centre=(20, 15, 3)):
     return path
 
 
+def save_balls(root, count=3):
+    """Studies of balls p0, p1, ... in `root`, whose labels lie outside of them as label0.nii.gz, ..."""
+    studies = root / "studies"
+    studies.mkdir()
+    for number in range(count):
+        image = save_ball(studies / f"p{number}.nii.gz", (14 + 4 * number, 15, 3))
+        (image.parent / f"label-{image.name}").rename(root / f"label{number}.nii.gz")
+    return studies
+
+
 @pytest.fixture
 def ball(tmp_path):
     return save_ball(tmp_path / "ball.nii.gz")

@@ -53,6 +53,12 @@ def room_for(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
+def taken(path: str | os.PathLike[str]) -> bool:
+    """Whether something is there that a new folder would have to replace: anything but an empty folder."""
+    path = Path(path)
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
 def check_writable(folder: str | os.PathLike[str]) -> None:
     """Refuse a folder that cannot be written to, before anything is computed for it; nothing is made.
 
