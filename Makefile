@@ -64,7 +64,7 @@ test-wheel: $(BIN)/.uv
 	touch $@
 
 test-label: .venv-label/.installed
-	$(DOORS) .venv-label/bin/python -m pytest -m label tests/label_app
+	$(DOORS) OMP_NUM_THREADS=1 .venv-label/bin/python -m pytest -m label tests/label_app
 
 .venv-page/.installed: pyproject.toml constraints.txt $(BIN)/.uv
 	$(NEW_VENV) .venv-page
@@ -73,7 +73,7 @@ test-label: .venv-label/.installed
 	touch $@
 
 test-page: .venv-page/.installed
-	$(DOORS) .venv-page/bin/python -m pytest -m browser tests
+	$(DOORS) OMP_NUM_THREADS=1 .venv-page/bin/python -m pytest -m browser tests
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check amsam_monai tests scripts

@@ -104,7 +104,8 @@ def test_the_client_saves_labels_of_16_bits_trains_and_is_told_how_far_it_is(cli
     assert set(np.unique(np.asarray(nib.load(kept).dataobj))) == {0, LIVER}
     client.train_start(MODEL, {"max_epochs": 3, "steps_per_epoch": 2, "val_split": 0})
     told = []
-    while client.train_status(check_if_running=True):
+    # the check alone says no until the process has started
+    while client.train_status()["status"] == "RUNNING" or client.train_status(check_if_running=True):
         told.append(next(iter(client.info()["train_stats"].values())))
         time.sleep(0.25)
     assert client.train_status()["status"] == "DONE", server.log()[-3000:]
