@@ -1,5 +1,6 @@
 """Shared fixtures: a nano SAM, and where real data and weights are."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -7,6 +8,11 @@ import pytest
 import torch
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+
+def pytest_collection_finish():
+    """Leave out of every garbage collection what was imported; each training ends with one."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
