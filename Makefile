@@ -1,6 +1,6 @@
 # make demo   set up, then train, infer and evaluate a bundle on demo data (DATA=dir: on your own, in the ISIC layout)
 # make test   set up, then run the tests
-# make lint   ruff, mypy, codespell, and whether bundles/ is what its recipes give
+# make lint   ruff, mypy, codespell, proselint and scripts/prose.py, and whether bundles/ is what its recipes give
 # make docs   build the documentation into site/
 #
 # Tests that need an environment of their own, each made below .venv-*/ at the first call:
@@ -81,6 +81,8 @@ lint: $(BIN)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python scripts/build_bundles.py --check
 	$(BIN)/codespell amsam_monai tests scripts docs bundles README.md CONTRIBUTING.md CHANGELOG.md
+	$(BIN)/python -m uv tool run --quiet proselint==0.16.0 --config .proselintrc.json check README.md docs
+	$(BIN)/python scripts/prose.py
 
 docs: $(BIN)/.installed-docs
 	$(BIN)/mkdocs build --quiet --strict

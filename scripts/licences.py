@@ -18,8 +18,7 @@ LONGEST = 60
 HEAD = """# Licences of what this package needs
 
 Written by `make licences` from what the packages say of themselves (pip-licenses); change nothing by hand. The package
-itself is Apache-2.0. `core` is what `pip install amsam-monai` brings, other words are extras (`pip install
-"amsam-monai[detector]"`); `dev` is for tests alone.
+itself is Apache-2.0. `core` is what the package needs, other words are its extras; `dev` is for tests alone.
 
 """
 # Run by the Python of an environment: package -> extras of amsam-monai that bring it

@@ -38,7 +38,7 @@ def annotate(
 ) -> None:
     """Open the web page for interactive segmentation, on this machine alone by default."""
     if find_spec("gradio") is None:
-        raise ImportError("gradio must be installed for the web page: pip install 'amsam-monai[annotate]'")
+        raise ImportError("gradio must be installed for the web page: pip install gradio")
     from amsam_monai.annotate.app import build_page
     from amsam_monai.annotate.hosting import serve
     from amsam_monai.annotate.workbench import find_files

@@ -55,7 +55,7 @@ def server_command(
     if find_spec("monailabel") is None:
         raise ImportError(
             "monailabel must be installed to serve bundles; it needs an environment of its own: "
-            "pip install 'amsam-monai[label]' -c constraints-label.txt"
+            "docs/monai_label.md says how to make it."
         )
     options = [part for key, value in conf.items() for part in ("--conf", key, value)]
     return [

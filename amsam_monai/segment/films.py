@@ -12,7 +12,7 @@ import numpy as np
 class FilmWriter:
     """Write an mp4, whole or not at all; nothing is there before `close`.
 
-    Needs OpenCV, which comes with Ultralytics (`pip install "amsam-monai[detector]"`) or alone
+    Needs OpenCV, which comes with Ultralytics (`pip install ultralytics`) or alone
     (`pip install opencv-python-headless`).
 
     Args:

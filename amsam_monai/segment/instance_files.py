@@ -139,6 +139,4 @@ def _pycocotools(name: str) -> Any:
     try:
         return __import__(f"pycocotools.{name}", fromlist=[name])
     except ImportError as error:
-        raise ImportError(
-            'COCO\'s format needs pycocotools, which is not installed; pip install "amsam-monai[outlines]"'
-        ) from error
+        raise ImportError("COCO's format needs pycocotools, which is not installed; pip install pycocotools") from error

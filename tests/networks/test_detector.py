@@ -424,7 +424,7 @@ def test_asking_for_a_detector_without_ultralytics_says_what_to_install(monkeypa
     for name in [name for name in sys.modules if name.split(".")[0] == "ultralytics"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ultralytics", None)
-    with pytest.raises(ImportError, match=r'a box detector needs ultralytics .* pip install "amsam-monai\[detector\]"'):
+    with pytest.raises(ImportError, match=r"a box detector needs ultralytics .* pip install ultralytics"):
         build_model({}, 1)
 
 

@@ -120,7 +120,7 @@ def ultralytics_module(name: str) -> Any:
             return importlib.import_module(f"ultralytics.{name}")
     except ImportError as error:
         raise ImportError(
-            'a box detector needs ultralytics (AGPL-3.0), which is not installed; pip install "amsam-monai[detector]"'
+            "a box detector needs ultralytics (AGPL-3.0), which is not installed; pip install ultralytics"
         ) from error
 
 

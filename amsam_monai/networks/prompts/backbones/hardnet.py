@@ -46,7 +46,5 @@ def _pytorchcv_hardnet85() -> Any:
     try:
         from pytorchcv.models.hardnet import hardnet85
     except ImportError as error:
-        raise ImportError(
-            'backbone "hardnet85" needs pytorchcv; install it with `pip install "amsam-monai[backbones]"`.'
-        ) from error
+        raise ImportError('backbone "hardnet85" needs pytorchcv; install it with `pip install pytorchcv`.') from error
     return hardnet85()
