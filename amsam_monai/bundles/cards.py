@@ -128,8 +128,9 @@ The values of `configs/train.yaml` can be overridden on the command line, its `s
 the settings it was trained with: what differs from them is refused or, where it is only a default, logged. Interrupted
 training continues when the same command is given again.
 
-## Limitations
-{plain(recipe.files["metadata.json"])["intended_use"]}.
+## Intended use
+{plain(recipe.files["metadata.json"])["intended_use"]}. This is no medical device. It takes {words["scans"]} alone; on other images its masks
+mean nothing. Let a person look at every mask that matters: `amsam annotate` corrects it.
 """
 
 
