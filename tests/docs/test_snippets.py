@@ -23,6 +23,7 @@ QUICK = {
     "precision": "float32",
     "listed": None,
     "shots": 1,
+    "val": 0,
     "max_epochs": 1,
     "steps_per_epoch": 1,
     "views": 1,
