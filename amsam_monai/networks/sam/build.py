@@ -1,4 +1,4 @@
-"""SAMs by name, with pretrained weights or random. The only importer of segment-anything."""
+"""SAMs by name, with pretrained weights or random. With `vit` the only importer of segment-anything."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from amsam_monai.networks.sam.origin import Origin
 from amsam_monai.networks.sam.position_tables import resize_position_tables
 from amsam_monai.networks.sam.sam import EMBED_DIM, SAM
 from amsam_monai.networks.sam.tiny_vit import TinyViT
+from amsam_monai.networks.sam.vit import lean
 from amsam_monai.networks.weights.catalogue import CATALOGUE
 from amsam_monai.networks.weights.store import catalogued, load_weights
 from amsam_monai.networks.weights.store import path as weights_path
@@ -105,7 +106,7 @@ def _trained_normalised(weights: str | Path | None) -> bool:
 def _image_encoder(spec: Backbone, image_size: int) -> nn.Module:
     if spec.kind == "tiny":
         return TinyViT(image_size=image_size, stride=spec.stride)
-    return ImageEncoderViT(
+    vit = ImageEncoderViT(
         img_size=image_size,
         embed_dim=spec.width,
         depth=spec.depth,
@@ -116,6 +117,7 @@ def _image_encoder(spec: Backbone, image_size: int) -> nn.Module:
         window_size=14,
         global_attn_indexes=spec.global_blocks,
     )
+    return lean(vit)
 
 
 def _load(sam: SAM, spec: Backbone, state: dict[str, Tensor], source: str) -> None:

@@ -18,7 +18,7 @@ class Adapter(nn.Module):
         behind: the bottleneck takes the layer's output (Med-SA behind attention), or its input (beside the MLP).
         scale: of the bottleneck's output.
 
-    Shape: (..., C) -> the same.
+    Shape: (..., C) -> the same; further arguments are the layer's.
     """
 
     def __init__(self, layer: nn.Module, width: int, hidden: int, *, behind: bool, scale: float = 1.0) -> None:
@@ -29,9 +29,9 @@ class Adapter(nn.Module):
         nn.init.zeros_(self.up.bias)
         self.behind, self.scale = behind, scale
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *more: int) -> Tensor:
         """The layer's output, adapted."""
-        output = self.layer(x)
+        output = self.layer(x, *more)
         return output + self.scale * self.up(F.gelu(self.down(output if self.behind else x)))
 
 
