@@ -176,7 +176,7 @@ def acting(tabs: Tabs, act: Callable[..., str]) -> Callable[..., list[Any]]:
 
 
 def show(bench: Workbench, message: str) -> list[Any]:
-    """Values of `Parts.shown`: what a workbench shows, and what is to be said."""
+    """Values of `Parts.shown`: what a workbench shows, and the message above it."""
     if not bench.is_open:
         said = message if message.startswith(WARN) else f"{WARN} {message}"
         return [gr.skip()] * 6 + [said if message else "No image is open."]

@@ -1,4 +1,4 @@
-"""The methods that are tried: each a recipe on data of one's own, and what its training is told."""
+"""The methods that are tried: each a recipe on data of your own, and what its training is told."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EPOCHS = 20  # into which the steps are parted, for curves and for going on afte
 
 @dataclass(frozen=True)
 class Method:
-    """A method on data of one's own.
+    """A method on data of your own.
 
     Args:
         name: as --method takes it, and of its recipe.

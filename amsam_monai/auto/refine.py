@@ -75,7 +75,7 @@ def refine(
     pool: str | Path | None = None,
     say: Say = logger.info,
 ) -> Refined:
-    """Make a bundle that goes on from another one, by its own refine.yaml, on labelled cases of one's own.
+    """Make a bundle that goes on from another one, by its own refine.yaml, on labelled cases of your own.
 
     Folds by patient tell whether that makes it better: each fold is segmented by weights refined on the others. Where
     their Dice is above that of the old weights, the bundle is refined on all cases; otherwise it is a copy of the old.

@@ -1,4 +1,4 @@
-"""The report in a bundle that was made from one's own labels: what was tried, what came out, what looks wrong."""
+"""The report in a bundle that was made from your own labels: what was tried, what came out, what looks wrong."""
 
 from __future__ import annotations
 

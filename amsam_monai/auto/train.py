@@ -80,7 +80,7 @@ def train(
     pool: str | Path | None = None,
     say: Say = logger.info,
 ) -> Trained:
-    """Make a bundle from labelled cases of one's own.
+    """Make a bundle from labelled cases of your own.
 
     The methods are cross-validated by patient, and the best one is trained on all cases. What was begun in `out` goes
     on where it stopped: `out`/plan.json says how many steps there are, and a seed gives one result.

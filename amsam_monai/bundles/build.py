@@ -43,7 +43,7 @@ def build_bundle(recipe: str | Path, out: str | Path) -> Path:
     """Write the bundle of a recipe; what is in models/ stays, so that a bundle can be built anew where it is.
 
     Args:
-        recipe: a name of `recipe_names`, or a file of one's own.
+        recipe: a name of `recipe_names`, or a file of your own.
         out: folder of the bundle.
 
     Returns:

@@ -87,7 +87,7 @@ def _data_format(modality: str, channels: list[str], names: list[str]) -> dict[s
 def large_files(recipe: Recipe) -> str:
     """large_files.yml: where SAM's weights come from."""
     name = recipe.settings["sam"]["weights"]
-    if name not in CATALOGUE:  # a file of one's own, or none
+    if name not in CATALOGUE:  # a file of your own, or none
         return "large_files: []\n"
     item = CATALOGUE[name]
     url = next(source.address for source in item.sources if isinstance(source, Url))
@@ -107,6 +107,7 @@ def model_card(recipe: Recipe) -> str:
     name = recipe.name
     words, title = recipe.words, f"# {recipe.words['title']} with {recipe.words['method']}"
     notes = recipe.notes.strip() or _bare_notes(recipe)
+    purpose = plain(recipe.files["metadata.json"])["intended_use"]
     outputs = f"{len(Settings.of(recipe.settings).classes) + 1} channels of logits at the size of image or slice"
     return f"""{title}
 
@@ -129,7 +130,7 @@ the settings it was trained with: what differs from them is refused or, where it
 training continues when the same command is given again.
 
 ## Intended use
-{plain(recipe.files["metadata.json"])["intended_use"]}. This is no medical device. It takes {words["scans"]} alone; on other images its masks
+{purpose}. This is no medical device. It takes {words["scans"]} alone; on other images its masks
 mean nothing. Let a person look at every mask that matters: `amsam annotate` corrects it.
 """
 

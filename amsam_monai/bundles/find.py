@@ -34,7 +34,7 @@ def find_bundle(name: str | os.PathLike[str]) -> Path:
     A name is looked for in $AMSAM_BUNDLES, in ./bundles, and beside the installed package's source.
 
     Raises:
-        FileNotFoundError: there is none; the message lists the bundles that are there.
+        FileNotFoundError: there is no such bundle; the message lists those that are there.
     """
     for shelf in (Path("."), *_shelves()):
         if (shelf / name / METADATA).is_file():

@@ -20,7 +20,7 @@ def check_knobs(
     """Refuse what no training can take; arguments are a config's values of these names.
 
     Raises:
-        ValueError: one is no number of its kind, or there is no such device here.
+        ValueError: a value is not a number of its kind, or this machine has no such device.
     """
     for name, value, low, high in (
         ("max_epochs", max_epochs, 1, MOST_EPOCHS),

@@ -16,7 +16,7 @@ def check_limits_block(limits: Any, classes: Iterable[str]) -> None:
     """Refuse what `amsam_monai.segment.limits` cannot read; None is no limits.
 
     Raises:
-        ValueError: another block, a class that the settings do not have, or what is no number.
+        ValueError: another block, a class that the settings do not have, or a value that is not a number.
     """
     if limits is None:
         return
@@ -42,7 +42,7 @@ def check_quality_block(quality: Any, classes: Iterable[str]) -> None:
     """Refuse what `amsam_monai.segment.calibration` cannot read; None is not calibrated.
 
     Raises:
-        ValueError: another block, a class that the settings do not have, or what is no number.
+        ValueError: another block, a class that the settings do not have, or a value that is not a number.
     """
     if quality is None:
         return

@@ -41,7 +41,7 @@ def load(
 
     Args:
         name: a bundle by name or path, see `find_bundle`, or a model file (.pt).
-        device: where the network goes; the first GPU, or the processor where there is none, if None.
+        device: where the network goes; None takes the first GPU, or the processor if there is no GPU.
         settings: a part of a block of settings, such as {"intensity": {"mode": "none"}}; what training fixed is
             refused.
         system: your own class, where the file names a system that is not the package's; none is imported by name.

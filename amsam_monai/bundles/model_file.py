@@ -105,7 +105,7 @@ def amend_model(path: str | os.PathLike[str], **measured: Mapping[str, Any] | No
 
     Raises:
         FileNotFoundError, ValueError: as `read_model`.
-        ValueError: another setting, or a block that is none.
+        ValueError: a setting that is not measured, or a block of another form.
     """
     if unknown := [name for name in measured if name not in MEASURED]:
         raise ValueError(f"settings that are measured must be among {', '.join(MEASURED)}, got {unknown}.")

@@ -86,7 +86,7 @@ def write(tree: Map) -> str:
 
 
 class _Reader:
-    """Nodes of PyYAML into trees; comments are told by their lines."""
+    """Nodes of PyYAML into trees; comments are matched by their lines."""
 
     def __init__(self, text: str) -> None:
         self.text, self.lines = text, text.splitlines()

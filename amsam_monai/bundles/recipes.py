@@ -55,7 +55,7 @@ def find_recipe(recipe: str | Path) -> Path:
     """A data set's recipe: a file, or a name of `recipe_names`; also the name of the bundle that it makes.
 
     Raises:
-        FileNotFoundError: there is none; the message lists the names.
+        FileNotFoundError: there is no such recipe; the message lists the names.
     """
     if Path(recipe).is_file():
         return Path(recipe)

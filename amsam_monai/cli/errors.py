@@ -18,7 +18,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def plain_errors(function: Function) -> Function:
     """Print a user error in one line on standard error and leave with exit code 1.
 
-    A command that is told to end (SIGTERM) ends as one that a person interrupts: it writes what it has to tell.
+    A command that gets SIGTERM ends as one that a person interrupts: it still writes its report.
     """
 
     @functools.wraps(function)

@@ -11,7 +11,7 @@ from amsam_monai.cli.errors import plain_errors
 
 app = typer.Typer(add_completion=False)
 
-# What data of one's own are told beside their folder, by each command that reads them
+# Options about data of your own, of each command that reads them
 Patients = Annotated[
     str | None,
     typer.Option(help="Which cases are of one patient: '(.+)_[LR]', a pattern of the case ids, or cases.csv."),

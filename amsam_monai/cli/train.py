@@ -1,4 +1,4 @@
-"""`amsam train`: labelled images of one's own in, a bundle out."""
+"""`amsam train`: labelled images of your own in, a bundle out."""
 
 from __future__ import annotations
 

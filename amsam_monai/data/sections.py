@@ -39,7 +39,7 @@ def sections(
     """Cut a datalist by patient into "train", "val" and "test".
 
     Without further arguments all cases train. With a number of shots so many patients train, and 4, 8 and 16 shots of
-    one draw nest and share their test cases, since the first `pool` patients never test. Ids of one's own go before
+    one draw nest and share their test cases, since the first `pool` patients never test. Ids of your own go before
     `listed`, and `listed` before drawing.
 
     Args:
@@ -48,7 +48,7 @@ def sections(
         validation: patients that validate: further ones where `shots` are drawn, else taken from those that train.
         test: patients that test. None tests those listed or, where `shots` are drawn, all others; 0 tests nobody.
         draw: number of the draw, or seed.
-        listed: name of a file in data/splits, or a JSON file of one's own, see `read_sections`. A named file's draws
+        listed: name of a file in data/splits, or a JSON file of your own, see `read_sections`. A named file's draws
             are used with a number of shots, where the datalist holds all their ids. Its split is used with "all": the
             training part trains, the validation part (the test part, where it has none) is "test". The parts of one's
             own file are taken at their word.

@@ -54,7 +54,7 @@ class SliceView:
         Args:
             shape: (I, J, K).
             affine: voxel index to RAS millimetres; None or the identity, a mere placeholder, where unknown: slices as
-                stored, along the last axis. A plane that is asked for by name takes the identity at its word.
+                stored, along the last axis. A plane that is named is cut by the identity as if it were real.
             axis: a stored axis (0, 1, 2), "thickest" (the largest spacing; of equal ones the axis nearest to
                 feet-head, then front-back), or a plane: "axial", "coronal", "sagittal".
             orientation: "radiological" turns slices as they are read (rows front to back or head to feet, columns

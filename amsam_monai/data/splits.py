@@ -73,7 +73,7 @@ def split_sections(dataset: str, split: str = "official", *, case_ids: Sequence[
 
 
 def read_sections(path: str | Path) -> dict[str, list[str]]:
-    """Sections of a split file of one's own: {"training": [ids], "validation": [ids], "test": [ids]}.
+    """Sections of a split file of your own: {"training": [ids], "validation": [ids], "test": [ids]}.
 
     Raises:
         ValueError: not such a file, or an id in two sections.

@@ -11,7 +11,7 @@ from amsam_monai.data.files.images import ImageFileError, LoadedImage, read_labe
 from amsam_monai.data.files.segments import plain
 from amsam_monai.keys import IGNORE_INDEX
 
-Own = Mapping[str, str]  # a value or a name of one's own -> the table's name of the class, "background" for none
+Own = Mapping[str, str]  # a value or a name of your own -> the table's name of the class, "background" for none
 
 BACKGROUND = "background"
 

@@ -16,7 +16,7 @@ LARGEST = 65504.0  # of float16, in which model files keep weights
 
 
 class DivergenceError(ValueError):
-    """A loss or a weight that is no number."""
+    """A loss or a weight that is NaN or infinite."""
 
 
 class StopOnDivergence:

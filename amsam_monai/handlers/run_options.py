@@ -15,7 +15,7 @@ def loss_options(loss: Any) -> dict[str, Any]:
     """Class, plain values and buffers of a loss and of its parts: its weights, wherever they were configured.
 
     Args:
-        loss: a module, or any callable, of which the name alone is told.
+        loss: a module, or any callable, of which only the name is kept.
     """
     if not isinstance(loss, nn.Module):
         return {"class": getattr(loss, "__qualname__", type(loss).__qualname__)}

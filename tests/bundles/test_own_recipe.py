@@ -12,20 +12,9 @@ from amsam_monai.bundles.load import load_bundle
 from amsam_monai.bundles.model_file import read_model
 from amsam_monai.phantoms.sets import write_phantoms
 from tests.bundles.runs import NANO
+from tests.docs.pages import DOCS, blocks
 
-POLYPS = """\
-# Polyps of our own endoscopes: images/ and labels/
-name: our_polyps_segmentation
-method: autosam
-images: pictures
-words: {title: Our polyps, scans: colonoscopy images, layout: images/ and labels/, modality: colonoscopy}
-train.yaml:
-  settings#classes: {polyp: 1}
-  settings#slices: {flips: [horizontal]}
-  val: 1
-  test: 1
-  datalist: {_target_: amsam_monai.data.datasets.own.own_datalist, root: "@dataset_dir"}
-"""
+POLYPS = next(block.text for block in blocks(DOCS / "extend.md") if block.language == "yaml")  # as the page has it
 HIPPOCAMPUS = """\
 # Hippocampus: MR volumes of one side each, in a JSON file of pairs
 name: hippocampus_segmentation

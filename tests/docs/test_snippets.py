@@ -50,7 +50,7 @@ def smaller(text: str) -> str:
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
-    """A folder as the pages take for granted: bundles by name, lesions, hearts, and cases of one's own."""
+    """A folder as the pages take for granted: bundles by name, lesions, hearts, and cases of your own."""
     bundles = tmp_path / "bundles"
     heart = ("RV", "Myo", "LV")
     write_nano_bundle(

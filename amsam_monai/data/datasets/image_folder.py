@@ -1,4 +1,4 @@
-"""Sets of pictures with one mask each: glands, nuclei, polyps, people, and one's own."""
+"""Sets of pictures with one mask each: glands, nuclei, polyps, people, and your own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data of one's own, in the layouts that people have: found, paired and named, whatever the format."""
+"""Data of your own, in the layouts that people have: found, paired and named, whatever the format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Find = Callable[[Path, int | None], Listing | None]
 def own_datalist(
     root: str | Path, *, check: str = "full", progress: bool = False, **options: Any
 ) -> list[dict[str, Any]]:
-    """Data of one's own as a MONAI datalist, see `finish`; `options` as of `find_own`."""
+    """Data of your own as a MONAI datalist, see `finish`; `options` as of `find_own`."""
     return finish(find_own(root, **options), section=None, check=check, progress=progress)
 
 
@@ -42,7 +42,7 @@ def find_own(
     channel: int | None = None,
     patients: str | None = None,
 ) -> Listing:
-    """Cases of one's own as they lie on disk.
+    """Cases of your own as they lie on disk.
 
     Args:
         root: a folder, or a file that lists pairs.

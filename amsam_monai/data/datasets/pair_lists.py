@@ -19,7 +19,7 @@ ID_COLUMNS = ("case_id", "case", "id", "name")
 
 
 def find_pair_list(root: Path, channel: int | None = None) -> Listing | None:
-    """Cases of a list of pairs; None where `root` is none.
+    """Cases of a list of pairs; None if `root` is not one.
 
     A CSV has a line of headings with image and label, and may have case_id and patient. A JSON file is a list of
     objects with the same names, or an object that holds the list as "training" and names of labels as "labels".

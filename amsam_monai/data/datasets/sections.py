@@ -19,7 +19,7 @@ def apply_split(listing: Listing, dataset: str, split: str | Path | None) -> Non
     Args:
         listing: cases whose `section` is what their folder says.
         dataset: name of a file in data/splits.
-        split: name of a split in that file; a JSON file of one's own; "folders" for what the folders say; None for
+        split: name of a split in that file; a JSON file of your own; "folders" for what the folders say; None for
             no sections.
 
     Raises:

@@ -68,7 +68,7 @@ NEVER_SCORED = ("void", "never scored", "ignore")  # what 255 may be called in a
 
 
 def label_table(table: str | Mapping[int, str]) -> dict[int, str]:
-    """The table of that name, or a checked copy of a table of one's own.
+    """The table of that name, or a checked copy of a table of your own.
 
     Args:
         table: a key of TABLES, or a mapping from ids, 1 and up, to names;

@@ -44,7 +44,7 @@ class LoadedImage:
         members: files of a DICOM series, in the order of the last axis.
         frames: of a single DICOM file, which of its frames these are, in the order of the last axis.
         bits: how many bits the stored values have, where the file says so.
-        notes: what is to be known of how the file was read.
+        notes: what a reader should know about how the file was read.
         segments: of a label file that names its classes itself, see `Segments`.
 
     Shape: array (H, W), (H, W, 3) for an image, (I, J, K) for a volume.

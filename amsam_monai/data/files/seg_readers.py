@@ -62,7 +62,7 @@ def read_dicom_seg(path: Path) -> LoadedImage:
     """A DICOM segmentation on a grid of its own frames, with its segments.
 
     Raises:
-        ImageFileError: it is none, or its frames lie on no grid.
+        ImageFileError: it is no DICOM-SEG, or its frames do not lie on one grid.
     """
     import pydicom
 

@@ -62,7 +62,7 @@ def build_sam(
         weights: a name of the catalogue (`amsam weights list`), a file, or None for random weights.
         normalise: whether pixels are normalised by SAM's mean and standard deviation; None does as the catalogue says
             of the weights (MedSAM and LiteMedSAM take plain [0, 1]), which knows a file by its content; a file that it
-            does not know is taken for one of the backbone's own training.
+            does not know is taken for one of the backbyour own training.
 
     Raises:
         ValueError: unknown backbone, a size it does not take, or weights that do not fit it.

@@ -216,7 +216,7 @@ class AISAM(System):
             if settled is not None:
                 points = settled
                 logits, iou = decoded(points)
-        # A class that is left out is as good as the classifier is sure.
+        # The quality of a class that is left out is how sure the classifier is of that.
         quality = torch.where(shown[:, 1:], presence * iou[:, 1:].clamp(0, 1), 1 - presence)
         used = used_prompts(points.points_xy, prompts, boxes, automatic & counted)
         return AISAMPrediction(logits, used, presence, quality, points=points, presence_logits=presence_logits, iou=iou)

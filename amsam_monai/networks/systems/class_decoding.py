@@ -63,7 +63,7 @@ def class_dense(sam: SAM, made: Tensor | None, mask: Tensor | None, batch: int, 
     Args:
         sam: whose prompt encoder.
         made: by a dense prompter, class after class; None is "no mask".
-        mask: a person's, NaN throughout where a class has none; None is none at all.
+        mask: a person's, NaN throughout where a class has no mask; None where no class has one.
         batch: B.
         classes: K.
 

@@ -41,7 +41,7 @@ class Header:
         inverted: of an image whose least value is shown white (MONOCHROME1), its least plus its greatest possible
             value, from which SimpleITK takes the others; None elsewhere.
         rescales: (slope, intercept) of every frame, where they differ within the file.
-        notes: what is to be known of the geometry.
+        notes: what a reader should know about the geometry.
     """
 
     path: Path
@@ -86,7 +86,7 @@ def read_header(path: Path) -> Header:
     """The header of a DICOM file, with or without DICOM's mark.
 
     Raises:
-        ImageFileError: it cannot be read, its image is not there, or its numbers are none.
+        ImageFileError: it cannot be read, it has no image, or an attribute that must be a number is not one.
     """
     import pydicom
 
