@@ -46,6 +46,9 @@ def segment(
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Pass over inputs whose results are there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; by default the bundle's.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32; bfloat16, faster and a little less exact; or auto, where the device has it.")
+    ] = "float32",
     axis: Annotated[str | None, typer.Option(help="Slices: thickest, axial, coronal, sagittal, 0, 1 or 2.")] = None,
     intensity: Annotated[
         str | None, typer.Option(help="Instead of the bundle's: hu_window, percentile, bit_depth, min_max or none.")
@@ -94,6 +97,7 @@ def segment(
     segmenter = build(
         bundle,
         device,
+        precision=precision,
         light=light,
         intensity={"mode": intensity, "per": "slice" if per_slice else None},
         slices={
@@ -154,6 +158,7 @@ def build(
     bundle: str,
     device: str | None,
     *,
+    precision: str,
     light: bool,
     intensity: dict[str, Any],
     slices: dict[str, Any],
@@ -170,6 +175,7 @@ def build(
         intensity={**own, **given(intensity)},
         slices={**loaded.slices, **given(slices)},
         largest_component=largest_component or loaded.largest_component,
+        precision=precision,
     )
 
 

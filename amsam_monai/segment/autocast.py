@@ -25,14 +25,20 @@ def has_bfloat16(device: torch.device) -> bool:
 def computed_in(dtype: str, device: torch.device | str) -> str:
     """What "auto", "bfloat16" or "float32" means on a device: bfloat16 or float32."""
     if dtype not in PRECISIONS:
-        raise ValueError(f"dtype must be one of {', '.join(PRECISIONS)}, got {dtype!r}.")
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {dtype!r}.")
     return "bfloat16" if dtype == "auto" and has_bfloat16(torch.device(device)) else dtype.replace("auto", "float32")
+
+
+def autocast(dtype: str, device: torch.device) -> torch.autocast:
+    """A context in which networks compute in a dtype, see `computed_in`. bfloat16 needs no loss scaling."""
+    enabled = computed_in(dtype, device) == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 class AutocastInferer(SimpleInferer):
     """Call the network under autocast, on the CPU as well; MONAI's `amp=True` is CUDA's alone.
 
-    bfloat16 needs no loss scaling. Losses here compute in float32 whatever the logits are.
+    Losses here compute in float32 whatever the logits are.
 
     Args:
         dtype: "auto", bfloat16 where the device computes in it and float32 elsewhere; "bfloat16"; or "float32".
@@ -48,6 +54,5 @@ class AutocastInferer(SimpleInferer):
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What the network gives for `inputs`."""
-        enabled = computed_in(self.dtype, inputs.device) == "bfloat16"
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=enabled):
+        with autocast(self.dtype, inputs.device):
             return super().__call__(inputs, network, *args, **kwargs)

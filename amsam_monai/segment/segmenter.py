@@ -16,6 +16,7 @@ from amsam_monai.data.classes import Classes
 from amsam_monai.data.files.images import ImageFileError, LoadedImage, read_image, write_label, write_probabilities
 from amsam_monai.data.files.load import picture_tensor
 from amsam_monai.data.slices import SliceView
+from amsam_monai.segment.autocast import autocast, computed_in
 from amsam_monai.segment.components import keep_largest_components
 from amsam_monai.segment.doubt import Quality, quality_of
 from amsam_monai.segment.instances import Instances, InstanceWatch
@@ -114,10 +115,11 @@ class Segmenter:
         limits: the settings', see `measure_limits`; None warns of nothing.
         quality: the settings', see `fit_quality`; None tells of none.
         device: where the network runs; by default where it is.
+        precision: what the network computes in: "float32"; "bfloat16"; or "auto", bfloat16 where the device has it.
 
     Raises:
-        ValueError: labels without a class, names in `largest_component` or values that do not fit them, or unknown
-            slices.
+        ValueError: labels without a class, names in `largest_component` or values that do not fit them, unknown slices
+            or another precision.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Segmenter:
         limits: Mapping[str, Any] | None = None,
         quality: Mapping[str, Any] | None = None,
         device: torch.device | str | None = None,
+        precision: str = "float32",
     ) -> None:
         self.classes = Classes.of(labels, largest_component=largest_component, values=label_values)
         self.labels = dict(self.classes.names)
@@ -139,6 +142,8 @@ class Segmenter:
         self.intensity = intensity if isinstance(intensity, Intensity) else Intensity(**(intensity or {}))
         self.slices, self.limits, self.quality = dict(slices or {}), limits, quality
         SliceInferer(**self.slices)  # refuses unknown ones
+        computed_in(precision, "cpu")
+        self.precision = precision
 
     @torch.no_grad()
     def __call__(
@@ -181,9 +186,11 @@ class Segmenter:
         view = inferer.view(image.array.shape, image.affine) if image.kind == "volume" else None
         tensor = picture_tensor(image) if view is None else torch.from_numpy(image.array)[None]
         network: Any = self.network if watch is None else watch.network
-        output = inferer(
-            tensor[None], network, prepare=prepare, affine=image.affine, observe=observe if observers else None
-        )[0]
+        device = next((one.device for one in self.network.parameters()), torch.device("cpu"))
+        with autocast(self.precision, device):
+            output = inferer(
+                tensor[None], network, prepare=prepare, affine=image.affine, observe=observe if observers else None
+            )[0]
         label, shares = finish(output, probabilities)
         keep_largest_components(label, self.classes.largest)
         self._check_classes(int(label.max(initial=0)))

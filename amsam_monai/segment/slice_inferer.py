@@ -184,12 +184,12 @@ class SliceInferer(Inferer):
 
         Prompts are turned along; an embedding is that of the image as it is, and its flips are encoded.
         """
-        parts = [network(images, *args, **kwargs)]
+        parts = [network(images, *args, **kwargs).float()]
         others = {name: value for name, value in kwargs.items() if name != "embedding"}
         prompts = others.pop("prompts", None)
         for dims in self.flips:
             turned = {} if prompts is None else {"prompts": flip_prompts(prompts, images.shape[-2:], dims)}
-            parts.append(network(images.flip(dims), *args, **others, **turned).flip(dims))
+            parts.append(network(images.flip(dims), *args, **others, **turned).float().flip(dims))
         return parts
 
     def _device(self, network: Callable[..., Tensor], inputs: Tensor) -> torch.device:

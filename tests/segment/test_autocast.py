@@ -21,5 +21,5 @@ def test_auto_takes_bfloat16_only_where_the_cpu_has_it(instruction, monkeypatch)
 
 
 def test_another_dtype_is_refused():
-    with pytest.raises(ValueError, match="dtype must be one of auto, bfloat16, float32, got 'float16'"):
+    with pytest.raises(ValueError, match="precision must be one of auto, bfloat16, float32, got 'float16'"):
         AutocastInferer("float16")
