@@ -70,7 +70,7 @@ def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan:
 def share_out(
     costs: Mapping[str, Cost], *, minutes: float, cases: int, folds: int, runs: int
 ) -> dict[str, dict[str, int]]:
-    """Steps of trials and of the final training, by method.
+    """Steps of trials, of the final training, and of one that shares its time with another method, by method.
 
     Args:
         costs: of each method.
@@ -84,11 +84,12 @@ def share_out(
     final = (1 - REST - (TRIALS if runs else 0)) * seconds
     left_out = -(-cases // folds) if folds else 0
 
-    shares: dict[str, dict[str, int]] = {"trial": {}, "final": {}}
+    shares: dict[str, dict[str, int]] = {"trial": {}, "final": {}, "half": {}}
     for name, cost in costs.items():
         for part, time_, train, scored in (
             ("trial", trial, cases - left_out, left_out),
             ("final", final, cases, 0),
+            ("half", final / 2, cases, 0),
         ):
             room = time_ - cost.before * train - cost.case * scored
             if cost.detector:

@@ -1,4 +1,4 @@
-"""Which method: all on the first fold, the hopeless dropped by their scores, the rest on all folds."""
+"""Which method: all on the first fold, the hopeless dropped by their scores, the rest on all folds, and their mean."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from amsam_monai.auto.methods import JOIN, members
 from amsam_monai.auto.trial import Trial
 
 HOPELESS = 0.05  # Dice below the best of the first fold at which a method is dropped
 FINALISTS = 2
+MARGIN = 0.005  # Dice by which the mean of two must be above the better one: a case takes the time of both
 
 
 @dataclass
@@ -36,12 +38,13 @@ def cross_validate(methods: Sequence[str], folds: int, run: Callable[[str, int],
     """Run what is needed to choose.
 
     After the first fold a method stays that is among the FINALISTS best and no more than HOPELESS below the best one;
-    those go through the other folds. The best mean wins; of equal ones the first in `methods`.
+    those go through the other folds. The best mean of scores wins; of equal ones the first in `methods`. Where two
+    stay, the mean of their answers is scored too, and wins where it is more than MARGIN above the better of them.
 
     Args:
         methods: names, the cheap ones first.
         folds: how many.
-        run: trains and scores a method on a fold.
+        run: trains and scores a method on a fold, or scores the mean of two that were run, "a+b".
     """
     trials = {method: [run(method, 0)] for method in methods}
     ranked = sorted(methods, key=lambda method: -trials[method][0].score)
@@ -51,7 +54,12 @@ def cross_validate(methods: Sequence[str], folds: int, run: Callable[[str, int],
         for method in staying:
             trials[method].append(run(method, fold))
     chosen = Chosen("", trials, [method for method in methods if method not in staying])
-    chosen.method = max(staying, key=chosen.score)
+    chosen.method = best_alone = max(staying, key=chosen.score)
+    if len(staying) == 2 and all(len(members(method)) == 1 for method in staying):
+        mean = JOIN.join(method for method in methods if method in staying)
+        trials[mean] = [run(mean, fold) for fold in range(folds)]
+        if chosen.score(mean) > chosen.score(best_alone) + MARGIN:
+            chosen.method = mean
     return chosen
 
 

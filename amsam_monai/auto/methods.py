@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ import yaml
 
 from amsam_monai.auto.plan import Plan
 from amsam_monai.bundles.build import build_bundle
+from amsam_monai.bundles.load import config_file, read_config
+from amsam_monai.bundles.members import mean_settings
+from amsam_monai.bundles.settings import Settings
 from amsam_monai.data.files.atomic import whole_file
 
 ANY = (0, 896)
 FOLLOW = 0.7  # share of a volume's windows that lie about an object
+SETTINGS = ("sam", "resize", "classes", "arguments", "detector", "intensity", "slices", "label_values")  # of a mean
 EPOCHS = 20  # into which the steps are parted, for curves and for going on after a stop
 
 
@@ -51,6 +56,28 @@ METHODS: dict[str, Method] = {
 }
 
 
+JOIN = "+"  # between the names of two methods whose mean is meant
+
+
+def members(name: str) -> list[str]:
+    """The methods that a name stands for: one, or the two of a mean."""
+    return name.split(JOIN)
+
+
+def check_method(name: str) -> None:
+    """Refuse what is no method and no mean of two.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = members(name)
+    if len(parts) > 2 or len(set(parts)) < len(parts) or not set(parts) <= set(METHODS):
+        raise ValueError(
+            f"method must be one of {', '.join(METHODS)}, or two of them for their mean, such as plain+amsam, got "
+            f"{name!r}."
+        )
+
+
 def recipe_text(plan: Plan, method: Method) -> str:
     """The recipe of a method for a plan, as YAML."""
     side = min(max(plan["side"], method.sides[0]), method.sides[1])
@@ -80,19 +107,26 @@ def recipe_text(plan: Plan, method: Method) -> str:
     if method.name == "autosam":
         train["turns"] = both
     train |= {"batch_size": plan["batch"] if side == plan["side"] else 4}
+    return _recipe(plan, method.name, train)
+
+
+def _recipe(plan: Plan, method: str, train: Mapping[str, Any], **words: str) -> str:
+    """A recipe on data of one's own."""
+    images = "volumes" if plan.volumes else "pictures"
     words = {
         "title": plan.name,
-        "scans": "volumes" if plan.volumes else "pictures",
+        "scans": images,
         "layout": "images with labels, in any layout that `amsam prepare own` reads",
         "modality": plan["modality"],
+        **words,
     }
     recipe = {
         "name": plan.name,
-        "method": method.name,
-        "images": "volumes" if plan.volumes else "pictures",
+        "method": method,
+        "images": images,
         "more": ["own"],
         "words": words,
-        "train.yaml": train,
+        "train.yaml": dict(train),
     }
     return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
 
@@ -106,13 +140,34 @@ def build(plan: Plan, method: str, folder: str | Path) -> Path:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     root = Path(folder)
-    text = recipe_text(plan, METHODS[method])
+    _build(recipe_text(plan, METHODS[method]), root)
+    return root
+
+
+def _build(text: str, root: Path) -> None:
     with tempfile.TemporaryDirectory() as made:
         recipe = Path(made) / "recipe.yaml"
         recipe.write_text(text, encoding="utf-8")
         shutil.copytree(build_bundle(recipe, Path(made) / "bundle"), root, dirs_exist_ok=True)
     with whole_file(root / "recipe.yaml") as partial:
         Path(partial).write_text(text, encoding="utf-8")
+
+
+def build_mean(plan: Plan, methods: Sequence[str], folder: str | Path) -> Path:
+    """The bundle of the mean of methods for a plan, with those of its members in members/.
+
+    Raises:
+        ValueError: no such method.
+    """
+    root, blocks = Path(folder), []
+    for method in methods:
+        bundle = build(plan, method, root / "members" / method)
+        blocks.append(Settings.of(read_config(config_file(bundle, "train"))["settings"]))
+    settings = mean_settings(blocks).to_mapping()
+    train = {f"settings#{name}": settings[name] for name in SETTINGS}
+    wanted = " ".join(["mobile_sam", *(one for method in methods for one in METHODS[method].weights)])
+    text = _recipe(plan, "mean", {"members": list(methods), **train}, members=" and ".join(methods), wanted=wanted)
+    _build(text, root)
     return root
 
 

@@ -188,7 +188,7 @@ def _train(bundle: LoadedBundle, cases: Cases, root: Path, steps: int, seed: int
             configs=REFINE,
             datalist={"train": list(cases), "val": [], "test": []},
             root=root,
-            overrides=told | detector_stays(bundle),
+            overrides=told | detector_stays(bundle.settings),
         )
     return result.weights
 

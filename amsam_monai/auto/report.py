@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.auto.choice import Chosen
+from amsam_monai.auto.choice import MARGIN, Chosen
+from amsam_monai.auto.methods import members
 from amsam_monai.auto.plan import Plan, said
 from amsam_monai.auto.trial import Trial
 from amsam_monai.data.files.atomic import whole_file
@@ -25,6 +26,12 @@ from amsam_monai.segment.segmenter import SegmentedImage
 
 SUSPECT = 0.2  # Dice below the median of the other cases at which a label is worth a second look
 SHORTER = "The cross-validation trained on fewer cases, and for fewer steps, than the model of the bundle."
+
+OF_TWO = (
+    "Two names stand for the mean of both: their probabilities are averaged. It is taken where it is more than "
+    f"{MARGIN:g} Dice better than the better one alone, since it takes the time of both; in the bundle each is trained "
+    "for half of the time."
+)
 
 
 class Kept:
@@ -78,6 +85,7 @@ def write_training_report(
     text = [f"# {plan.name}: how it was trained", "## Plan", markdown_table(plan_table(plan))]
     if chosen is not None:
         text += ["## Methods", SHORTER, markdown_table(trials_table(plan, chosen))]
+        text += [OF_TWO] if any(len(members(name)) > 1 for name in chosen.trials) else []
     scores = scores_of(pairs, plan.labels)
     if suspects := suspect_labels(scores):
         text += ["## Labels worth a second look", *(f"- {line}" for line in suspects)]

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from amsam_monai.auto.cases import cases_that_train
 from amsam_monai.auto.choice import Chosen, cross_validate, most_runs
 from amsam_monai.auto.fingerprint import fingerprint
 from amsam_monai.auto.folds import draw_folds, parted
-from amsam_monai.auto.methods import METHODS, build
+from amsam_monai.auto.methods import METHODS, build, build_mean, check_method, members
 from amsam_monai.auto.plan import Choice, Plan, choose
 from amsam_monai.auto.pool import label_next
 from amsam_monai.auto.report import Kept, write_training_report
-from amsam_monai.auto.trial import Trial, quality_of_trials, run_trial, train_method
+from amsam_monai.auto.trial import Trial, quality_of_trials, run_mean_trial, run_trial, train_method
+from amsam_monai.bundles.members import join_models
 from amsam_monai.bundles.model_file import amend_model, read_model
 from amsam_monai.data.datasets.load_cased import LoadCased
 from amsam_monai.data.datasets.own import find_own
@@ -45,7 +47,7 @@ class Trained:
 
     Args:
         root: folder of the bundle.
-        method: that was trained.
+        method: that was trained; "a+b" is the mean of two.
         plan: how.
         chosen: what the cross-validation found; None where the method was told.
         seconds: of it all.
@@ -82,8 +84,9 @@ def train(
 ) -> Trained:
     """Make a bundle from labelled cases of your own.
 
-    The methods are cross-validated by patient, and the best one is trained on all cases. What was begun in `out` goes
-    on where it stopped: `out`/plan.json says how many steps there are, and a seed gives one result.
+    The methods are cross-validated by patient, and the best one, or the mean of the best two where that is better, is
+    trained on all cases. What was begun in `out` goes on where it stopped: `out`/plan.json says how many steps there
+    are, and a seed gives one result.
 
     Args:
         data: a folder or a list of pairs, see `own_datalist`.
@@ -92,7 +95,8 @@ def train(
         channel: which of several an image is.
         patients: which cases are of one patient, see `patients_of`.
         ids: those that train, of cases or patients, or a file of them; all by default.
-        method: one of METHODS, or several to choose among; None chooses among all that are here.
+        method: one of METHODS, the mean of two of them, "plain+amsam", or several to choose among; None chooses among
+            all that are here.
         minutes: for everything, on this machine; read where no plan is there yet.
         steps: of the final training, instead of what fits the minutes; trials take a third of it.
         folds: of the cross-validation; 0 leaves nothing out, and needs a method.
@@ -151,26 +155,23 @@ def train(
         say(line)
     names = told or available(say)
     work = out / WORK
-    bundles = {name: build(plan, name, work / name / "bundle") for name in names}
-    if not set(names) <= set(plan.steps.get("final", {})):
-        _measure(plan, names, bundles, datalist, steps, say)
+    alone = list(dict.fromkeys(one for name in names for one in members(name)))
+    bundles = {name: build(plan, name, work / name / "bundle") for name in alone}
+    if not set(alone) <= set(plan.steps.get("half", {})):
+        _measure(plan, alone, bundles, datalist, steps, say)
         plan.write(out / PLAN)
     chosen = None
     if folds:
         chosen = cross_validate(names, len(plan.folds), _runner(plan, bundles, datalist, work, say))
     best = chosen.method if chosen else names[0]
-    root = build(plan, best, out)
-    say(f"{best}: training on all {len(datalist)} cases, {plan.steps['final'][best]} steps")
-    train_method(
-        root,
-        best,
-        datalist,
-        plan=plan,
-        steps=plan.steps["final"][best],
-        root=root,
-        detector_steps=plan.detector_steps("final", best),
-        progress=_clock(say, best),
-    )
+    parts = members(best)
+    if len(parts) == 1:
+        root = build(plan, best, out)
+        _train_on_all(plan, best, "final", datalist, root, root, work, say)
+    else:
+        root, own = build_mean(plan, parts, out), {one: work / one / "half" for one in parts}
+        files = [_train_on_all(plan, one, "half", datalist, bundles[one], own[one], work, say) for one in parts]
+        join_models(files, root / "models" / "model.pt")
     quality = quality_of_trials(chosen.trials[best]) if chosen else None
     amend_model(root / "models" / "model.pt", limits=_limits(plan, datalist, root), quality=quality)
     kept = Kept(work / best, plan.labels)
@@ -180,6 +181,36 @@ def train(
     shutil.rmtree(work)
     say(f"wrote {root} and {written[0].parent}")
     return Trained(root, best, plan, chosen, time.perf_counter() - begun)
+
+
+def _train_on_all(
+    plan: Plan,
+    method: str,
+    part: str,
+    datalist: Sequence[Mapping[str, Any]],
+    bundle: Path,
+    root: Path,
+    work: Path,
+    say: Say,
+) -> Path:
+    """The model of a method trained on all cases for the steps of a part of the plan; one that is there is taken."""
+    model, finished = root / "models" / "model.pt", work / f"{method}, {part}"
+    if finished.is_file():
+        return model
+    steps = plan.steps[part][method]
+    say(f"{method}: training on all {len(datalist)} cases, {steps} steps")
+    train_method(
+        bundle,
+        method,
+        datalist,
+        plan=plan,
+        steps=steps,
+        root=root,
+        detector_steps=plan.detector_steps(part, method),
+        progress=_clock(say, method),
+    )
+    finished.touch()
+    return model
 
 
 def _limits(plan: Plan, datalist: Sequence[Mapping[str, Any]], root: Path) -> dict[str, Any]:
@@ -212,8 +243,7 @@ def available(say: Say = logger.info) -> list[str]:
 
 def _check(told: Sequence[str], folds: int, minutes: float) -> None:
     for name in told:
-        if name not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {name!r}.")
+        check_method(name)
     if folds == 0 and len(told) != 1:
         raise ValueError("folds must be at least 2 to choose a method, got 0; name a method, or leave cases out.")
     if folds not in range(11) or folds == 1:
@@ -291,7 +321,8 @@ def _measure(
 ) -> None:
     """Put steps into the plan, as told or as many as fit the time."""
     if steps is not None:
-        plan.steps = {part: as_told(names, count) for part, count in (("trial", steps // 3), ("final", steps))}
+        told = {"trial": steps // 3, "final": steps, "half": steps // 2}
+        plan.steps = {part: as_told(names, count) for part, count in told.items()}
         return
     costs: dict[str, Cost] = {}
     for name in names:
@@ -306,23 +337,30 @@ def _measure(
 def _runner(
     plan: Plan, bundles: Mapping[str, Path], datalist: Sequence[Mapping[str, Any]], work: Path, say: Say
 ) -> Callable[[str, int], Trial]:
-    """Runs a method on a fold, or reads what came of it."""
+    """Runs a method on a fold, or the mean of two, or reads what came of it."""
 
+    @cache
     def run(method: str, fold: int) -> Trial:
         train_cases, left_out = parted(datalist, plan.folds[fold])
-        root = work / method / f"fold{fold}"
-        trial = run_trial(
-            bundles[method],
-            method,
-            fold,
-            train_cases,
-            left_out,
-            plan=plan,
-            root=root,
-            each=Kept(work / method, plan.labels),
-        )
-        for part in ("models", "eval"):
-            shutil.rmtree(root / part, ignore_errors=True)
+        root, each, parts = work / method / f"fold{fold}", Kept(work / method, plan.labels), members(method)
+        if len(parts) > 1:
+            trials = [run(one, fold) for one in parts]
+            roots = [work / one / f"fold{fold}" for one in parts]
+            trial = run_mean_trial(trials, roots, left_out, method=method, plan=plan, root=root, each=each)
+        else:
+            trial = run_trial(
+                bundles[method],
+                method,
+                fold,
+                train_cases,
+                left_out,
+                plan=plan,
+                root=root,
+                each=each,
+                keep=len(bundles) > 1,  # a mean may be scored
+            )
+            for part in ("models", "eval"):
+                shutil.rmtree(root / part, ignore_errors=True)
         say(f"{method}, fold {fold + 1}: Dice {trial.score:.3f} after {trial.steps} steps, {trial.seconds:.0f} s")
         return trial
 

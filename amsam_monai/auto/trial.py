@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from amsam_monai.auto.averaging import Averaging, Keeping, Segments
 from amsam_monai.auto.methods import overrides
 from amsam_monai.auto.plan import Plan
 from amsam_monai.bundles.load import of_model
@@ -27,6 +28,7 @@ from amsam_monai.segment.calibration import Mask, fit_quality
 from amsam_monai.segment.doubt import known_masks
 from amsam_monai.segment.segmenter import SegmentedImage, Segmenter
 
+DONE, KEPT = "trial.json", "probabilities"  # in a trial's folder
 Cases = Sequence[Mapping[str, Any]]
 Progress = Callable[[int, int, float], None]
 
@@ -130,6 +132,7 @@ def run_trial(
     root: Path,
     progress: Progress | None = None,
     each: Callable[[Mapping[str, Any], SegmentedImage, np.ndarray], None] | None = None,
+    keep: bool = False,
 ) -> Trial:
     """Train on `train`, segment `left_out`, score by strict Dice; a trial that is done already is read.
 
@@ -143,25 +146,59 @@ def run_trial(
         root: folder of this trial.
         progress: see `run_training`.
         each: called with every left-out case, its result and its label map of class indices.
+        keep: keep the probabilities of the left-out cases, for `run_mean_trial`.
     """
-    done = root / "trial.json"
+    done, kept = root / DONE, root / KEPT
     steps = plan.steps["trial"][method]
-    if done.is_file() and (known := Trial.read(done)).steps == steps:
+    if done.is_file() and (known := Trial.read(done)).steps == steps and (kept.is_dir() or not keep):
         return known
     begun = time.perf_counter()
     fitted = plan.detector_steps("trial", method)
     model = train_method(
         bundle, method, train, plan=plan, steps=steps, root=root, detector_steps=fitted, progress=progress
     )
-    segment = segmenter_of(model)
+    segment: Any = Keeping(segmenter_of(model), kept) if keep else segmenter_of(model)
     trial = segment_left_out(segment, left_out, LoadCased(classes=plan.classes), Trial(method, fold, steps, 0.0), each)
     trial.seconds = round(time.perf_counter() - begun, 1)
     trial.write(done)
     return trial
 
 
+def run_mean_trial(
+    parts: Sequence[Trial],
+    roots: Sequence[Path],
+    left_out: Cases,
+    *,
+    method: str,
+    plan: Plan,
+    root: Path,
+    each: Callable[[Mapping[str, Any], SegmentedImage, np.ndarray], None] | None = None,
+) -> Trial:
+    """Score the mean of methods on a fold; a trial that is done already is read.
+
+    Args:
+        parts: the trials of each on that fold.
+        roots: their folders, with the probabilities that they kept.
+        left_out: the cases of the fold.
+        method: name of the mean.
+        plan: the plan.
+        root: folder of this trial.
+        each: see `run_trial`.
+    """
+    done, steps = root / DONE, sum(part.steps for part in parts)
+    if done.is_file() and (known := Trial.read(done)).steps == steps:
+        return known
+    begun = time.perf_counter()
+    segment, load = Averaging([one / KEPT for one in roots], plan), LoadCased(classes=plan.classes)
+    trial = segment_left_out(segment, left_out, load, Trial(method, parts[0].fold, steps, 0.0), each)
+    trial.seconds = round(time.perf_counter() - begun, 1)
+    root.mkdir(parents=True, exist_ok=True)
+    trial.write(done)
+    return trial
+
+
 def segment_left_out(
-    segment: Segmenter,
+    segment: Segments,
     cases: Cases,
     load: Callable[[Any], Any],
     trial: Trial,

@@ -42,6 +42,7 @@ FIXED: dict[str, frozenset[str]] = {
         {"backbone", "backbone_weights", "domains", "tuned", "prompt_size", "lora_rank", "normalise_twice"}
     ),
     "unified": frozenset({"points", "generator"}),
+    "mean": frozenset({"members"}),
     "detector": frozenset({"class_names", "classes", "image_size", "cases"}),
 }
 
@@ -53,6 +54,7 @@ DEFAULTS: dict[str, frozenset[str]] = {
     ),
     "autosam": frozenset({"light", "domain"}),
     "unified": frozenset(),
+    "mean": frozenset(),
     "detector": frozenset(
         {
             "confidence",
@@ -75,8 +77,11 @@ FIELDS: dict[str, frozenset[str]] = {
     "aisam": frozenset({"sam", "num_classes", "resize", "detector", "dense_prompter"}),
     "autosam": frozenset({"sam", "num_classes", "resize", "generator", "surrogate"}),
     "unified": frozenset({"sam", "num_classes", "resize", "detector"}),
+    "mean": frozenset({"sam", "num_classes", "resize", "detector"}),
     "detector": frozenset({"model"}),
 }
+# What a member of a mean says for itself; everything else is that of the whole.
+MEMBER = ("system", "image_size", "arguments", "detector")
 SAM_ARGUMENTS = ("backbone", "weights", "image_size", "normalise")
 
 

@@ -24,6 +24,7 @@ SYSTEM_OF = {
     "build_autosam": "autosam",
     "build_unified": "unified",
     "unified": "unified",
+    "mean": "mean",
 }
 
 

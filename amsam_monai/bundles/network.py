@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from amsam_monai.bundles.model_file import read_model
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.networks.detector.detector import load_detector
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
+from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import SAM, build_sam
 from amsam_monai.networks.systems.aisam import AISAM
 from amsam_monai.networks.systems.amsam import AMSAM
 from amsam_monai.networks.systems.autosam import AutoSAM, build_autosam
+from amsam_monai.networks.systems.mean import Mean
 from amsam_monai.networks.systems.system import System
 from amsam_monai.networks.systems.unified import build_unified
 
@@ -37,11 +39,42 @@ def unified(sam: SAM, *, generator: Mapping[str, Any] | None = None, **arguments
     return build_unified(sam, generator=made, **arguments)
 
 
+@recorded
+def mean(
+    sam: SAM,
+    *,
+    members: Sequence[Mapping[str, Any]],
+    num_classes: int = 1,
+    resize: str = "pad",
+    detector: nn.Module | None = None,
+) -> Mean:
+    """`Mean` from plain values.
+
+    Args:
+        sam: of the first member; those of the others have its backbone and weights.
+        members: as the settings have them, see `Settings`.
+        num_classes: K, foreground classes.
+        resize: how images are fitted into each member's square.
+        detector: of the members that take it.
+    """
+    built: list[System] = []
+    for member in members:
+        own, origin = sam, sam.origin
+        if built and origin is not None:
+            side = member.get("image_size") or origin.image_size
+            own = build_sam(origin.backbone, weights=origin.weights, image_size=side, normalise=origin.normalise)
+        more = {"detector": detector} if member.get("detector") else {}
+        system = SYSTEMS[member["system"]]
+        built.append(system(own, num_classes=num_classes, resize=resize, **member["arguments"], **more))
+    return Mean(built)
+
+
 SYSTEMS: dict[str, Callable[..., System]] = {
     "amsam": AMSAM,
     "aisam": AISAM,
     "autosam": build_autosam,
     "unified": unified,
+    "mean": mean,
 }
 # Whose signatures say what a system takes: a builder first, then those to whom it hands on what it does not know.
 SIGNATURES: dict[str, tuple[Callable[..., Any], ...]] = {
@@ -49,6 +82,7 @@ SIGNATURES: dict[str, tuple[Callable[..., Any], ...]] = {
     "aisam": (AISAM,),
     "autosam": (build_autosam, AutoSAM),
     "unified": (unified, build_unified, AISAM),
+    "mean": (mean,),
 }
 
 

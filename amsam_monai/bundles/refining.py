@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amsam_monai.bundles.load import LoadedBundle
+from amsam_monai.bundles.settings import Settings
 
 REFINE = ("train", "refine")  # configs that go on from models/model.pt
 
 
-def detector_stays(bundle: LoadedBundle) -> dict[str, Any]:
+def detector_stays(settings: Settings | None) -> dict[str, Any]:
     """Overrides with which no detector is fitted: the one of the bundle's file stays, or it goes on without."""
-    if bundle.settings is None or bundle.settings.system != "amsam":
+    if settings is None or settings.system != "amsam":
         return {}
-    return {"settings#detector": None} if bundle.settings.detector is None else {"detector": None}
+    return {"settings#detector": None} if settings.detector is None else {"detector": None}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from amsam_monai.bundles.arguments import DEFAULTS, FIXED, SAM_ARGUMENTS, is_default, known_arguments
+from amsam_monai.bundles.arguments import DEFAULTS, FIXED, MEMBER, SAM_ARGUMENTS, is_default, known_arguments
 from amsam_monai.bundles.measured import check_limits_block, check_quality_block
 from amsam_monai.data.classes import Classes
 from amsam_monai.framing import RESIZE_MODES
@@ -28,11 +28,12 @@ class Settings:
     """What training, inference, evaluation, servers and pages must agree on. Made by `Settings.of`.
 
     Args:
-        system: amsam, aisam, autosam or unified; another name is of a class that the caller hands over.
+        system: amsam, aisam, autosam, unified or mean; another name is of a class that the caller hands over.
         sam: backbone, weights, image_size and, where the weights do not tell, normalise: arguments of `build_sam`.
         classes: name -> its value in the user's label files; a class's index is its place here, from 1.
         resize: how images come into SAM's square, see `SquareFrame`.
-        arguments: further ones of the system's constructor.
+        arguments: further ones of the system's constructor; of a mean its members: [{system, image_size: of its square,
+            if it has one of its own, arguments, detector: whether it takes that of the settings}].
         detector: {file: name beside model.pt, and options of `BoxDetector`}, or None.
         intensity: arguments of `Intensity`.
         slices: arguments of `SliceInferer`.
@@ -109,6 +110,8 @@ class Settings:
         arguments = block["arguments"]
         if isinstance(arguments, Mapping) and isinstance(objects := arguments.get("objects"), Mapping):
             block["arguments"] = {**block["arguments"], "objects": _each_class(objects, block["classes"])}
+        if block["system"] == "mean" and isinstance(arguments, Mapping):
+            block["arguments"] = {**arguments, "members": _members(arguments.get("members"))}
         return cls(**block)
 
     def to_mapping(self) -> dict[str, Any]:
@@ -231,6 +234,23 @@ def _each_class(objects: Mapping[str, Any], classes: Any) -> list[Any]:
     _check_classes(classes)
     _known("arguments.objects", objects, classes)
     return [objects.get(name, "one") for name in classes]
+
+
+def _members(members: Any) -> list[dict[str, Any]]:
+    """Members of a mean with every argument said, so that two ways to say the same are equal."""
+    if not isinstance(members, list) or not all(isinstance(one, Mapping) for one in members):
+        raise ValueError(f"settings.arguments.members must be a list of {{system, ...}}, got {members!r}.")
+    found = []
+    for member in members:
+        _known("arguments.members", member, MEMBER)
+        system, arguments = str(member.get("system")), member.get("arguments") or {}
+        if system == "mean" or (known := known_arguments(system)) is None:
+            raise ValueError(f"settings.arguments.members must be systems that are no mean themselves, got {system!r}.")
+        _known("arguments", arguments, known)
+        usual = {name: value for name, value in usual_arguments(system).items() if name in known}
+        said = {"image_size": member.get("image_size"), "detector": bool(member.get("detector"))}
+        found.append({"system": system, **said, "arguments": {**usual, **arguments}})
+    return found
 
 
 def _fixed(name: str, have: Any, want: Any) -> str:

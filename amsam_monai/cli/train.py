@@ -30,7 +30,9 @@ def train(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="plain, autosam, aisam, amsam, or several to choose among: a,b; by default all."),
+        typer.Option(
+            help="plain, autosam, aisam, amsam, the mean of two, a+b, or several to choose among: a,b; by default all."
+        ),
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="For everything, on this machine.")] = 30.0,
     steps: Annotated[
@@ -68,9 +70,9 @@ def train(
     """Train a segmenter on labelled images of your own.
 
     DATA is a folder with images/ and labels/ (or masks/), imagesTr/ and labelsTr/, a .json or .csv of pairs, or
-    whatever else `amsam prepare own` reads. The methods are cross-validated on your cases, and the best one is trained
-    on all of them. OUT is then a bundle for `amsam segment`, `amsam annotate`, `amsam label start` and
-    `monai.bundle run`, with the plan and a report. Give the same command again to go on after a stop.
+    whatever else `amsam prepare own` reads. The methods are cross-validated on your cases, and the best one, or the
+    mean of the best two, is trained on all of them. OUT is then a bundle for `amsam segment`, `amsam annotate`, `amsam
+    label start` and `monai.bundle run`, with the plan and a report. Give the same command again to go on after a stop.
     """
     from amsam_monai.auto.train import train as train_on_own
 

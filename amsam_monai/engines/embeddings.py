@@ -36,6 +36,9 @@ def embedding_cache(
     state = dict(system.sam.image_encoder.state_dict())
     for name in ("pixel_mean", "pixel_std"):
         state[f"sam.{name}"] = getattr(system.sam, name)
+    for number, sam in enumerate(system.sams[1:], 1):  # of a mean of systems
+        own = sam.image_encoder.state_dict()
+        state |= {f"{number}.{sam.image_size}.{name}": value for name, value in own.items()}
     fingerprint = {
         "encoder": type(system.sam.image_encoder).__name__,
         "weights_sha256": state_sha256(state),

@@ -186,7 +186,11 @@ class _Teller:
 
 
 def _overrides(bundle: LoadedBundle, options: TrainOptions, cache: Path | None) -> dict[str, Any]:
-    overrides: dict[str, Any] = {"max_epochs": options.max_epochs, "seed": options.seed, **detector_stays(bundle)}
+    overrides: dict[str, Any] = {
+        "max_epochs": options.max_epochs,
+        "seed": options.seed,
+        **detector_stays(bundle.settings),
+    }
     if options.pretrained:
         overrides["steps_per_epoch"] = options.steps_per_epoch
         if cache is not None:

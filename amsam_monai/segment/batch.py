@@ -202,8 +202,13 @@ class BatchSegmenter:
             if self.progress is not None:
                 self.progress(job, done, depth)
 
-        asked = {"probabilities": self.extras.probabilities, "instances": self.extras.instances}
-        result = self.segmenter(image, **asked, quality=self.quality, progress=tell)
+        result = self.segmenter(
+            image,
+            probabilities=self.extras.probabilities,
+            instances=self.extras.instances,
+            quality=self.quality,
+            progress=tell,
+        )
         extras = self._write_extras(job, result)
         result.save(output)  # last: where the label map is, everything is
         volumes = result.volumes()

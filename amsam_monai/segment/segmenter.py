@@ -154,6 +154,7 @@ class Segmenter:
         quality: bool | None = None,
         instances: bool = False,
         progress: Callable[[int], None] | None = None,
+        observe: Callable[[Tensor, Sequence[Tensor]], None] | None = None,
     ) -> SegmentedImage:
         """Segment one image or volume.
 
@@ -163,6 +164,7 @@ class Segmenter:
             quality: tell how good the masks are expected to be; None does where the model is calibrated.
             instances: number every object, see `InstanceWatch`.
             progress: called with the number of slices done.
+            observe: is shown the logits of each batch of slices, see `SliceInferer`.
 
         Raises:
             FileNotFoundError, ImageFileError: as `read_image`; ImageFileError also where the intensity refuses.
@@ -176,10 +178,9 @@ class Segmenter:
         inferer = SliceInferer(**self.slices, output="logits" if probabilities else "labels", progress=progress)
         meter = QualityMeter() if quality or (quality is None and self.quality is not None) else None
         watch = InstanceWatch(self.network, 1 + len(inferer.flips)) if instances else None
-        observers: list[Any] = [] if meter is None else [meter]
-        observers += [] if watch is None else [watch.observe]
+        observers: list[Any] = [one for one in (meter, watch and watch.observe, observe) if one is not None]
 
-        def observe(logits: Tensor, parts: Sequence[Tensor]) -> None:
+        def all_observe(logits: Tensor, parts: Sequence[Tensor]) -> None:
             for one in observers:
                 one(logits, parts)
 
@@ -188,9 +189,8 @@ class Segmenter:
         network: Any = self.network if watch is None else watch.network
         device = next((one.device for one in self.network.parameters()), torch.device("cpu"))
         with autocast(self.precision, device):
-            output = inferer(
-                tensor[None], network, prepare=prepare, affine=image.affine, observe=observe if observers else None
-            )[0]
+            told = all_observe if observers else None
+            output = inferer(tensor[None], network, prepare=prepare, affine=image.affine, observe=told)[0]
         label, shares = finish(output, probabilities)
         keep_largest_components(label, self.classes.largest)
         self._check_classes(int(label.max(initial=0)))

@@ -5,19 +5,19 @@ import pytest
 from amsam_monai.auto.budget import FEWEST, Cost, as_told, share_out
 from amsam_monai.auto.choice import cross_validate, most_runs
 from amsam_monai.auto.folds import draw_folds, parted
-from amsam_monai.auto.methods import METHODS
+from amsam_monai.auto.methods import METHODS, check_method
 from amsam_monai.auto.trial import Trial
 
 CASES = [{"case_id": f"{patient}{part}", "patient_id": patient} for patient in "abcde" for part in (1, 2)]
 
 
-def runner(table):
-    """Scores by method and fold, and what was run."""
+def runner(table, mean=0.0):
+    """Scores by method and fold, those of the mean of two methods the same in all folds, and what was run."""
     ran = []
 
     def run(method, fold):
         ran.append((method, fold))
-        return Trial(method, fold, 10, 1.0, {"x": {"organ": table[method][fold]}})
+        return Trial(method, fold, 10, 1.0, {"x": {"organ": mean if "+" in method else table[method][fold]}})
 
     return run, ran
 
@@ -42,14 +42,35 @@ def test_hopeless_methods_are_dropped_after_the_first_fold():
     chosen = cross_validate(["a", "b", "c"], 2, run)
     assert chosen.method == "b"
     assert chosen.dropped == ["c"]
-    assert ran == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("b", 1)]
+    assert ran == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("b", 1), ("a+b", 0), ("a+b", 1)]
     assert chosen.score("a") == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(("mean", "method"), [(0.81, "a+b"), (0.803, "b"), (0.7, "b")])
+def test_the_mean_of_two_is_taken_where_it_is_clearly_better(mean, method):
+    run, _ = runner({"a": [0.79, 0.79], "b": [0.8, 0.8], "c": [0.1, 0.1]}, mean)
+    chosen = cross_validate(["a", "b", "c"], 2, run)
+    assert chosen.method == method
+    assert chosen.score("a+b") == pytest.approx(mean)
+    assert chosen.dropped == ["c"]
 
 
 def test_a_method_far_ahead_goes_on_alone():
     run, ran = runner({"a": [0.8, 0.7], "b": [0.7, 0.9]})
     assert cross_validate(["a", "b"], 2, run).method == "a"
-    assert ran[-1] == ("a", 1)
+    assert ran[-1] == ("a", 1)  # and no mean is tried
+
+
+def test_a_mean_that_was_told_is_measured_as_others_are():
+    run, ran = runner({"c": [0.6, 0.6]}, 0.62)
+    assert cross_validate(["a+b", "c"], 2, run).method == "a+b"
+    assert ran == [("a+b", 0), ("c", 0), ("a+b", 1), ("c", 1)]
+
+
+@pytest.mark.parametrize("name", ["magic", "plain+magic", "plain+plain", "plain+aisam+amsam", "plain+"])
+def test_what_is_no_method_and_no_mean_of_two_is_refused(name):
+    with pytest.raises(ValueError, match=r"method must be one of plain, .* or two of them .* got"):
+        check_method(name)
 
 
 def test_equal_methods_leave_the_first():
@@ -69,6 +90,7 @@ def test_steps_follow_from_what_they_cost():
     assert steps["trial"]["plain"] > 3.5 * steps["trial"]["aisam"] > 0
     seconds = 1.0 * steps["final"]["plain"] + 9 * 1.0
     assert seconds == pytest.approx((1 - 0.44 - 0.08) * 1800, abs=1)
+    assert steps["half"]["plain"] == pytest.approx(((1 - 0.44 - 0.08) * 1800 / 2 - 9), abs=1)
     alone = share_out({"aisam": cost["aisam"]}, minutes=30, cases=9, folds=0, runs=0)["final"]["aisam"]
     assert 4 * alone + 9 * 1.0 == pytest.approx((1 - 0.08) * 1800, abs=4)
     assert share_out(cost, minutes=0.1, cases=9, folds=3, runs=6)["final"]["aisam"] == FEWEST

@@ -17,6 +17,7 @@ from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.aisam import AISAM
 from amsam_monai.networks.systems.amsam import AMSAM
 from amsam_monai.networks.systems.autosam import build_autosam
+from amsam_monai.networks.systems.mean import Mean
 from amsam_monai.networks.systems.training_wrappers import WithLossInputs
 from amsam_monai.networks.systems.unified import build_unified
 
@@ -65,6 +66,11 @@ SYSTEMS = {
         sam(), num_classes=CLASSES, depth=1, detector=FixedDetector(), generator=generator()
     ),
 }
+OF_SEVERAL = {  # whose members train by themselves
+    "a mean": lambda: Mean(
+        [AMSAM(sam(), num_classes=CLASSES), build_autosam(sam(), backbone="sam", num_classes=CLASSES)]
+    ),
+}
 every_system = pytest.mark.parametrize("name", SYSTEMS)
 
 
@@ -80,9 +86,9 @@ def moved(net, gpu):
     return net._apply(lambda tensor: gpu.from_tensor(tensor).to("cuda"))
 
 
-@every_system
+@pytest.mark.parametrize("name", SYSTEMS | OF_SEVERAL)
 def test_inference_stays_on_the_device(name, request):
-    net = moved(SYSTEMS[name]().eval(), request.getfixturevalue("gpu"))
+    net = moved((SYSTEMS | OF_SEVERAL)[name]().eval(), request.getfixturevalue("gpu"))
     with torch.no_grad():
         logits = net(torch.rand(2, 3, SIZE + 30, SIZE, device="cuda"))
     assert logits.device.type == "cuda"

@@ -124,6 +124,12 @@ class Prompts:
             if bool((shown & (self.point_labels != 0) & (self.point_labels != 1)).any()):
                 raise ValueError("point_labels must be 1 or 0 where there is a point, got other values.")
 
+    def classes(self) -> Tensor | None:
+        """Which classes have a point, a box or a mask; None where there is no part at all. Shape (B, K), bool."""
+        parts = (self.points_xy, self.box_xyxy, self.mask, self.object_boxes)
+        there = [~part.isnan() for part in parts if part is not None]
+        return None if not there else torch.stack([part.flatten(2).any(-1) for part in there]).any(0)
+
     def map(self, points: Callable[[Tensor], Tensor], boxes: Callable[[Tensor], Tensor]) -> Prompts:
         """The same prompts in another frame."""
         return Prompts(

@@ -151,6 +151,11 @@ class AMSAM(System):
         """See `System.takes_objects`."""
         return not self.joint
 
+    @property
+    def heeds_prompts(self) -> bool:
+        """See `System.heeds_prompts`: several classes that are decoded jointly take none."""
+        return not self.joint or self.num_classes == 1
+
     def upper_parameters(self, *, calibration: bool = False) -> Iterator[nn.Parameter]:
         """Parameters of the upper level: the prompt embedding and, by option, the calibration's fusion."""
         yield self.prompt_embedding

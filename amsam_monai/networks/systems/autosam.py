@@ -98,6 +98,11 @@ class AutoSAM(System):
             self.generator.eval()
         return self
 
+    @property
+    def heeds_prompts(self) -> bool:
+        """See `System.heeds_prompts`: in training the image alone prompts."""
+        return False
+
     def adapter_keys(self) -> list[str]:
         """Names of g, h and LoRA, whichever of them trains now."""
         names = [name for name in self.state_dict() if name.removeprefix("generator.") not in self._fixed]
@@ -172,7 +177,7 @@ class AutoSAM(System):
         if embedding is not None:
             embedding = embedding.to(image.dtype)  # the cache holds float16
         elif self.light and not self.generator.reads_embedding:
-            embedding = image.new_empty(0)  # nobody reads it: SAM's encoder is spared
+            embedding = image.new_empty((0,))  # nobody reads it: SAM's encoder is spared
         return super().predict_image(image, embedding=embedding, prompts=prompts, classes=classes)
 
 

@@ -62,6 +62,11 @@ class System(nn.Module, ABC):
         """Side of SAM's square input, in pixels."""
         return self.sam.image_size
 
+    @property
+    def sams(self) -> list[SAM]:
+        """All SAMs of the system, whose encoders make its embedding."""
+        return [self.sam]
+
     @abstractmethod
     def predict(
         self,
@@ -117,6 +122,11 @@ class System(nn.Module, ABC):
     def takes_objects(self) -> bool:
         """Whether a class may have several boxes, `Prompts.object_boxes`, of which each is an object."""
         return False
+
+    @property
+    def heeds_prompts(self) -> bool:
+        """Whether a person's points and boxes correct its masks, as its training taught it."""
+        return True
 
     @torch.no_grad()
     def segment(
@@ -192,7 +202,7 @@ class System(nn.Module, ABC):
     @property
     def encoder_is_frozen(self) -> bool:
         """Whether embeddings may be computed once and kept: no parameter of the image encoder trains."""
-        return not any(parameter.requires_grad for parameter in self.sam.image_encoder.parameters())
+        return not any(p.requires_grad for sam in self.sams for p in sam.image_encoder.parameters())
 
     def train(self, mode: bool = True) -> System:
         """Training mode; a frozen image encoder stays in evaluation mode, and batch norms in SAM keep their statistics.

@@ -123,7 +123,8 @@ def fixed_encoder(system: System) -> Iterator[System]:
 
     What trained in it before is still a part of the adapter afterwards.
     """
-    trained = [parameter for parameter in system.sam.image_encoder.parameters() if parameter.requires_grad]
+    parameters = [parameter for sam in system.sams for parameter in sam.image_encoder.parameters()]
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
     try:
