@@ -77,7 +77,7 @@ def take(url: str, steps: list[tuple[str, tuple[float, float] | None]], path: Pa
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1320, "height": 860})
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(300_000)
         page.goto(url)
         page.locator("#status", has_text="the network's own points").wait_for()
         for key, start in steps:
