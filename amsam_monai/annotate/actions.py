@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from amsam_monai.annotate.hand import TOOLS
 from amsam_monai.annotate.workbench import Workbench
 
+MAX_STEP = 100_000  # slices
 TOOL_NAMES = {
     "Add to class": "add",
     "Remove from class": "remove",
@@ -53,13 +55,17 @@ def turn_to(bench: Workbench, plane: str) -> str:
 
 
 def use_mouse(bench: Workbench, message: str) -> str:
-    """A click, a drag or a key from the page's script."""
-    event = json.loads(message or "{}")
+    """A click, a drag or a key from the page's script.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    event = event_of(message)
     if not event or event.get("at") == bench.last_event:
         return ""
     bench.last_event = event.get("at")
     if "step" in event:
-        return go_to(bench, bench.place + int(event["step"]))
+        return go_to(bench, bench.place + event["step"])
     others = bench.other_planes
     plane = {"main-view": bench.plane, **{f"side-{at}": name for at, name in enumerate(others)}}.get(event["view"])
     if plane is None:
@@ -68,3 +74,33 @@ def use_mouse(bench: Workbench, message: str) -> str:
     if event.get("to") is None:
         return bench.click(plane, *start)
     return bench.drag(plane, start, bench.on_screen(plane, *event["to"]))
+
+
+def event_of(message: str) -> dict[str, Any]:
+    """What the script sent: {"step": 1}, or {"view": ..., "from": [x, y], "to": [x, y] or None}, and "at".
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        event = json.loads(message or "{}")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"an event must be JSON ({error}).") from error
+    if not isinstance(event, dict):
+        raise ValueError(f"an event must be a JSON object, got {str(event)[:80]}.")
+    if event and "step" not in event and not (isinstance(event.get("view"), str) and _is_place(event.get("from"))):
+        raise ValueError("an event must have a step, or a view and a place, got neither.")
+    if event.get("to") is not None and not _is_place(event["to"]):
+        raise ValueError("the end of a drag must be a place (x, y).")
+    if "step" in event and (not isinstance(event["step"], int) or abs(event["step"]) > MAX_STEP):
+        raise ValueError(f"a step must be a whole number of at most {MAX_STEP}.")
+    return event
+
+
+def _is_place(value: Any) -> bool:
+    """Whether this is (x, y) in fractions of a picture, a little beside it at most."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < 10 for one in value)
+    )

@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 
 from amsam_monai.annotate import actions
+from amsam_monai.annotate.browser_files import browser_files
 from amsam_monai.annotate.layout import Parts, lay_out
-from amsam_monai.annotate.page import SCRIPT, facts_table
+from amsam_monai.annotate.page import SCRIPT, facts_table, image_tag
 from amsam_monai.annotate.tabs import Tabs
 from amsam_monai.annotate.workbench import Workbench
 from amsam_monai.bundles.load import LoadedBundle
@@ -29,6 +30,7 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
         out: folder where label maps are saved.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # also read by parts that Blocks does not tell
+    browser_files()
     tabs = Tabs(bundle, files, out)
     name = str(bundle.metadata.get("name") or bundle.name)
     about = f"{name}. Click to correct; drag for a box or to move a point."
@@ -46,6 +48,7 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
             tabs.close(request.session_hash)
 
         page.unload(close_tab)
+    page.tabs = tabs
     return page
 
 
@@ -53,50 +56,53 @@ def listen_to_files(parts: Parts, tabs: Tabs) -> None:
     """Opening, stepping on and saving."""
 
     def open_case(path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> list[Any]:
-        bench = tabs.bench(request.session_hash)
-        if not path:
-            return [*show(bench, ""), *[gr.skip()] * 3]
-        if not tabs.may_open(path):
-            return [
-                *show(bench, f"{WARN} {Path(path).name} must be one of the cases, or a file opened here."),
-                *[gr.skip()] * 3,
-            ]
-        progress((0, 2), desc="Reading")
-        with bench.lock:
+        with tabs.working(request.session_hash) as bench:
+            if not path:
+                return [*show(bench, ""), *[gr.skip()] * 3]
+            if not tabs.may_open(path):
+                return [
+                    *show(bench, f"{WARN} {Path(path).name} must be one of the cases, or a file opened here."),
+                    *[gr.skip()] * 3,
+                ]
+            progress((0, 2), desc="Reading")
             try:
                 bench.open(Path(path), lambda: progress((1, 2), desc="Encoding the slice"))
-            except (ValueError, OSError) as error:
-                problem = str(error).replace(str(path), Path(path).name)  # an upload's folder says nothing to a person
+            except (ValueError, OSError, MemoryError) as error:
+                tabs.forget(path)
+                said = str(error) or "there is not enough memory to open it."
+                problem = said.replace(str(path), Path(path).name)  # an upload's folder says nothing to a person
                 return [*show(bench, f"{WARN} {problem}"), *[gr.skip()] * 3]
             formats = list(bench.formats)
             shown = show(bench, f"{Path(path).name}: the network's own points and masks. Click to correct them.")
-        return [*shown, gr.update(choices=formats, value=formats[0]), 0.5, 1.0]
+            return [*shown, gr.update(choices=formats, value=formats[0]), 0.5, 1.0]
 
     def step_on(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any:
-        bench = tabs.bench(request.session_hash)
-        try:
-            path = bench.next_uncertain(lambda done, total: progress((done, total), desc="Looking at the other cases"))
-        except ValueError as error:
-            return gr.skip(), f"{WARN} {error}"
-        return str(path), f"The least certain case is {path.name}."
+        with tabs.working(request.session_hash, alone=False) as bench:  # it takes long, and clicks go on meanwhile
+            try:
+                path = bench.next_uncertain(
+                    lambda done, total: progress((done, total), desc="Looking at the other cases")
+                )
+            except ValueError as error:
+                return gr.skip(), f"{WARN} {error}"
+            return str(path), f"The least certain case is {path.name}."
 
     def upload_case(path: str | None, request: gr.Request) -> Any:
-        bench = tabs.bench(request.session_hash)
-        if not path or not tabs.may_open(path):
-            return gr.skip()
-        known = [*bench.files, *([] if Path(path) in bench.files else [Path(path)])]
-        return gr.update(choices=[(one.name, str(one)) for one in known], value=path)
+        with tabs.working(request.session_hash) as bench:
+            if not path or not tabs.may_open(path):
+                return gr.skip()
+            known = [*bench.files, *([] if Path(path) in bench.files else [Path(path)])]
+            return gr.update(choices=[(one.name, str(one)) for one in known], value=path)
 
     def save_case(chosen: str, request: gr.Request) -> list[Any]:
-        bench = tabs.bench(request.session_hash)
-        if not bench.is_open:
-            return [gr.skip(), f"{WARN} {NOTHING}"]
-        try:
-            with bench.lock:
+        with tabs.working(request.session_hash) as bench:
+            if not bench.is_open:
+                return [gr.skip(), f"{WARN} {NOTHING}"]
+            try:
                 path = bench.save(chosen)
-        except (ValueError, OSError) as error:
-            return [gr.skip(), f"{WARN} {error}"]
-        return [gr.update(value=str(path), visible=True), f"Saved {path}"]
+            except (ValueError, OSError) as error:
+                return [gr.skip(), f"{WARN} {error}"]
+            before = f"; the one before is now {bench.replaced}" if bench.replaced else ""
+            return [gr.update(value=str(path), visible=True), f"Saved {path}{before}"]
 
     opened = [*parts.shown, parts.form, parts.level, parts.width]
     parts.case.change(open_case, parts.case, opened, show_progress_on=[parts.main])
@@ -152,10 +158,9 @@ def acting(tabs: Tabs, act: Callable[..., str]) -> Callable[..., list[Any]]:
     """A Gradio listener, whose request comes last, from an action, whose workbench comes first."""
 
     def run(request: gr.Request, *values: Any) -> list[Any]:
-        bench = tabs.bench(request.session_hash)
-        if not bench.is_open:
-            return show(bench, NOTHING)
-        with bench.lock:  # a browser sends the next event before the last one is answered
+        with tabs.working(request.session_hash) as bench:  # a browser sends the next event before the last is answered
+            if not bench.is_open:
+                return show(bench, NOTHING)
             try:
                 message = act(bench, *values)
                 return show(bench, message) if message else [gr.skip()] * 7
@@ -181,9 +186,9 @@ def show(bench: Workbench, message: str) -> list[Any]:
         said = message if message.startswith(WARN) else f"{WARN} {message}"
         return [gr.skip()] * 6 + [said if message else "No image is open."]
     others = bench.other_planes
-    small = [gr.update(value=bench.side_picture(name), visible=True) for name in others]
-    small += [gr.update(value=None, visible=False)] * (2 - len(small))
+    small = [gr.update(value=image_tag(bench.side_picture(name)), visible=True) for name in others]
+    small += [gr.update(value="", visible=False)] * (2 - len(small))
     depth = bench.depth()
     slider = gr.update(value=bench.place, maximum=max(depth - 1, 1), visible=depth > 1, label=f"Slice (0–{depth - 1})")
     turn = gr.update(choices=bench.planes, value=bench.plane, visible=len(others) > 0)
-    return [bench.picture(), *small, slider, turn, facts_table(bench.facts()), message]
+    return [image_tag(bench.picture()), *small, slider, turn, facts_table(bench.facts()), message]

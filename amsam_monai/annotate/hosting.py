@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 import gradio as gr
 
 from amsam_monai.annotate.page import STYLE
+from amsam_monai.annotate.queue import THREADS, bound_queue
+from amsam_monai.bodies import WholeBodies
 from amsam_monai.gate import Gate, GateOptions
 
 logger = logging.getLogger(__name__)
 
 OUTSIDE = re.compile(rb"<(script|link)\b[^>]*\b(?:src|href)=\"https?://[^>]*>(?:\s*</script>)?")
+PATIENCE = 5  # seconds that open pages have to take what is on its way when the server ends
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss: data: blob:"
 
 
@@ -75,13 +79,16 @@ def application(page: Any, *, allowed: Sequence[Path] = (), gate: GateOptions | 
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     )
-    page.queue(default_concurrency_limit=4)
+    os.environ["GRADIO_RUN_HISTORY"] = "False"  # which would let a browser have results sent to another host
+    page.max_threads = THREADS
+    page.queue(default_concurrency_limit=None, api_open=False)
+    bound_queue(page)
     app = gr.mount_gradio_app(
         FastAPI(), page, path="/", allowed_paths=[str(folder) for folder in allowed], css=STYLE, theme=theme,
         show_error=True, footer_links=[],
     )  # fmt: skip
     page.has_launched = True  # else Gradio takes any path of this machine as a file that a browser sent
-    return Gate(NothingOutside(app), gate or GateOptions())
+    return Gate(WholeBodies(NothingOutside(app)), gate or GateOptions())
 
 
 def serve(
@@ -105,4 +112,8 @@ def serve(
 
     app = application(page, allowed=allowed, gate=gate)
     logger.info("amsam annotate on http://%s:%d", host, port)
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    try:
+        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=PATIENCE)
+    finally:  # a signal is raised anew once the server has ended
+        for path in page.tabs.keep_unsaved():
+            logger.warning("what was not saved is kept in %s", path)

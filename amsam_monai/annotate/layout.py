@@ -11,7 +11,7 @@ import numpy as np
 
 from amsam_monai.annotate.actions import TOOL_NAMES
 from amsam_monai.annotate.drawing import BACKDROP
-from amsam_monai.annotate.page import KEYS, LEGEND, class_style, facts_table, heading
+from amsam_monai.annotate.page import KEYS, LEGEND, class_style, facts_table, heading, image_tag
 from amsam_monai.annotate.tabs import SIDE
 
 
@@ -122,16 +122,7 @@ def _button(text: str, name: str, min_width: int = 60) -> Any:
 
 
 def _picture(value: np.ndarray | None, name: str, *, classes: str = "", visible: bool = True) -> Any:
-    return gr.Image(
-        value,
-        show_label=False,
-        interactive=False,
-        elem_id=name,
-        elem_classes=classes,
-        visible=visible,
-        buttons=[],
-        format="png",
-    )
+    return gr.HTML("" if value is None else image_tag(value), elem_id=name, elem_classes=classes, visible=visible)
 
 
 def blank(side: int, text: str) -> np.ndarray:

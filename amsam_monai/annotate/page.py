@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from amsam_monai.annotate.drawing import colour
 
@@ -16,6 +21,8 @@ STYLE = """
 #classes .wrap, #tools .wrap, #plane .wrap {gap: 6px;}
 #classes label, #tools label, #plane label {padding: 4px 8px;}
 #main-view, .side-view {background: #11141a; border: 1px solid #2b313c !important; padding: 0 !important;}
+#main-view .prose, .side-view .prose {margin: 0; max-width: none;}
+#main-view img, .side-view img {margin: 0 !important;}
 #main-view img, .side-view img {width: 100% !important; height: auto !important; object-fit: contain; display: block;
   border-radius: 6px; user-select: none; -webkit-user-drag: none; cursor: crosshair;}
 #main-view {position: relative;}
@@ -43,7 +50,7 @@ STYLE = """
 # Mouse and keys become events of hidden or visible Gradio parts; coordinates are fractions of the picture.
 SCRIPT = """
 () => {
-  let start = null, box = null;
+  let start = null, box = null, changed = false;
   const picture = (event) => {
     const view = event.target.closest('#main-view, .side-view');
     const image = view && view.querySelector('img');
@@ -79,9 +86,14 @@ SCRIPT = """
     if (!start) return;
     const moved = Math.hypot(event.clientX - start.x, event.clientY - start.y) >= 5;
     send({view: start.id, from: start.from, to: moved ? place(start.image, event) : null});
+    changed = true;
     if (box) box.remove();
     start = box = null;
   });
+  const status = document.querySelector('#status');
+  if (status) new MutationObserver(() => { if (status.innerText.trim().startsWith('Saved')) changed = false; })
+    .observe(status, {childList: true, subtree: true, characterData: true});
+  window.addEventListener('beforeunload', (event) => { if (changed) event.preventDefault(); });
   const keys = {z: 'undo', y: 'redo', c: 'clear', p: 'propagate', s: 'save', n: 'next'};
   const tools = {a: 0, r: 1, b: 2, d: 3, v: 4};
   document.addEventListener('keydown', (event) => {
@@ -122,6 +134,13 @@ KEYS = (
     "<span><kbd>Z</kbd> undo</span><span><kbd>Y</kbd> redo</span>"
     "<span><kbd>C</kbd> clear</span><span><kbd>S</kbd> save</span><span><kbd>N</kbd> next</span></div>"
 )
+
+
+def image_tag(picture: np.ndarray) -> str:
+    """A picture as a tag that holds it, so that none lies on a disk. Shape (H, W, 3), uint8."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", compress_level=1)
+    return f'<img src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}" alt="">'
 
 
 def heading(title: str, about: str) -> str:

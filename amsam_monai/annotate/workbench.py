@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -11,10 +12,11 @@ from typing import Any
 from amsam_monai.annotate.hand import Hand
 from amsam_monai.data.files.images import list_inputs, stem_of
 from amsam_monai.segment.ranking import certainty, least_certain, sample_slices
-from amsam_monai.session.files import state_of
+from amsam_monai.session.files import sidecar_of, state_of
 from amsam_monai.session.session import InteractiveSession
 
 MAX_RANKED = 50
+UNSAVED, REPLACED = ".unsaved", ".replaced"  # folders below the label maps
 FORMATS = {
     "image": {"PNG": ".png", "TIFF": ".tif"},
     "volume": {"NIfTI": ".nii.gz", "NRRD": ".nrrd"},
@@ -42,7 +44,9 @@ class Workbench(Hand):
         self.certainties: dict[Path, float] = {}
         self.saved: set[Path] = set()
         self.names: dict[str, Path] = {}  # name of a label map, without its ending -> whose it is
+        self.replaced: Path | None = None  # where the last save put the label map that was there
         self._saved_state: dict[str, Any] | None = None
+        self._written: dict[Path, tuple[int, int]] = {}  # label map -> its state when this tab wrote it
 
     @property
     def is_open(self) -> bool:
@@ -50,7 +54,7 @@ class Workbench(Hand):
         return hasattr(self, "path")
 
     def open(self, path: Path, when_read: Callable[[], None] | None = None) -> None:
-        """Open an image; its middle slice is segmented.
+        """Open an image; its middle slice is segmented. What was not saved of the one before is kept in a file.
 
         Args:
             path: of the image.
@@ -58,7 +62,9 @@ class Workbench(Hand):
 
         Raises:
             FileNotFoundError, ImageFileError: as `read_image`.
+            OSError: unsaved work cannot be kept; the image before stays open.
         """
+        self.keep_unsaved()
         self.session.open(path)
         self._saved_state = None
         image = self.session.image
@@ -109,9 +115,35 @@ class Workbench(Hand):
         return FORMATS["dicom" if source.format == "dicom" and source.kind == "volume" else source.kind]
 
     def save(self, form: str) -> Path:
-        """Save label map and session; gives the label map's path."""
-        path = self.session.save(self.out / f"{self._name()}{self.formats[form]}")
+        """Save label map and session; gives the label map's path.
+
+        A label map that this tab did not write is kept beside it first, see `replaced`.
+
+        Raises:
+            ValueError: the image is not saved in this format.
+        """
+        if form not in self.formats:
+            raise ValueError(f"the format must be one of {', '.join(self.formats)}, got {str(form)[:40]!r}.")
+        path = self.out / f"{self._name()}{self.formats[form]}"
+        self.replaced = None
+        if path.is_file() and self._written.get(path) != _state_of_file(path):
+            self.replaced = _free(self.out / REPLACED / path.name)
+            self.replaced.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, self.replaced)
+            if sidecar_of(path).is_file():
+                shutil.copy2(sidecar_of(path), sidecar_of(self.replaced))
+        self.session.save(path)
+        self._written[path] = _state_of_file(path)
         self.saved.add(self.path)
+        self._saved_state = self._state()
+        return path
+
+    def keep_unsaved(self) -> Path | None:
+        """Write label map and session below out/.unsaved, where a person's prompts are in no file; gives the path."""
+        if not self.unsaved:
+            return None
+        ending = ".png" if self.session.image.source.kind == "image" else ".nii.gz"
+        path = self.session.save(_free(self.out / UNSAVED / f"{stem_of(self.path)}_label{ending}"))
         self._saved_state = self._state()
         return path
 
@@ -181,6 +213,21 @@ class Workbench(Hand):
             presence = result.presence.get(name) if result else None
             rows.append({"index": index, "name": name, "quality": quality, "presence": presence, "size": size})
         return rows
+
+
+def _free(path: Path) -> Path:
+    """The path, with a number before its ending where something of this name is there."""
+    stem = stem_of(path)
+    ending = path.name[len(stem) :]
+    names = (f"{stem}{'' if number == 1 else f'_{number}'}" for number in count(1))
+    free = (path.with_name(name + ending) for name in names)
+    return next(one for one in free if not one.exists() and not sidecar_of(one).exists())
+
+
+def _state_of_file(path: Path) -> tuple[int, int]:
+    """What changes whenever a file is written anew."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def find_files(path: Path) -> list[Path]:

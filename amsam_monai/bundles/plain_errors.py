@@ -10,8 +10,24 @@ from types import TracebackType
 
 # What a user can mend: a value, a path, a missing package, a file that cannot be read.
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+LOST_WORKER = "DataLoader worker"
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 TRACEBACK = "AMSAM_TRACEBACK"
 LOUD = ("ignite.", "monai.handlers.StatsHandler")  # loggers that tell an engine's error again
+
+
+def words_for(error: BaseException) -> str | None:
+    """What to tell a user of an error that he can mend; None of any other.
+
+    Beside USER_ERRORS these are a lack of memory, here or on a GPU, and a process that prepares samples and died.
+    """
+    said = str(error)
+    if isinstance(error, RuntimeError) and LOST_WORKER in said:
+        return f"{said.rstrip('. ')}: most often memory ran out; set workers: 0, or fewer of them, and start again."
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(one in said for one in NO_MEMORY)):
+        reason = said.strip().partition("\n")[0].rstrip(". ") or "none is left"
+        return f"memory must hold what is computed ({reason}); take a smaller batch or smaller images."
+    return said if isinstance(error, USER_ERRORS) else None
 
 
 def first_cause(error: BaseException) -> BaseException:
@@ -49,10 +65,11 @@ def _say(kind: type[BaseException], error: BaseException, trace: TracebackType |
     """Python's last word on an error that nobody caught."""
     cause = first_cause(error)
     sys.stdout.flush()
-    if not isinstance(cause, USER_ERRORS):
+    words = words_for(cause)
+    if words is None:
         traceback.print_exception(cause, chain=False)
         return
-    sys.stderr.write(f"\nerror: {type(cause).__name__}: {cause} ({TRACEBACK}=1 shows where.)\n")
+    sys.stderr.write(f"\nerror: {type(cause).__name__}: {words} ({TRACEBACK}=1 shows where.)\n")
 
 
 def _is_news(record: logging.LogRecord) -> bool:

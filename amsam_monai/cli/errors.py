@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from amsam_monai.bundles.plain_errors import USER_ERRORS
+from amsam_monai.bundles.plain_errors import words_for
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,11 +27,14 @@ def plain_errors(function: Function) -> Function:
             signal.signal(signal.SIGTERM, _end)
         try:
             return function(*args, **kwargs)
-        except USER_ERRORS as error:
+        except Exception as error:
+            words = words_for(error)
+            if words is None:
+                raise
             from rich.console import Console
 
             Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
-            typer.echo(str(error), err=True)
+            typer.echo(words, err=True)
             raise typer.Exit(1) from error
 
     return wrapped  # type: ignore[return-value]

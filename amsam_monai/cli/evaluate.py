@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,9 @@ def evaluate(
         str | None, typer.Option(help="Print published results too: synapse, acdc, isic, tiktok, human, glas ...")
     ] = None,
     side: Annotated[int | None, typer.Option(min=8, help="Grid of autosam: 512; GlaS 256, polyps 352.")] = None,
+    names: Annotated[
+        bool, typer.Option("--names/--no-names", help="Name the cases in the reports, or number them.")
+    ] = True,
     only_matched: Annotated[
         bool, typer.Option("--only-matched", help="Leave out cases without a partner instead of refusing.")
     ] = False,
@@ -87,6 +91,10 @@ def evaluate(
             workers=workers,
             progress=lambda: bar.advance(task),
         )
+    if not names:
+        numbers = {pair.case: f"case {number}" for number, pair in enumerate(pairs, 1)}
+        scores = [replace(score, case=numbers[score.case]) for score in scores]
+        pairs = [replace(pair, case=numbers[pair.case]) for pair in pairs]
     summary = summarise(scores, table, rules, notes=notes)
     if instances:
         summary["objects"] = score_objects(pairs, table)

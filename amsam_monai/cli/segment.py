@@ -44,6 +44,9 @@ def segment(
     coco: Annotated[
         bool, typer.Option("--coco", help="With --instances: also write the objects of all pictures in COCO's format.")
     ] = False,
+    names: Annotated[
+        bool, typer.Option("--names/--no-names", help="Name the inputs in the report, or number them.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Pass over inputs whose results are there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; by default the bundle's.")] = None,
     precision: Annotated[
@@ -88,7 +91,7 @@ def segment(
     """
     from amsam_monai.data.files.atomic import check_writable
     from amsam_monai.segment.batch import BatchSegmenter, Extras, plan, refuse_clashes
-    from amsam_monai.segment.batch_report import REPORT, doubtful_first, write_report
+    from amsam_monai.segment.batch_report import REPORT, doubtful_first, without_names, write_report
 
     if coco and not instances:
         raise ValueError("--coco must come with --instances.")
@@ -133,7 +136,12 @@ def segment(
                 records.append(run(job))
                 advance()
     finally:  # an interrupted run tells what it did, too
-        write_report(records, report, bundle=bundle, labels=segmenter.classes.written_names)
+        told = records if names else without_names(records, [str(job.source) for job in jobs])
+        try:
+            write_report(told, report, bundle=bundle, labels=segmenter.classes.written_names)
+        except OSError:
+            show(doubtful_first(records), report)
+            raise
     show(doubtful_first(records), report)
     if coco:
         typer.echo(write_objects(jobs, extras, records, segmenter, report.parent / COCO))

@@ -128,7 +128,8 @@ def _drawn(
             "shots must be at least 1 and leave cases to test (or let 0 test), got "
             f"{shots} shots and {validation} for validation of {len(names)} patients."
         )
-    logger.info("draw %d trains on %s", draw, ", ".join(sorted(chosen["train"])))
+    logger.info("draw %d trains on %d patients", draw, len(chosen["train"]))
+    logger.debug("%s", ", ".join(sorted(chosen["train"])))
     return {part: pick(cases, sorted(ids), by=PATIENT_ID) for part, ids in chosen.items()}
 
 

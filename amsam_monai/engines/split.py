@@ -46,7 +46,8 @@ def split_by_patient(datalist: Sequence[Case], fraction: float = 0.5, seed: int 
         [case for case, name in zip(datalist, patients, strict=True) if (name in first) == own] for own in (True, False)
     ]
     for title, half in zip(("D1 (lower level)", "D2 (upper level)"), halves, strict=True):
-        logger.info("%s, %d cases: %s", title, len(half), ", ".join(str(_name(case)) for case in half))
+        logger.info("%s: %d cases", title, len(half))
+        logger.debug("%s", ", ".join(str(_name(case)) for case in half))  # who they are is nobody's business
     return halves[0], halves[1]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amsam_monai.data.files.arrays import from_npz
 from amsam_monai.data.files.images import ImageFileError, format_of, read_image
 from amsam_monai.evaluation.pairs import LoadedPair, Pair, case_of, load_pair, load_problems
 from amsam_monai.evaluation.scoring.case_scores import available_cores, score_case
@@ -96,8 +99,13 @@ def _probability_files(folder: str | os.PathLike[str], pairs: Sequence[Pair]) ->
 
 def _probability(path: Path, loaded: LoadedPair) -> np.ndarray:
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            probability = file["probabilities"][1].astype(np.float64)
+        try:
+            shares = from_npz(path, "probabilities", (), None)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ImageFileError(path, f"cannot be read ({error}); write it anew.") from error
+        if shares.ndim < 2 or len(shares) < 2:
+            raise ImageFileError(path, f"probabilities must be of background and class, got shape {shares.shape}.")
+        probability = shares[1].astype(np.float64)
     else:
         probability = read_image(path).array.astype(np.float64) / 255.0
     if probability.shape != loaded.label.shape:

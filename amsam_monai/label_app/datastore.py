@@ -150,10 +150,13 @@ class StudiesDatastore(LocalDatastore):
         write_list(self, lock)
 
     def _as_nifti(self, image_id: str, folder: Path) -> str:
-        copy = self.converted / f"{image_id}.nii.gz"
-        if not copy.is_file() or copy.stat().st_mtime_ns < folder.stat().st_mtime_ns:
+        copy, note = self.converted / f"{image_id}.nii.gz", self.converted / f".{image_id}.json"
+        state = state_of(folder)  # compared, not put in order: the clock may have been set back
+        if not copy.is_file() or not note.is_file() or note.read_text(encoding="utf-8") != state:
             with whole_file(copy) as partial:
                 write_copy(partial, read_image(folder))
+            with whole_file(note) as partial:
+                partial.write_text(state, encoding="utf-8")
         return str(copy)
 
 
@@ -164,6 +167,12 @@ def write_list(store: LocalDatastore, lock: bool) -> None:
         content = store._datastore.model_dump(exclude={"base_path"})
         partial.write_text(json.dumps(content, indent=2, default=str), encoding="utf-8")
     store._config_ts = path.stat().st_mtime
+
+
+def state_of(folder: Path) -> str:
+    """What changes whenever a file of a folder does: names, sizes and times, as JSON."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return json.dumps([[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files])
 
 
 def write_copy(path: Path, source: LoadedImage) -> Path:

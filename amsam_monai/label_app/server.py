@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from typing import Any
 
@@ -12,8 +13,12 @@ from monailabel.app import app
 from monailabel.config import RBAC_ADMIN, RBAC_ANNOTATOR, RBAC_USER, settings
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 
+from amsam_monai.bodies import WholeBodies
+from amsam_monai.data.files.atomic import NO_ROOM
 from amsam_monai.gate import Gate, GateOptions
-from amsam_monai.label_app import endpoints
+from amsam_monai.label_app import endpoints, other_endpoints
+
+logger = logging.getLogger(__name__)
 
 
 def client_mistake(request: Request, error: Exception) -> JSONResponse:
@@ -27,6 +32,17 @@ def client_mistake(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": message}, status_code=status)
 
 
+def server_trouble(request: Request, error: Exception) -> JSONResponse:
+    """What keeps the server from reading or writing its files, without their paths."""
+    logger.error("%s", error)
+    number, words = getattr(error, "errno", None), getattr(error, "strerror", None)
+    if number is None:  # another server's
+        return JSONResponse({"detail": str(error) or type(error).__name__}, status_code=500)
+    if number in NO_ROOM:
+        return JSONResponse({"detail": f"the server has no room left ({words}); nothing is kept."}, status_code=507)
+    return JSONResponse({"detail": f"the server cannot read or write its files ({words})."}, status_code=500)
+
+
 def mend(application: Any) -> Any:
     """Put our routes before MONAI Label's, answer for what clients do wrong, and let in whom the options name."""
     options = GateOptions.of_environment()
@@ -36,7 +52,9 @@ def mend(application: Any) -> Any:
         application.add_middleware(
             CORSMiddleware, allow_origins=list(options.origins), allow_methods=["*"], allow_headers=["*"]
         )
+    application.add_middleware(WholeBodies)
     application.add_middleware(Gate, options=options)  # the last one added is asked first
+    other_endpoints.shut(application)
     start = settings.MONAI_LABEL_API_STR
     for method, path, answer, summary in (
         ("POST", "/infer/{model}", endpoints.infer, f"{RBAC_USER}Run Inference for supported model"),
@@ -51,11 +69,21 @@ def mend(application: Any) -> Any:
         ("PUT", "/datastore/image/info", endpoints.image_info, f"{RBAC_ANNOTATOR}Update Image Info"),
         ("PUT", "/datastore/label", endpoints.save_label, f"{RBAC_ANNOTATOR}Save Finished Label"),
         ("PUT", "/datastore/label/info", endpoints.label_info, f"{RBAC_ANNOTATOR}Update Label Info"),
+        (
+            "PUT",
+            "/datastore/updatelabelinfo",
+            other_endpoints.label_info_of_before,
+            f"{RBAC_ANNOTATOR}Update Label Info",
+        ),
+        ("GET", "/datastore/dataset", other_endpoints.dataset, f"{RBAC_ANNOTATOR}Download full dataset as ZIP archive"),
+        ("GET", "/proxy/dicom/{path:path}", other_endpoints.proxy, "Ask the DICOMweb server"),
+        ("POST", "/proxy/dicom/{path:path}", other_endpoints.proxy, "Ask the DICOMweb server"),
     ):
         application.add_api_route(start + path, answer, methods=[method], summary=summary)
         application.router.routes.insert(0, application.router.routes.pop())
     for kind in (ValueError, OverflowError, FileNotFoundError, shutil.ReadError, MONAILabelException):
         application.add_exception_handler(kind, client_mistake)
+    application.add_exception_handler(OSError, server_trouble)  # of those above, the nearer one answers
     return application
 
 

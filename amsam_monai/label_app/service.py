@@ -77,7 +77,7 @@ class BundleService:
         self._lock = threading.RLock()
         self._sessions: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
         self._bundle: LoadedBundle | None = None
-        self._version = 0
+        self._version = (0, 0)
 
     @property
     def weights(self) -> Path:
@@ -85,9 +85,12 @@ class BundleService:
         return self.root / "models" / "model.pt"
 
     @property
-    def version(self) -> int:
-        """When the weights were written, in nanoseconds; 0 where there are none."""
-        return self.weights.stat().st_mtime_ns if self.weights.is_file() else 0
+    def version(self) -> tuple[int, int]:
+        """What changes whenever the weights are written anew, whatever the clock says; zeros where there are none."""
+        if not self.weights.is_file():
+            return 0, 0
+        status = self.weights.stat()
+        return status.st_ino, status.st_mtime_ns
 
     def bundle(self) -> LoadedBundle:
         """The bundle, loaded on first use and again after its weights changed."""

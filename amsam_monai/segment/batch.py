@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,8 +123,15 @@ def refuse_clashes(jobs: Sequence[Job], extras: Extras, labels: Sequence[str]) -
     """Refuse jobs of which one would write over what another writes (a.png's overlay over the mask of a_overlay.png).
 
     Raises:
-        ValueError: two jobs with a file of one name.
+        ValueError: two jobs with a file of one name, or two classes, or a class named as what lies beside masks.
     """
+    for kind in (True, False):
+        names = Counter(path.name.casefold() for path in extras.paths(Job(Path("x"), Path("x")), kind, labels))
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(
+                f"files beside a mask must have names of their own, two would end in {twice[0][1:]} (classes "
+                f"{', '.join(labels)}); leave --labels or what goes beside it out."
+            )
     stems = {str(job.stem).casefold(): job for job in jobs}
     for job in jobs:
         for kind in (True, False):

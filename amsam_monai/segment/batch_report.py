@@ -7,14 +7,16 @@ import html
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.files.images import stem_of
 from amsam_monai.evaluation.report import cell
 from amsam_monai.segment.doubt import doubtful_slices, worst
 from amsam_monai.segment.segmenter import SegmentedImage
@@ -70,6 +72,36 @@ def write_report(records: Sequence[Record], path: Path, **facts: Any) -> Path:
         if any(file.endswith("_overlay.png") for record in records for file in record.files):
             write_pictures(records, path.with_suffix(".html"))
     return path
+
+
+def without_names(records: Sequence[Record], inputs: Sequence[str]) -> list[Record]:
+    """The records with "case N" for the N-th input wherever its name or its results' would stand.
+
+    Args:
+        records: of a run.
+        inputs: paths in the order of the run, those that it did not come to too.
+    """
+    numbers = {path: number for number, path in enumerate(inputs, 1)}
+    return [_without_name(record, f"case {numbers[record.input]}") for record in records]
+
+
+def _without_name(record: Record, code: str) -> Record:
+    name = Path(record.input).name
+    known = "|".join(re.escape(one) for one in (record.input, name, stem_of(Path(name))))
+    told = re.compile(rf"(?<!\w)(?:\S*{os.sep})?(?:{known})(?!\w)")
+
+    def plain(text: str) -> str:
+        return told.sub(code, text)
+
+    return replace(
+        record,
+        input=code,
+        output=record.output and code,
+        files=[],
+        warnings=[plain(text) for text in record.warnings],
+        notes=[plain(text) for text in record.notes],
+        error=record.error and plain(record.error),
+    )
 
 
 def carry_over(records: Sequence[Record], path: Path) -> list[Record]:

@@ -198,7 +198,7 @@ class Segmenter:
         if self.limits is not None:
             result.warnings = check_limits(result, self.limits, self.intensity)
             for warning in result.warnings:
-                logger.info("%s: %s", image.path, warning)
+                logger.debug("%s: %s", image.path, warning)
         if meter is not None:
             result.sums = meter.sums(label[None] if view is None else view.see(label))
             result.quality = quality_of(result, self.quality)

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SUFFIX = ".session.json"
+NO_SESSION = (  # what reading something else ends in
+    AttributeError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    UnicodeDecodeError,
+    json.JSONDecodeError,
+)
 
 
 def sidecar_of(path: Path) -> Path:
@@ -60,24 +69,30 @@ def restore_session(session: InteractiveSession, path: str | Path) -> None:
     path = Path(path)
     path = path if path.name.endswith(SUFFIX) else sidecar_of(path)
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        shape, labels, axis = tuple(state["shape"]), state["labels"], state["slice_axis"]
-        values = {int(index): state.get("label_values", {}).get(name, int(index)) for index, name in labels.items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: is no saved session ({error}); choose a file that ends in {SUFFIX}.") from error
+        _restore(session, path, json.loads(path.read_text(encoding="utf-8")))
+    except NO_SESSION as error:
+        raise ValueError(f"{path}: is no saved session ({error!r}); choose a file that ends in {SUFFIX}.") from error
+
+
+def _restore(session: InteractiveSession, path: Path, state: Any) -> None:
+    shape, labels, axis = tuple(state["shape"]), state["labels"], state["slice_axis"]
+    values = {int(index): state.get("label_values", {}).get(name, int(index)) for index, name in labels.items()}
     own = {str(index): name for index, name in session.labels.items()}
     if shape != session.image.source.spatial_shape or axis != session.slice_axis or labels != own:
         raise ValueError(
             f"{path}: was saved for an image of {shape}, slices along axis {axis} and labels {labels}; this one has "
             f"{session.image.source.spatial_shape}, axis {session.slice_axis} and {own}. Open the image it belongs to."
         )
-    saved = path.with_name(state["label_file"])
-    if not saved.name.endswith(".dcm"):
-        classes = Classes.of(session.labels, values=values)
-        session.label[...] = classes.read(read_label(saved).array.reshape(session.label.shape))
-    for number, classes in state["slices"].items():
-        session.edits[session.image.check_slice(int(number))] = {
+    edits = {
+        session.image.check_slice(int(number)): {
             session.label_index(name): ClassEdits.from_json(facts, session.image) for name, facts in classes.items()
         }
+        for number, classes in state["slices"].items()
+    }
+    saved = path.with_name(state["label_file"])
+    if not saved.name.endswith(".dcm"):
+        stored = Classes.of(session.labels, values=values)
+        session.label[...] = stored.read(read_label(saved).array.reshape(session.label.shape))
+    session.edits.update(edits)
     if saved.name.endswith(".dcm"):  # a DICOM-SEG says less than we need: compute what was there again
         session.segment([session.image.check_slice(number) for number in state["segmented"]])

@@ -1,5 +1,10 @@
 """What the page's listeners answer, without a browser."""
 
+import gzip
+import json
+import tempfile
+from itertools import count
+from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -15,9 +20,11 @@ pytestmark = pytest.mark.browser
 
 from amsam_monai.annotate.actions import choose_tool, use_mouse  # noqa: E402
 from amsam_monai.annotate.app import NOTHING, acting, build_page, show  # noqa: E402
+from amsam_monai.annotate.browser_files import browser_files  # noqa: E402
 from amsam_monai.annotate.tabs import MAX_TABS, Tabs  # noqa: E402
 
 TAB = SimpleNamespace(session_hash="tab")
+EVENTS = count(100)
 
 
 @pytest.fixture
@@ -65,7 +72,7 @@ def test_tabs_are_apart_and_bounded(tabs):
     assert tabs.bench("a") is not tabs.bench("b")
     for number in range(MAX_TABS):
         tabs.bench(str(number))
-    assert len(tabs._benches) == MAX_TABS
+    assert len(tabs) == MAX_TABS
 
 
 def test_the_page_is_built_without_files_too(tabs, tmp_path):
@@ -87,8 +94,104 @@ def test_a_further_tab_drops_nobody_s_unsaved_work(tabs):
     kept = tabs.bench("0")
     tabs.bench("one more")
     assert tabs.bench("0") is kept
-    tabs.close("0")
-    assert tabs.bench("0") is not kept
+
+
+def edited(tabs, tab, path=None):
+    """A tab with unsaved work."""
+    tabs.bench(tab).open(path or tabs.files[0])
+    click = {"view": "main-view", "from": [0.5, 0.5], "to": None, "at": next(EVENTS)}
+    acting(tabs, use_mouse)(json.dumps(click), SimpleNamespace(session_hash=tab))
+    assert tabs.bench(tab).unsaved
+    return tabs.bench(tab)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.glob("*"))
+
+
+def test_a_tab_that_is_closed_keeps_its_work_in_a_file_and_until_its_place_is_needed(tabs, tmp_path):
+    bench = edited(tabs, "a")
+    label = bench.session.label.copy()
+    tabs.close("a")
+    assert names(tmp_path / "out" / ".unsaved") == ["a_label.nii.gz", "a_label.session.json"]
+    assert tabs.bench("a") is bench  # its connection was lost, and it goes on
+    tabs.close("a")
+    assert len(names(tmp_path / "out" / ".unsaved")) == 2
+    for number in range(MAX_TABS):
+        tabs.bench(str(number))
+    assert tabs.bench("a") is not bench
+    session = tabs.bench("a").session
+    session.open(tabs.files[0], state=tmp_path / "out" / ".unsaved" / "a_label.nii.gz")
+    np.testing.assert_array_equal(session.label, label)
+
+
+def test_another_image_in_a_tab_keeps_what_was_not_saved_of_the_one_before(tabs, tmp_path):
+    for _ in range(2):
+        edited(tabs, "a").open(tabs.files[0])
+    assert [name for name in names(tmp_path / "out" / ".unsaved") if name.endswith("gz")] == [
+        "a_label.nii.gz",
+        "a_label_2.nii.gz",
+    ]
+    assert tabs.keep_unsaved() == []
+    edited(tabs, "b")
+    assert [path.name for path in tabs.keep_unsaved()] == ["a_label_3.nii.gz"]
+
+
+def test_work_that_cannot_be_kept_stays_open(tabs, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".unsaved").touch()
+    bench = edited(tabs, "a")
+    with pytest.raises(OSError, match="unsaved"):
+        bench.open(tabs.files[0])
+    tabs.close("a")
+    assert bench.unsaved
+    for number in range(MAX_TABS):
+        tabs.bench(str(number))
+    assert tabs.bench("a") is bench
+
+
+def test_a_tab_at_work_is_not_dropped(tabs):
+    with tabs.working("a") as bench:
+        for number in range(MAX_TABS):
+            tabs.bench(str(number))
+        assert tabs.bench("a") is bench
+    for number in range(MAX_TABS):
+        tabs.bench(str(number))
+    assert tabs.bench("a") is not bench
+
+
+def test_a_label_map_that_another_tab_or_day_wrote_is_kept(tabs, tmp_path):
+    first, second = edited(tabs, "a"), edited(tabs, "b")
+    path = first.save("NIfTI")
+    content = path.read_bytes()
+    first.save("NIfTI")
+    assert first.replaced is None
+    second.session.segment("all")
+    assert second.save("NIfTI") == path
+    assert second.replaced == tmp_path / "out" / ".replaced" / "a_label.nii.gz"
+    assert gzip.decompress(second.replaced.read_bytes()) == gzip.decompress(content)
+    first.save("NIfTI")
+    assert first.replaced.name == "a_label_2.nii.gz"
+    assert len(names(tmp_path / "out" / ".replaced")) == 4
+
+
+def test_files_that_a_browser_sent_go_with_their_tab_or_when_they_cannot_be_opened(tabs):
+    sent = []
+    for name in ("good", "broken"):
+        folder = Path(tempfile.mkdtemp(dir=browser_files()))
+        sent.append(folder / f"{name}.nii.gz")
+        sent[-1].write_bytes(tabs.files[name == "broken"].read_bytes())
+    tabs.bench("a").open(sent[0])
+    tabs.forget(sent[0])
+    assert sent[0].is_file()
+    tabs.forget(sent[1])
+    tabs.forget(tabs.files[0])
+    assert not sent[1].exists()
+    assert tabs.files[0].is_file()
+    tabs.close("a")
+    for number in range(MAX_TABS):
+        tabs.bench(str(number))
+    assert not sent[0].exists()
 
 
 def test_images_of_one_name_have_label_maps_of_their_own(tabs, tmp_path):

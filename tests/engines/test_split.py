@@ -38,11 +38,14 @@ def test_a_case_without_a_patient_is_its_own():
     assert {first[0]["case_id"], second[0]["case_id"]} == {"a", "b"}
 
 
-def test_both_halves_are_listed_in_the_log(caplog):
+def test_the_log_counts_both_halves_and_names_cases_only_to_who_looks_for_faults(caplog):
     with caplog.at_level(logging.INFO):
         split_by_patient(cases("a", "b"), seed=0)
-    assert "D1 (lower level), 1 cases:" in caplog.text
-    assert "D2 (upper level), 1 cases:" in caplog.text
+    assert "D1 (lower level): 1 cases" in caplog.text
+    assert "D2 (upper level): 1 cases" in caplog.text
+    assert "a_0" not in caplog.text
+    with caplog.at_level(logging.DEBUG):
+        split_by_patient(cases("a", "b"), seed=0)
     assert "a_0" in caplog.text
     assert "b_1" in caplog.text
 
@@ -58,7 +61,7 @@ def test_refusals_say_what_is_wrong():
 
 def test_the_halves_of_a_data_set_are_those_of_its_cases(caplog):
     data = cases(*"aabbccd")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         first, second = subsets_by_patient(Dataset(data), seed=3)
     assert ([*first], [*second]) == split_by_patient(data, seed=3)
     assert all(case["case_id"] in caplog.text for case in data)

@@ -1,4 +1,4 @@
-"""Processes for tests: one that dies at its n-th write, one without rights, one on a disk that is full."""
+"""Processes for tests: one that dies at its n-th write, one without rights, one that loses them, one on a full disk."""
 
 import ctypes
 import errno
@@ -54,8 +54,8 @@ def _answer(pipe, work, *arguments):
     pipe.send(answer)
 
 
-def die_at(number, folder, work, *arguments):
-    """Do the work, and be killed at write `number` (from 0) below the folder, before it is done."""
+def at_write(number, folder, act, work, *arguments):
+    """Do the work, and `act()` once, at write `number` (from 0) below the folder, before it is done."""
     start, seen = os.fspath(folder), 0
 
     def watch(event, facts):
@@ -65,12 +65,42 @@ def die_at(number, folder, work, *arguments):
         else:
             writes = event in CHANGES
         if writes and any(os.fspath(one).startswith(start) for one in facts[:2] if isinstance(one, str | os.PathLike)):
-            if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
             seen += 1
+            if seen == number + 1:
+                act()
 
     sys.addaudithook(watch)
-    work(*arguments)
+    return work(*arguments)
+
+
+def die_at(number, folder, work, *arguments):
+    """Do the work, and be killed at write `number` below the folder."""
+    at_write(number, folder, lambda: os.kill(os.getpid(), signal.SIGKILL), work, *arguments)
+
+
+def end_at(number, folder, work, *arguments):
+    """Do the work, and be told to end (SIGTERM) at write `number` below the folder."""
+    at_write(number, folder, lambda: os.kill(os.getpid(), signal.SIGTERM), work, *arguments)
+
+
+def lose_rights_at(number, folder, work, *arguments):
+    """Do the work as nobody, who may not write below the folder any more from write `number` on."""
+
+    def shut():
+        for one in (folder, *(path for path in Path(folder).rglob("*") if path.is_dir())):
+            one.chmod(0o555)
+
+    return as_nobody(at_write, number, folder, shut, work, *arguments)
+
+
+def give_rights(folder):
+    """Make a folder, and let nobody and everybody write below it again."""
+    folder.mkdir(exist_ok=True)
+    for one in (folder, *folder.rglob("*")):
+        if os.geteuid() == 0:
+            os.chown(one, NOBODY, NOBODY)
+        if one.is_dir():
+            one.chmod(0o777)
 
 
 def kill_at_every_write(folder, work, *arguments, step=1, first=0):

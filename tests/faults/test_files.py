@@ -3,9 +3,11 @@
 import csv
 import gzip
 import io
+import json
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 
 import h5py
 import nibabel as nib
@@ -16,10 +18,15 @@ from PIL import Image
 
 from amsam_monai.data.files.arrays import read_arrays
 from amsam_monai.data.files.images import ImageFileError, read_image, read_label
+from amsam_monai.evaluation.evaluate import evaluate_pairs
+from amsam_monai.evaluation.pairs import Pair
 from amsam_monai.evaluation.report import write_scores
 from amsam_monai.evaluation.scoring.case_scores import Score
-from amsam_monai.segment.batch import Job
+from amsam_monai.segment.batch import Extras, Job, refuse_clashes
+from amsam_monai.session.files import restore_session
 from amsam_monai.session.image import load_source
+from tests.faults.fuzzing import tried
+from tests.session.test_session import opened
 
 VOXELS = np.random.default_rng(0).normal(100, 20, (8, 16, 12)).astype(np.int16)
 SECRET = b"root:x:0:0:" * 400
@@ -92,6 +99,14 @@ def test_h5_links_into_other_files_are_refused(tmp_path):
             read_image(tmp_path / "a.h5", key=key)
     for key in ("own", "alias"):
         assert read_image(tmp_path / "a.h5", key=key).array.sum() == 20
+
+
+def test_h5_links_that_lead_in_a_circle_are_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["image"] = h5py.SoftLink("/other")
+        file["other"] = h5py.SoftLink("/image")
+    with pytest.raises(ImageFileError, match="its links lead in a circle"):
+        read_image(tmp_path / "a.h5")
 
 
 # Damage
@@ -218,3 +233,60 @@ def test_an_empty_result_is_none_when_a_run_goes_on(tmp_path):
     assert job.existing() is None
     (tmp_path / "out" / "a.png").write_bytes(b"x")
     assert job.existing() == tmp_path / "out" / "a.png"
+
+
+def test_probabilities_that_are_none_are_refused_by_name(tmp_path):
+    Image.fromarray(np.ones((6, 5), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "p").mkdir()
+    pair = Pair("a", tmp_path / "a.png", tmp_path / "a.png")
+    path = tmp_path / "p" / "a_probabilities.npz"
+
+    def score():
+        return evaluate_pairs([pair], {1: "polyp"}, sod=True, probabilities=tmp_path / "p", workers=1)
+
+    np.savez(path, probabilities=np.full((2, 6, 5), 0.5))
+    assert score()[0]
+    whole = path.read_bytes()
+    for content, message in ((whole[:-40], "cannot be read"), (b"none", "cannot be read")):
+        path.write_bytes(content)
+        with pytest.raises(ImageFileError, match=f"a_probabilities.npz.*{message}"):
+            score()
+    np.savez(path, other=np.zeros((2, 6, 5)))
+    with pytest.raises(ImageFileError, match="must hold an array named probabilities"):
+        score()
+    np.savez(path, probabilities=np.zeros((1, 6, 5)))
+    with pytest.raises(ImageFileError, match="must be of background and class"):
+        score()
+
+
+@pytest.mark.parametrize(
+    ("extras", "labels", "ending"),
+    [
+        (Extras(labels=True), ["left lung", "left_lung"], "left_lung"),
+        (Extras(labels=True), ["Liver", "liver"], "liver"),
+        (Extras(labels=True, overlay=True), ["overlay"], "overlay"),
+    ],
+)
+def test_no_class_writes_over_what_another_wrote(extras, labels, ending):
+    with pytest.raises(ValueError, match=f"two would end in {ending}"):
+        refuse_clashes([Job(Path("a.png"), Path("out/a"))], extras, labels)
+
+
+def test_a_saved_session_of_any_content_is_restored_or_refused_in_words(tmp_path):
+    session = opened()
+    session.segment(0)
+    session.add_point(1, (3, 3, 1))
+    session.save(tmp_path / "case.nii.gz")
+    path = tmp_path / "case.session.json"
+    good = json.loads(path.read_text(encoding="utf-8"))
+    restore_session(opened(), path)
+    changes = [
+        {key: value} for key in good for value in (None, 3, "x", [], {}, {"0": 1}, {"0": {"liver": {"points": 3}}})
+    ]
+    for change in changes:
+        path.write_text(json.dumps({**good, **change}), encoding="utf-8")
+        tried(restore_session, opened(), path, refusals=(ValueError, OSError))
+    for content in (b"\xff\xfe", b"[" * 100_000, b"[]", json.dumps({**good, "label_file": "../a.nii"}).encode()):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"session|Invalid name"):
+            restore_session(opened(), path)

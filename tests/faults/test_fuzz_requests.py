@@ -1,6 +1,8 @@
 """Whatever a client or a command line says ends as what it means or as one error that a user can read."""
 
 import copy
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from amsam_monai.annotate.actions import use_mouse
+from amsam_monai.annotate.workbench import Workbench
 from amsam_monai.bundles.knobs import check_knobs
 from amsam_monai.bundles.network import build_network
 from amsam_monai.bundles.overrides import said
@@ -163,3 +167,20 @@ def test_any_points_and_boxes_give_finite_logits_or_are_refused(network, count, 
     with torch.no_grad():
         answer, refusal = tried(network.segment, torch.rand(1, 3, 64, 64), prompts)
     assert refusal or answer.logits.isfinite().all()
+
+
+places = st.lists(numbers, min_size=1, max_size=3)
+EVENT = {"view": st.sampled_from(["main-view", "side-0", "x"]), "from": places, "to": places, "at": numbers}
+
+
+@budget(40)
+@given(st.one_of(texts, (mapping(EVENT | {"step": numbers}) | mapping(EVENT) | anything).map(json.dumps)))
+@example("[" * 100_000)
+@example('{"view": "main-view", "from": [Infinity, NaN]}')
+@example('{"step": 1e400}')
+def test_any_event_of_a_page_is_done_or_refused_in_words(message):
+    bench = Workbench(opened(), [], Path("nowhere"), side=64)
+    bench.path, bench.plane, bench.cursor = Path("a.nii.gz"), bench._own_plane(), (0, 0, 0)
+    said, refusal = tried(use_mouse, bench, message)
+    assert isinstance(said, str) or refusal
+    assert all(0 <= at < size for at, size in zip(bench.cursor, bench.session.image.voxel_shape, strict=True))

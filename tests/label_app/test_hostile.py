@@ -2,7 +2,9 @@
 
 import http.client
 import io
+import json
 import os
+import re
 import struct
 import tempfile
 import threading
@@ -103,6 +105,110 @@ def test_an_archive_that_unpacks_to_more_than_an_image_is_refused_packed(server)
         archive.write(server.studies / "p0.nii.gz", "p0.nii.gz")
     files = {"files": ("x.zip", image.getvalue())}
     assert requests.put(f"{server.url}/session/?uncompress=true", files=files, timeout=60).status_code == 200
+
+
+def test_a_body_of_more_than_is_taken_is_refused_before_it_is_read(server):
+    assert server.post(f"/train/{MODEL}", json={"note": "a" * 17 * 2**20}).status_code == 413
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+    connection.putrequest("PUT", "/datastore/?image=large")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=x")
+    connection.putheader("Content-Length", str(10**15))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert "AMSAM_MAX_PIXELS of the server raises it" in json.loads(answer.read())["detail"]
+    connection.close()
+
+
+def test_a_label_that_cannot_be_written_is_refused_in_words_without_a_path(server):
+    """The folder of labels is a file now, which holds for root too."""
+    image = nib.load(server.studies / "p0.nii.gz")
+    label = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine).to_bytes()
+    place = server.studies / "labels"
+    kept = place.exists() and place.rename(server.root / "labels")
+    place.touch()
+    try:
+        answer = requests.put(
+            f"{server.url}/datastore/label?image=p0",
+            files={"label": ("x.nii", label)},
+            data={"params": "{}"},
+            timeout=60,
+        )
+    finally:
+        place.unlink()
+        if kept:
+            kept.rename(place)
+    assert answer.status_code == 500
+    assert re.search(r"cannot read or write its files \((Not a directory|File exists)\)", answer.json()["detail"])
+    assert str(server.studies) not in answer.text
+    answer = requests.put(
+        f"{server.url}/datastore/label?image=p0", files={"label": ("x.nii", label)}, data={"params": "{}"}, timeout=60
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def temporary():
+    return set(Path(tempfile.gettempdir()).iterdir())
+
+
+def test_addresses_that_would_keep_what_a_client_sends_are_shut(server):
+    before = temporary()
+    files = {"file": ("x.pt", b"weights of a stranger")}
+    weights = server.studies / ".amsam_label" / "model" / MODEL / "models" / "model.pt"
+    content = weights.read_bytes()
+    assert requests.put(f"{server.url}/model/{MODEL}", files=files, timeout=60).status_code == 405
+    assert requests.delete(f"{server.url}/model/{MODEL}", timeout=60).status_code == 405
+    assert server.post(f"/infer/wsi/{MODEL}", files=files).status_code == 404
+    assert server.post("/reload").status_code in (404, 405)
+    assert weights.read_bytes() == content
+    assert {path.name for path in temporary() - before if path.suffix in (".pt", ".png")} == set()
+
+
+def test_an_archive_of_the_studies_goes_once_it_is_sent(server):
+    image = nib.load(server.studies / "p1.nii.gz")
+    label = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine).to_bytes()
+    saved = requests.put(
+        f"{server.url}/datastore/label?image=p1", files={"label": ("x.nii", label)}, data={"params": "{}"}, timeout=60
+    )
+    assert saved.status_code == 200, saved.text
+    before = temporary()
+    answer = requests.get(f"{server.url}/datastore/dataset", timeout=60)
+    assert answer.status_code == 200
+    assert any("p1" in name for name in zipfile.ZipFile(io.BytesIO(answer.content)).namelist())
+    assert not [path for path in temporary() - before if path.is_file() and zipfile.is_zipfile(path)]
+
+
+def test_the_dicom_proxy_of_a_folder_asks_nobody_and_tells_no_path(server):
+    for path in ("wado/studies", "qido/../../etc/passwd", "http://127.0.0.1:9/"):
+        answer = requests.get(f"{server.url}/proxy/dicom/{path}", timeout=60)
+        assert answer.status_code == 404
+        assert str(server.studies) not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "out"),
+    [
+        ("studies/1.2.3/series", False),
+        ("studies?PatientID=..", False),
+        ("studies/../../instances", True),
+        ("studies/%2e%2e/tools/execute-script", True),
+        ("studies/%252e%252e/tools", True),
+        ("..\\tools", True),
+        ("@evil.example/x", True),
+        ("/etc", True),
+    ],
+)
+def test_a_proxied_path_stays_below_the_dicomweb_address(path, out):
+    from amsam_monai.label_app.other_endpoints import leads_out
+
+    assert leads_out(path) is out
+
+
+def test_numbers_that_json_has_not_are_refused_at_the_address_of_older_clients_too(server):
+    for params in ('{"a": NaN}', "[1]", '{"label_info": 3}'):
+        address = f"{server.url}/datastore/updatelabelinfo?label=p1&tag=final"
+        assert requests.put(address, data={"params": params}, timeout=60).status_code in (400, 404), params
+    assert requests.get(f"{server.url}/datastore/?output=all", timeout=60).status_code == 200
 
 
 def test_more_points_than_anybody_sets_are_refused(server):

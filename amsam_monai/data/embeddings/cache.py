@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -113,21 +114,24 @@ class EmbeddingCache:
         """Keep `embedding` under `key`.
 
         Raises:
-            OSError: there is no room left; clear the cache with `amsam cache clear`, or choose another folder.
+            OSError: the folder cannot be written to any more, or there is no room left; then clear the cache with
+                `amsam cache clear`, or choose another folder.
         """
         if not self.enabled:
             return
         path = self.path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._describe()
         content = safetensors.torch.save({keys.EMBEDDING: embedding}, {"crc32": str(zlib.crc32(_bytes(embedding)))})
-        descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)  # threads too write side by side
-        try:
-            with room_for(path), os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            os.replace(partial, path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        with room_for(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._describe()
+            descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)  # threads write side by side
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                os.replace(partial, path)
+            finally:
+                with contextlib.suppress(OSError):
+                    Path(partial).unlink(missing_ok=True)
 
     def get_or_compute(self, image: Tensor, encode: Encode, *, device: torch.device | str = "cpu") -> Tensor:
         """The embedding of one image, on the CPU.

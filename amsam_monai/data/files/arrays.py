@@ -14,6 +14,7 @@ from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage
 from amsam_monai.data.files.readers import native
 
 IMAGE_KEYS = ("image", "img", "data", "arr_0")  # npz and h5 of TransUNet, SSL4MIS, MT-UNet; numpy's own default
+MOST_HOPS = 16  # links from one to the next in an h5 file
 LABEL_KEYS = ("label", "mask", "gt", "seg", "arr_0")
 
 
@@ -82,19 +83,21 @@ def from_h5(path: Path, key: str | None, keys: tuple[str, ...], limit: int | Non
         return np.asarray(dataset[()])
 
 
-def refuse_links(path: Path, file: Any, name: str) -> None:
+def refuse_links(path: Path, file: Any, name: str, hops: int = 0) -> None:
     """Refuse a dataset that lies in another file: external links, external storage, virtual datasets.
 
     Raises:
-        ImageFileError: it does, or it is not there.
+        ImageFileError: it does, or it is not there, or links lead in a circle.
     """
     import h5py
 
     place, problem = file, f"array {name} must lie in the file itself, it points to another one; copy it into this one."
     for part in name.strip("/").split("/"):
         link = place.get(part, getlink=True)
-        while isinstance(link, h5py.SoftLink):
-            return refuse_links(path, file, link.path)
+        if isinstance(link, h5py.SoftLink):
+            if hops == MOST_HOPS:
+                raise ImageFileError(path, f"array {name} must lie in the file, its links lead in a circle.")
+            return refuse_links(path, file, link.path, hops + 1)
         if isinstance(link, h5py.ExternalLink):
             raise ImageFileError(path, problem)
         if link is None or part not in place:

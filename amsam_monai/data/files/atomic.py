@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tempfile
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # the last: its folder is a file
 MIB = 2**20
 
 
@@ -21,35 +23,41 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     The temporary name keeps the suffixes, by which writers choose a format; folders are made.
 
     Raises:
-        OSError: in the block, there is no room left; `path` is named.
+        OSError: in the block, there is no room left, or the folder cannot be written to any more; `path` is named.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{os.getpid()}-{threading.get_native_id()}-{path.name}")
     try:
         with room_for(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the folder was shut meanwhile
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def room_for(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Say which file there was no room for, whatever the library that writes it raises.
+    """Say which file could not be written for lack of room or right, whatever the library that writes it raises.
 
     Raises:
-        OSError: in the block, the disk is full.
+        OSError: in the block, the disk is full, or the folder cannot be written to.
     """
     try:
         yield
     except OSError as error:
         if error.errno in NO_ROOM:
             raise _no_room(path, error.errno) from error
+        if error.errno in NO_RIGHT and _lies_beside(error.filename, Path(path)):
+            raise _no_right(path, error.errno) from error
         raise
     except RuntimeError as error:  # what torch and ITK raise, whatever the reason
-        if _is_full(Path(path).parent):
+        folder = Path(path).parent
+        if _is_full(folder):
             raise _no_room(path, errno.ENOSPC) from error
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise _no_right(path, errno.EACCES if folder.is_dir() else errno.ENOTDIR) from error
         raise
 
 
@@ -78,6 +86,17 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
 def _no_room(path: str | os.PathLike[str], number: int) -> OSError:
     words = f"{os.strerror(number)}; make room, or write to another disk"
     return OSError(number, words, os.fspath(path))
+
+
+def _no_right(path: str | os.PathLike[str], number: int) -> OSError:
+    number = errno.ENOTDIR if number == errno.EEXIST else number
+    words = f"{os.strerror(number)}; its folder must stay one that can be written to"
+    return OSError(number, words, os.fspath(path))
+
+
+def _lies_beside(name: object, path: Path) -> bool:
+    """Whether an error names something in the file's folder or above it, and not what is read."""
+    return isinstance(name, str | os.PathLike) and (Path(name).parent == path.parent or Path(name) in path.parents)
 
 
 def _is_full(folder: Path) -> bool:

@@ -22,7 +22,7 @@ from amsam_monai.data.datasets.own import OWN, find_own
 from amsam_monai.data.datasets.presets import PRESETS
 from amsam_monai.data.datasets.reading import ReadCase
 from amsam_monai.data.datasets.synapse import find_synapse
-from amsam_monai.data.files.atomic import check_writable, whole_file
+from amsam_monai.data.files.atomic import check_writable, room_for, whole_file
 from amsam_monai.data.files.claim import claim, release
 from amsam_monai.data.files.writers import write_label
 from amsam_monai.data.prepare.contact_sheet import Tile, make_tile, write_contact_sheet
@@ -243,17 +243,18 @@ def write_json(path: Path, content: Mapping[str, Any]) -> Path:
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that replaces `path` when the block ends well and vanishes otherwise, or when it is empty."""
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    partial.mkdir(parents=True)
+    partial, old = (path.with_name(f".{word}-{os.getpid()}-{path.name}") for word in ("partial", "old"))
+    with room_for(path):
+        partial.mkdir(parents=True)
     try:
         yield partial
         if any(partial.iterdir()):
-            if path.exists():
-                old = path.with_name(f".old-{os.getpid()}-{path.name}")
-                path.rename(old)
-                partial.rename(path)
-                shutil.rmtree(old)
-            else:
+            with room_for(path):
+                if path.exists():
+                    path.rename(old)
                 partial.rename(path)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not path.exists():  # told to end between the two
+            old.rename(path)
+        for one in (partial, old):
+            shutil.rmtree(one, ignore_errors=True)

@@ -1,0 +1,87 @@
+"""MONAI Label's further addresses: those that are shut, and those that are mended (archive, proxy, label info)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import unquote
+
+from fastapi import Depends, Form, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
+from monailabel.config import settings
+from monailabel.endpoints import datastore as studies
+from monailabel.endpoints.proxy import proxy_dicom
+from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.others.generic import remove_file
+from starlette.background import BackgroundTask
+
+from amsam_monai.label_app.endpoints import json_object
+
+# Nothing that is served here needs them: they put files into the app, or leave what a client sent on the disk.
+SHUT = {
+    "/model/{model}": {"PUT", "DELETE"},
+    "/infer/wsi/{model}": {"POST"},
+    "/infer/wsi_v2/{model}": {"POST"},
+    "/reload": {"POST"},
+}
+WAYS = ("wado", "qido", "stow")
+
+
+def shut(application: Any) -> None:
+    """Take the addresses away that nobody needs."""
+    start = settings.MONAI_LABEL_API_STR
+    routes = application.router.routes
+    routes[:] = [
+        route
+        for route in routes
+        if not (getattr(route, "methods", None) or set())
+        & SHUT.get(getattr(route, "path", "").removeprefix(start), set())
+    ]
+
+
+async def dataset(
+    limit_cases: int | None = None,
+    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)),
+) -> Any:
+    """Hand out all labelled cases as a zip file, which goes once it is sent."""
+    path = await run_in_threadpool(app_instance().datastore().get_dataset_archive, limit_cases)
+    background = BackgroundTask(remove_file, path)
+    return FileResponse(path, media_type="application/zip", filename="dataset.zip", background=background)
+
+
+async def label_info_of_before(
+    label: str,
+    tag: str,
+    params: str = Form("{}"),
+    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)),
+) -> Any:
+    """Change what is known of a label, at the address of older clients."""
+    json_object(params, kept=True)
+    return studies.update_label_info(label, tag, params, user.username)
+
+
+async def proxy(request: Request, path: str, user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))) -> Any:
+    """Ask the DICOMweb server that the studies are on, below its address, in a thread of its own.
+
+    Raises:
+        HTTPException: 404, the studies are a folder; 400, the path leads out of the DICOMweb address.
+    """
+    if not settings.MONAI_LABEL_STUDIES.startswith(("http://", "https://")):
+        raise HTTPException(404, "the studies are a folder; there is no DICOMweb server to ask.")
+    if leads_out(path):
+        raise HTTPException(400, "a path must lead to something below the DICOMweb address.")
+    await request.body()  # kept with the request, so that the thread need not wait for it
+    way, _, rest = path.partition("/")
+    op, rest = (way, rest) if way in WAYS else ("", path)
+    return await run_in_threadpool(lambda: asyncio.run(proxy_dicom(request, op, rest)))
+
+
+def leads_out(path: str) -> bool:
+    """Whether a path, however often it is quoted, has a part that leads to a parent, or is a whole address."""
+    before = ""
+    while before != path:
+        before, path = path, unquote(path)
+    parts = path.replace("\\", "/").split("/")
+    return ".." in parts or "://" in path or path.startswith("/") or any(letter in path for letter in "\r\n@")
