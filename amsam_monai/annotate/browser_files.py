@@ -26,7 +26,8 @@ def browser_files() -> Path:
         remove_leftovers()
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         lock = claim(folder / CLAIM, "another page")
-        atexit.register(lambda: (release(lock), shutil.rmtree(folder, ignore_errors=True)))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        atexit.register(release, lock)  # first: the last one registered is called first
         os.environ[VARIABLE] = str(folder)
     return Path(os.environ[VARIABLE])
 
