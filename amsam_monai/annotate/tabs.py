@@ -43,7 +43,7 @@ class Tabs:
         self._tabs: OrderedDict[str, _Tab] = OrderedDict()
         self._lock, self._network_lock = threading.Lock(), threading.Lock()
         self._cache = EmbeddingLRU()
-        self._names: dict[Path, object] = {}  # shared by all tabs: no two images have one label map
+        self._names: dict[str, Path] = {}  # shared by all tabs: no two images have one label map
 
     def __len__(self) -> int:
         """How many there are."""

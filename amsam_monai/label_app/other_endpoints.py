@@ -20,25 +20,23 @@ from starlette.background import BackgroundTask
 from amsam_monai.label_app.endpoints import json_object
 
 # Nothing that is served here needs them: they put files into the app, or leave what a client sent on the disk.
-SHUT = {
-    "/model/{model}": {"PUT", "DELETE"},
-    "/infer/wsi/{model}": {"POST"},
-    "/infer/wsi_v2/{model}": {"POST"},
-    "/reload": {"POST"},
-}
+SHUT = (
+    ("PUT", "/model/{model}"),
+    ("DELETE", "/model/{model}"),
+    ("POST", "/infer/wsi/{model}"),
+    ("POST", "/infer/wsi_v2/{model}"),
+    ("POST", "/reload"),
+)
 WAYS = ("wado", "qido", "stow")
 
 
-def shut(application: Any) -> None:
-    """Take the addresses away that nobody needs."""
-    start = settings.MONAI_LABEL_API_STR
-    routes = application.router.routes
-    routes[:] = [
-        route
-        for route in routes
-        if not (getattr(route, "methods", None) or set())
-        & SHUT.get(getattr(route, "path", "").removeprefix(start), set())
-    ]
+async def nothing() -> Any:
+    """Answer at an address that is shut.
+
+    Raises:
+        HTTPException: 404.
+    """
+    raise HTTPException(404, "this server does not offer that.")
 
 
 async def dataset(

@@ -54,7 +54,6 @@ def mend(application: Any) -> Any:
         )
     application.add_middleware(WholeBodies)
     application.add_middleware(Gate, options=options)  # the last one added is asked first
-    other_endpoints.shut(application)
     start = settings.MONAI_LABEL_API_STR
     for method, path, answer, summary in (
         ("POST", "/infer/{model}", endpoints.infer, f"{RBAC_USER}Run Inference for supported model"),
@@ -78,6 +77,7 @@ def mend(application: Any) -> Any:
         ("GET", "/datastore/dataset", other_endpoints.dataset, f"{RBAC_ANNOTATOR}Download full dataset as ZIP archive"),
         ("GET", "/proxy/dicom/{path:path}", other_endpoints.proxy, "Ask the DICOMweb server"),
         ("POST", "/proxy/dicom/{path:path}", other_endpoints.proxy, "Ask the DICOMweb server"),
+        *((method, path, other_endpoints.nothing, "Shut") for method, path in other_endpoints.SHUT),
     ):
         application.add_api_route(start + path, answer, methods=[method], summary=summary)
         application.router.routes.insert(0, application.router.routes.pop())

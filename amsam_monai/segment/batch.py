@@ -129,7 +129,7 @@ def refuse_clashes(jobs: Sequence[Job], extras: Extras, labels: Sequence[str]) -
         names = Counter(path.name.casefold() for path in extras.paths(Job(Path("x"), Path("x")), kind, labels))
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(
-                f"files beside a mask must have names of their own, two would end in {twice[0][1:]} (classes "
+                f"files beside a mask must have names of their own, two would end in {twice[0][2:]} (classes "
                 f"{', '.join(labels)}); leave --labels or what goes beside it out."
             )
     stems = {str(job.stem).casefold(): job for job in jobs}

@@ -202,3 +202,31 @@ def test_nothing_comes_from_other_hosts(page, address):
     wait_for_status(page, "the network's own points")
     outside = [url for url in page.asked if not url.startswith((address[0], "data:", "blob:"))]
     assert outside == []
+
+
+def test_the_browser_asks_before_it_leaves_what_was_not_saved(page, address):
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    wait_for_status(page, "the network's own points")
+    assert source_of(page).startswith("data:image/png;base64,")
+    click_at(page, (0.5, 0.5))
+    wait_for_status(page, "Added to liver")
+    page.close(run_before_unload=True)
+    page.wait_for_timeout(500)
+    assert asked == ["beforeunload"]
+    page.click("#save")
+    wait_for_status(page, "Saved")
+    page.close(run_before_unload=True)
+    assert asked == ["beforeunload"]
+
+
+def test_a_page_that_asks_too_much_is_told_so(page):
+    wait_for_status(page, "the network's own points")
+    send = """() => {
+      document.querySelector('#everything').click();
+      for (let at = 0; at < 60; at += 1) document.querySelector('#sent').click();
+    }"""
+    page.evaluate(send)
+    page.get_by_text("actions of this tab run or wait already").first.wait_for()
+    page.click("#undo")
+    wait_for_status(page, "undo")  # whether or not there is something
