@@ -211,12 +211,12 @@ def test_the_browser_asks_before_it_leaves_what_was_not_saved(page, address):
     assert source_of(page).startswith("data:image/png;base64,")
     click_at(page, (0.5, 0.5))
     wait_for_status(page, "Added to liver")
-    page.close(run_before_unload=True)
-    page.wait_for_timeout(500)
-    assert asked == ["beforeunload"]
+    with page.expect_event("dialog"):
+        page.close(run_before_unload=True)
     page.click("#save")
     wait_for_status(page, "Saved")
-    page.close(run_before_unload=True)
+    with page.expect_event("close"):
+        page.close(run_before_unload=True)
     assert asked == ["beforeunload"]
 
 
