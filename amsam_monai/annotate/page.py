@@ -50,7 +50,7 @@ STYLE = """
 # Mouse and keys become events of hidden or visible Gradio parts; coordinates are fractions of the picture.
 SCRIPT = """
 () => {
-  let start = null, box = null, changed = false;
+  let start = null, box = null;
   const picture = (event) => {
     const view = event.target.closest('#main-view, .side-view');
     const image = view && view.querySelector('img');
@@ -86,14 +86,9 @@ SCRIPT = """
     if (!start) return;
     const moved = Math.hypot(event.clientX - start.x, event.clientY - start.y) >= 5;
     send({view: start.id, from: start.from, to: moved ? place(start.image, event) : null});
-    changed = true;
     if (box) box.remove();
     start = box = null;
   });
-  const status = document.querySelector('#status');
-  if (status) new MutationObserver(() => { if (status.innerText.trim().startsWith('Saved')) changed = false; })
-    .observe(status, {childList: true, subtree: true, characterData: true});
-  window.addEventListener('beforeunload', (event) => { if (changed) event.preventDefault(); });
   const keys = {z: 'undo', y: 'redo', c: 'clear', p: 'propagate', s: 'save', n: 'next'};
   const tools = {a: 0, r: 1, b: 2, d: 3, v: 4};
   document.addEventListener('keydown', (event) => {
