@@ -117,11 +117,17 @@ def train_detector(
         seed=settings.seed,
     )
     model = starting_model(start, num_classes).to(device)
-    averaged = AveragedModel(model, avg_fn=_running_mean(settings.average), use_buffers=settings.fit_statistics)
-    trainer = detector_trainer(model, batches, settings, device)
+    averaged = AveragedModel(model, avg_fn=running_mean(settings.average), use_buffers=settings.fit_statistics)
+    trainer = trainer_of_batches(
+        _LossOfBatch(model, settings),
+        batches,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        device=device,
+    )
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: averaged.update_parameters(model))
     if progress is not None:
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, _report, progress)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, report_progress, progress)
     trainer.run()
     return BoxDetector(
         averaged.module.eval(),
@@ -162,17 +168,30 @@ class _LossOfBatch(nn.Module):
         return cast(Tensor, self.loss(batch)) / self.settings.batch_size
 
 
-def detector_trainer(
-    model: nn.Module, batches: ViewBatches, settings: DetectorSettings, device: str | torch.device = "cpu"
+def trainer_of_batches(
+    network: nn.Module,
+    batches: Any,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    device: str | torch.device = "cpu",
 ) -> SupervisedTrainer:
-    """A trainer of one epoch through `batches`, ready to run; `model` trains in place."""
-    network = _LossOfBatch(model, settings).train()
+    """A trainer of one epoch, ready to run, of a network whose answer to a batch is its loss.
+
+    Args:
+        network: its parameters that are to train require gradients.
+        batches: of tensors by name, with a length.
+        learning_rate: of AdamW; it rises for a tenth of the steps and falls along a cosine to a twentieth.
+        weight_decay: of AdamW.
+        device: where to train.
+    """
+    network = network.train()
     optimizer = torch.optim.AdamW(
         [parameter for parameter in network.parameters() if parameter.requires_grad],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
+        lr=learning_rate,
+        weight_decay=weight_decay,
     )
-    schedule: Any = LambdaLR(optimizer, partial(_schedule, steps=settings.steps))
+    schedule: Any = LambdaLR(optimizer, partial(_schedule, steps=len(batches)))
     return SupervisedTrainer(
         device=torch.device(device),
         max_epochs=1,
@@ -192,12 +211,13 @@ def detector_trainer(
     )
 
 
-def _report(engine: Engine, progress: Callable[[int, int, float], None]) -> None:
+def report_progress(engine: Engine, progress: Callable[[int, int, float], None]) -> None:
+    """Tell step, steps and loss of a trainer."""
     output = cast("dict[str, Any]", engine.state.output)
     progress(engine.state.iteration, engine.state.epoch_length or 0, float(output["loss"].detach()))
 
 
-def _running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+def running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     """Exponential mean that follows closely at first, so that a short training counts."""
 
     def mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:

@@ -14,8 +14,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from amsam_monai.engines.detector_training import DetectorSettings, train_detector
+from amsam_monai.engines.embedding_detector_training import EmbeddingDetectorSettings, train_embedding_detector
+from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.keys import IMAGE, LABEL
-from amsam_monai.networks.detector.detector import BoxDetector, load_detector, pretrained_detector, save_detector
+from amsam_monai.networks.detector.detector import (
+    ARCHITECTURES,
+    load_detector,
+    misfit,
+    pretrained_detector,
+    save_detector,
+)
+from amsam_monai.networks.detector.embedding import check_reads
+from amsam_monai.networks.detector.voting import VotingDetector
 from amsam_monai.networks.weights import store as weights
 
 logger = logging.getLogger(__name__)
@@ -27,13 +37,15 @@ def load_or_fit_detector(
     *,
     class_names: Sequence[str],
     cases: Sequence[str] | None = None,
+    architecture: str = "yolo",
+    network: nn.Module | None = None,
     start: str | os.PathLike[str] = "yolo26n",
     extra: Iterable[tuple[Tensor, Tensor]] | Callable[[], Iterable[tuple[Tensor, Tensor]]] = (),
     known_classes: Sequence[int] | None = None,
     device: str | torch.device = "cpu",
     refit: bool = False,
     **settings: Any,
-) -> BoxDetector:
+) -> VotingDetector:
     """The detector in `path`; where there is none, one fitted on the boxes of `samples`, which is then written there.
 
     Of several processes the first alone fits. Torch's random numbers go on as if nothing had been fitted, so that what
@@ -44,34 +56,48 @@ def load_or_fit_detector(
         samples: "image" (3, H, W) in [0, 1] and "label" (1, H, W); read only where the detector is fitted.
         class_names: names of the foreground classes.
         cases: ids of the cases of `samples`, kept in the file; a file that was fitted on other cases is fitted anew.
-        start: pretrained weights of the catalogue, or a file: an Ultralytics checkpoint, or another detector.
+        architecture: "yolo", or "embedding", which reads SAM's own; a file of another is fitted anew.
+        network: whose embeddings are read, and kept in the cache; only for "embedding".
+        start: pretrained weights of the catalogue, or a file: an Ultralytics checkpoint, or another detector. It and
+            `known_classes` are for "yolo" alone.
         extra: further images (3, H, W) with labels (1, H, W), say phantoms; half of each batch. A function that
             makes them is called only where the detector is fitted.
         known_classes: classes of the pretrained detector that are the wanted ones already, such as [0], COCO's person;
             nothing is fitted then.
         device: where to fit.
         refit: fit even where the file is there.
-        settings: see `DetectorSettings`; of these `snap_to_dark_object` and `confidence` are written to a detector that
-            is read, too.
+        settings: see `DetectorSettings` and `EmbeddingDetectorSettings`, None as there; of these `snap_to_dark_object`
+            and `confidence` are written to a detector that is read, too.
 
     Raises:
-        ImportError: ultralytics is not installed.
+        ImportError: ultralytics, which "yolo" needs, is not installed.
         FileNotFoundError: the pretrained weights are not there.
+        ValueError: an unknown architecture, or "embedding" without a network or with one whose encoder trains.
     """
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}.")
+    if architecture == "embedding" and network is None:
+        raise ValueError("architecture 'embedding' must come with the network whose embeddings are read, got None.")
+    settings = {name: value for name, value in settings.items() if value is not None}
     path = Path(path)
     wanted = None if cases is None else sorted(map(str, cases))
     with torch.random.fork_rng(), idist.one_rank_first():
         written = idist.get_rank() > 0  # by the first process, just now
         if path.is_file() and (written or not refit):
-            detector = load_detector(path)
-            if written or wanted is None or detector.cases in (None, wanted):
+            reason = misfit(path, architecture, network)
+            detector = None if reason else load_detector(path)
+            if detector is not None and (written or wanted is None or detector.cases in (None, wanted)):
                 return _as_wished(detector, settings, path)
-            logger.warning("%s was fitted on other cases; fitting it anew on %d cases", path, len(wanted))
+            logger.warning("%s was fitted on %s; fitting it anew", path, reason or "other cases")
         path.parent.mkdir(parents=True, exist_ok=True)
-        origin = weights.path(str(start))
-        if known_classes is not None:
-            detector = pretrained_detector(origin, classes=known_classes, image_size=settings.get("image_size", 448))
+        if architecture == "embedding":
+            others = extra() if callable(extra) else extra
+            detector = _fitted_on_embeddings(samples, class_names, network, others, settings, device)
+        elif known_classes is not None:
+            size = settings.get("image_size", 448)
+            detector = pretrained_detector(weights.path(str(start)), classes=known_classes, image_size=size)
         else:
+            origin = weights.path(str(start))
             others = extra() if callable(extra) else extra
             detector = _fitted(samples, class_names, origin, others, DetectorSettings(**settings), device)
         detector.cases = wanted
@@ -93,16 +119,20 @@ def with_detector(
         detector: fitted; it stays frozen.
         device: where both go.
         options: the settings' of the detector, which it has then; its file keeps its own.
+
+    Raises:
+        ValueError: the detector reads another embedding than the network's.
     """
     if detector is not None:
+        check_reads(detector, network)
         for name, value in (options or {}).items():
-            if name != "file":
+            if name not in ("file", "architecture"):
                 setattr(detector, name, value)
         network.detector = detector.requires_grad_(False)
     return network.to(device)
 
 
-def _as_wished(detector: BoxDetector, settings: Mapping[str, Any], path: Path) -> BoxDetector:
+def _as_wished(detector: VotingDetector, settings: Mapping[str, Any], path: Path) -> VotingDetector:
     """The detector that was read, its file brought up to the wishes, so that inference does as training did."""
     wanted = {name: settings[name] for name in ("snap_to_dark_object", "confidence") if name in settings}
     if any(getattr(detector, name) != value for name, value in wanted.items()):
@@ -118,9 +148,8 @@ def _fitted(
     extra: Iterable[tuple[Tensor, Tensor]],
     settings: DetectorSettings,
     device: str | torch.device,
-) -> BoxDetector:
-    chosen = [(torch.as_tensor(sample[IMAGE]), torch.as_tensor(sample[LABEL])) for sample in samples]
-    images, labels = zip(*chosen, strict=True)
+) -> VotingDetector:
+    images, labels = _apart(samples)
     with tqdm(total=settings.steps, desc="detector", unit="step") as bar:
         return train_detector(
             images,
@@ -133,3 +162,36 @@ def _fitted(
             device=device,
             progress=lambda step, steps, loss: bar.update() and None,
         )
+
+
+def _fitted_on_embeddings(
+    samples: Iterable[Mapping[str, Any]],
+    class_names: Sequence[str],
+    network: Any,
+    extra: Iterable[tuple[Tensor, Tensor]],
+    options: Mapping[str, Any],
+    device: str | torch.device,
+) -> VotingDetector:
+    settings = EmbeddingDetectorSettings(**options)
+    images, labels = _apart(samples)
+    with tqdm(total=settings.steps, desc="detector", unit="step") as bar:
+        return train_embedding_detector(
+            images,
+            labels,
+            len(class_names),
+            sam=network.to(device).sam,
+            resize=network.resize,
+            cache=embedding_cache(network),
+            extra=extra,
+            settings=settings,
+            class_names=class_names,
+            device=device,
+            progress=lambda step, steps, loss: bar.update() and None,
+        )
+
+
+def _apart(samples: Iterable[Mapping[str, Any]]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Images and labels."""
+    chosen = [(torch.as_tensor(sample[IMAGE]), torch.as_tensor(sample[LABEL])) for sample in samples]
+    images, labels = zip(*chosen, strict=True)
+    return images, labels

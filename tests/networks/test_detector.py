@@ -16,15 +16,14 @@ from amsam_monai.cli import app
 from amsam_monai.networks.convert.detector import bring_over_detector
 from amsam_monai.networks.detector.detector import (
     BoxDetector,
-    detector_config,
     load_detector,
     pretrained_detector,
     save_detector,
-    vote,
     write_detector,
 )
 from amsam_monai.networks.detector.scores import score_detector
 from amsam_monai.networks.detector.views import Augmentation, Scene, random_view
+from amsam_monai.networks.detector.voting import vote
 from amsam_monai.networks.detector.yolo import build_model, read_checkpoint
 from amsam_monai.networks.prompts.boxes import box_iou
 from tests.networks.yolo_fixtures import write_tiny_yolo
@@ -281,7 +280,7 @@ def test_what_training_fixed_in_a_detector_is_not_overridden(tmp_path, tiny_yolo
 
 def test_a_detector_of_before_is_brought_over_with_its_weights(tmp_path, tiny_yolo):
     detector = pretrained_detector(tiny_yolo, snap_to_dark_object=True)
-    config = detector_config(detector)
+    config = detector.config()
     config["contrast"] = config.pop("snap_to_dark_object")
     del config["more_sizes"]  # the oldest do not say it
     state = {name: value.half() for name, value in detector.model.state_dict().items()}

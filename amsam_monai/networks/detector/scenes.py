@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +14,18 @@ from amsam_monai.networks.detector.detector import GREY
 from amsam_monai.networks.detector.views import Augmentation, Scene, random_view
 from amsam_monai.networks.prompts.boxes import instances_of
 
+T = TypeVar("T")
 
-def scene_of(image: Tensor, label: Tensor, num_classes: int, *, size: int, per: str | Sequence[str] = "class") -> Scene:
+
+def scene_of(
+    image: Tensor,
+    label: Tensor,
+    num_classes: int,
+    *,
+    size: int,
+    per: str | Sequence[str] = "class",
+    resize: str = "pad",
+) -> Scene:
     """A labelled image ready for random views: small, in 8 bits, its objects numbered.
 
     Args:
@@ -23,6 +34,7 @@ def scene_of(image: Tensor, label: Tensor, num_classes: int, *, size: int, per: 
         num_classes: K.
         size: side of the square that it is made to fit.
         per: an object per "class", or per connected "component"; or a word for each class.
+        resize: how it fits, see `SquareFrame`.
 
     Shape: image (3, H, W), label (H, W) or (1, H, W).
 
@@ -34,7 +46,7 @@ def scene_of(image: Tensor, label: Tensor, num_classes: int, *, size: int, per: 
             f"image must have shape (3, H, W) and its label (H, W), got {tuple(image.shape)} and {tuple(label.shape)}."
         )
     numbered, classes = instances_of(np.asarray(label).reshape(label.shape[-2:]), num_classes, per=per)
-    frame = SquareFrame(numbered.shape[0], numbered.shape[1], size)
+    frame = SquareFrame(numbered.shape[0], numbered.shape[1], size, resize)
     rows, columns = frame.scaled_hw
     pixels = frame.image(torch.as_tensor(image)[None].float())[0, :, :rows, :columns]
     objects = frame.label(torch.from_numpy(numbered)[None, None].int(), 0)[0, 0, :rows, :columns]
@@ -83,8 +95,8 @@ class ViewBatches:
             yield self._draw(generator)
 
     def _draw(self, generator: torch.Generator) -> dict[str, Tensor]:
-        chosen = _pick(self.scenes, self.batch_size - self.share, generator)
-        chosen += _pick(self.others, self.share, generator)
+        chosen = pick(self.scenes, self.batch_size - self.share, generator)
+        chosen += pick(self.others, self.share, generator)
         drawn = [random_view(scene, self.size, self.augmentation, generator, GREY[0]) for scene in chosen]
         boxes = torch.from_numpy(np.concatenate([boxes for _, boxes, _ in drawn])) / self.size
         classes = torch.from_numpy(np.concatenate([classes for _, _, classes in drawn]))
@@ -97,8 +109,8 @@ class ViewBatches:
         }
 
 
-def _pick(scenes: Sequence[Scene], count: int, generator: torch.Generator) -> list[Scene]:
-    """`count` random scenes, each once before any comes twice."""
+def pick(scenes: Sequence[T], count: int, generator: torch.Generator) -> list[T]:
+    """`count` random ones, each once before any comes twice."""
     rounds = -(-count // max(1, len(scenes)))
     order = [torch.randperm(len(scenes), generator=generator) for _ in range(rounds)]
     return [scenes[index] for index in torch.cat(order)[:count].tolist()] if order else []

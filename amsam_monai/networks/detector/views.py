@@ -61,11 +61,12 @@ class Augmentation:
 
 
 def random_view(
-    scene: Scene, size: int, how: Augmentation, generator: torch.Generator, fill: float
+    scene: Scene, size: int, how: Augmentation, generator: torch.Generator, fill: float | Tensor
 ) -> tuple[Tensor, np.ndarray, np.ndarray]:
     """One view (3, S, S) in [0, 1], its objects' boxes (N, 4) in pixels, and their classes (N,) in 1..K.
 
-    Objects of which less than a quarter is left in view are dropped.
+    What lies outside the image takes `fill`, one value or a colour (3, 1, 1). Objects of which less than a quarter is
+    left in view are dropped.
     """
     height, width = scene.objects.shape
     matrix = _random_matrix(height, width, size, how, generator)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
+from amsam_monai.networks.detector.embedding import boxes_of, check_reads
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.prompts.ai_prompter import AIPrompter, PrompterOutput
 from amsam_monai.networks.prompts.class_prompts import (
@@ -167,6 +168,7 @@ class AISAM(System):
         self.automatic_points = automatic_points
         if not automatic_points:
             self.prompter.requires_grad_(False)
+        check_reads(detector, self)
         if detector is not None:
             detector.requires_grad_(False)
 
@@ -192,7 +194,7 @@ class AISAM(System):
         if self.box_source == "none":
             prompts = replace(prompts, box_xyxy=None)
         rows, columns = frame.scaled_hw
-        boxes = self._boxes(pixels[..., :rows, :columns], prompts)  # a detector must not see the padding
+        boxes = self._boxes(pixels[..., :rows, :columns], embedding, prompts)  # a detector must not see the padding
         presence_logits = self.classifier(embedding.detach())
         probability = presence_logits.sigmoid()[:, 1:]
         stated = stated_presence(prompts, probability)
@@ -226,12 +228,12 @@ class AISAM(System):
         outside = ~box_keeps(boxes, logits.shape[-1], self.image_size)
         return torch.cat([logits[:, :1], logits[:, 1:].masked_fill(outside, SUPPRESSED_LOGIT)], dim=1)
 
-    def _boxes(self, pixels: Tensor, prompts: Prompts) -> Tensor | None:
+    def _boxes(self, pixels: Tensor, embedding: Tensor, prompts: Prompts) -> Tensor | None:
         """The boxes that confine the points, (B, K, 4): a person's, and for the other classes the detector's."""
         given = prompts.box_xyxy
         if self.box_source != "detector" or self.detector is None or not (given is None or given.isnan().any()):
             return given
-        found = grow_boxes(self.detector(pixels)[0], self.box_margin, self.image_size)
+        found = grow_boxes(boxes_of(self.detector, pixels, embedding)[0], self.box_margin, self.image_size)
         return found if given is None else torch.where(given.isnan().any(-1, keepdim=True), found, given)
 
     def _points(self, embedding: Tensor, boxes: Tensor | None) -> PrompterOutput:

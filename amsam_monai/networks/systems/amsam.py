@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.dark_object import dark_masks
+from amsam_monai.networks.detector.embedding import boxes_of, check_reads
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.prompts.objects import NOTHING, Objects, as_sets, union
 from amsam_monai.networks.prompts.prompt_sets import decode_sets, may_read_back, set_tokens
@@ -43,8 +44,8 @@ class AMSAM(System):
         sam: Segment Anything; frozen, except for the parts named below.
         num_classes: K, foreground classes.
         resize: how images are fitted into SAM's square, see `SquareFrame`.
-        detector: frozen; (B, 3, S, S) in [0, 1] -> boxes (B, K, 4), NaN where none, and confidence (B, K). None
-            leaves the learned prompt alone (BLO-SAM).
+        detector: frozen; (B, 3, S, S) in [0, 1] -> boxes (B, K, 4), NaN where none, and confidence (B, K); with
+            `reads_embedding` it is given the image's embedding, too. None leaves the learned prompt alone (BLO-SAM).
         missing_box: what happens to a class that the detector does not find: "learned" falls back on the learned
             prompt, "absent" leaves the class out. None is "learned" for one class and "absent" for several.
         box_centre_point: add a positive point at the centre of each box.
@@ -137,6 +138,7 @@ class AMSAM(System):
         self.prompt_embedding = nn.Parameter(no_mask.repeat(sets, 1))  # (sets, 256)
         self.class_token = nn.Parameter(torch.zeros(sets, EMBED_DIM))  # added to the mask token of each set
         self.calibration = MaskCalibration(mode=calibration, alpha=alpha)
+        check_reads(detector, self)
         self.detector = detector
         if detector is not None:
             detector.requires_grad_(False)
@@ -191,7 +193,7 @@ class AMSAM(System):
         picture = pixels[..., :rows, :columns]  # without the padding, whose border is not an edge
         absent, confidence = None, None
         if prompts.box_xyxy is None and prompts.object_boxes is None and self.detector is not None:
-            prompts, confidence = self._detected(picture, prompts)
+            prompts, confidence = self._detected(picture, embedding, prompts)
             absent = prompts.box_xyxy.isnan().any(-1) if self.missing_box == "absent" else None  # type: ignore[union-attr]
         if prompts.object_boxes is not None:
             return self._union(picture, embedding, prompts, frame, classes, absent, confidence)
@@ -206,12 +208,12 @@ class AMSAM(System):
             logits = self._with_dark_objects(logits, picture, dark, frame)
         return Prediction(_beside_background(logits, absent), prompts, quality=iou.clamp(0, 1))
 
-    def _detected(self, picture: Tensor, prompts: Prompts) -> tuple[Prompts, Tensor | None]:
+    def _detected(self, picture: Tensor, embedding: Tensor, prompts: Prompts) -> tuple[Prompts, Tensor | None]:
         """The prompts with the detector's boxes, one a class or all of its objects; and how sure it is of these."""
-        detector = cast(Any, self.detector)
+        detector = cast(nn.Module, self.detector)
         if not any(self.several):
-            return replace(prompts, box_xyxy=detector(picture)[0]), None
-        boxes, confidence = detector.objects(picture)
+            return replace(prompts, box_xyxy=boxes_of(detector, picture, embedding)[0]), None
+        boxes, confidence = boxes_of(detector, picture, embedding, objects=True)
         one = torch.tensor([not several for several in self.several], device=boxes.device)[:, None]
         further = one & (torch.arange(boxes.shape[2], device=boxes.device) > 0)  # (K, M)
         boxes = boxes.masked_fill(further[..., None], torch.nan)
