@@ -51,7 +51,7 @@ METHODS: dict[str, Method] = {
         Method("plain", ANY, 1500),
         Method("autosam", (224, 448), 1500, views=5, weights=("efficientnet_lite0",)),
         Method("aisam", ANY, 1500),
-        Method("amsam", (224, 448), 600, views=4, detector=True, weights=("yolo26n",)),
+        Method("amsam", (224, 448), 600, views=4, detector=True),
     )
 }
 
@@ -106,6 +106,9 @@ def recipe_text(plan: Plan, method: Method) -> str:
         train |= {"turn": 0.75 if both else 0, "mirror": 0.5 if plan["mirrors"] == ["horizontal"] else 0}
     if method.name == "autosam":
         train["turns"] = both
+    if method.detector:
+        told = plan.choices.get("detector")  # plans of before do not say
+        train["settings#detector"] = {"file": "detector.pth", "architecture": "yolo" if told is None else told.value}
     train |= {"batch_size": plan["batch"] if side == plan["side"] else 4}
     return _recipe(plan, method.name, train)
 

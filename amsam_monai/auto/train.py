@@ -17,6 +17,7 @@ import numpy as np
 from amsam_monai.auto.budget import Cost, as_told, measure, share_out
 from amsam_monai.auto.cases import cases_that_train
 from amsam_monai.auto.choice import Chosen, cross_validate, most_runs
+from amsam_monai.auto.detectors import choose_detector
 from amsam_monai.auto.fingerprint import fingerprint
 from amsam_monai.auto.folds import draw_folds, parted
 from amsam_monai.auto.methods import METHODS, build, build_mean, check_method, members
@@ -79,6 +80,7 @@ def train(
     neighbours: int | None = None,
     axis: str | None = None,
     sam: Mapping[str, Any] | None = None,
+    detector: str | None = None,
     pool: str | Path | None = None,
     say: Say = logger.info,
 ) -> Trained:
@@ -107,6 +109,7 @@ def train(
         neighbours: of a slice that are seen with it, 0 or 1.
         axis: that slices follow: "axial", "coronal", "sagittal" or "thickest".
         sam: backbone and weights, MobileSAM's by default.
+        detector: of AM-SAM: "yolo", or "embedding", which reads SAM's own; None takes yolo where it is here.
         pool: folder of unlabelled images; the report then tells which to label next.
         say: is told what happens, line by line.
 
@@ -144,6 +147,7 @@ def train(
                 "axis": axis,
             },
             sam=sam,
+            detector=detector,
         )
     else:
         plan = known
@@ -279,6 +283,7 @@ def _new_plan(
     minutes: float,
     chosen: Mapping[str, Any],
     sam: Mapping[str, Any] | None,
+    detector: str | None,
 ) -> Plan:
     load: Callable[[Any], Any] = LoadCased(classes=classes)
     first = load(datalist[0])
@@ -290,7 +295,7 @@ def _new_plan(
             f"each class must be in a training case, got none with {', '.join(missing)}; leave it out of --labels, or "
             "label a case that has it."
         )
-    choices = choose(seen, **chosen)
+    choices = {**choose(seen, **chosen), "detector": choose_detector(detector)}
     if sam is not None:
         choices["backbone"] = Choice(dict(sam), "as told", "--backbone")
         if sam.get("backbone") != "vit_t":

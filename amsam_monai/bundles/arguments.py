@@ -43,7 +43,7 @@ FIXED: dict[str, frozenset[str]] = {
     ),
     "unified": frozenset({"points", "generator"}),
     "mean": frozenset({"members"}),
-    "detector": frozenset({"class_names", "classes", "image_size", "cases"}),
+    "detector": frozenset({"class_names", "classes", "image_size", "resize", "encoder", "cases"}),
 }
 
 # What the network does with its weights: floors, fallbacks, second looks.
@@ -82,6 +82,7 @@ FIELDS: dict[str, frozenset[str]] = {
 }
 # What a member of a mean says for itself; everything else is that of the whole.
 MEMBER = ("system", "image_size", "arguments", "detector")
+DETECTORS = ("yolo", "embedding")  # architectures of `detector` in the settings
 SAM_ARGUMENTS = ("backbone", "weights", "image_size", "normalise")
 
 

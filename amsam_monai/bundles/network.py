@@ -187,9 +187,9 @@ def _detector(settings: Settings, detector: nn.Module | str | Path | None) -> nn
         raise ValueError(
             f"settings name a detector ({named.get('file')}), got none; hand over the module, or the path of its file."
         )
-    options = {name: value for name, value in named.items() if name != "file"}
+    options = {name: value for name, value in named.items() if name not in ("file", "architecture")}
     if isinstance(detector, str | Path):
-        detector = load_detector(detector, **options)
+        detector = load_detector(detector, architecture=settings.detector_architecture, **options)
     else:
         for name, value in options.items():
             setattr(detector, name, value)

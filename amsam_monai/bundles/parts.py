@@ -17,7 +17,7 @@ from amsam_monai.bundles.settings import Settings, merged
 from amsam_monai.data.files.save import SaveLabeld
 from amsam_monai.handlers import load_adapter
 from amsam_monai.keys import PRED
-from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.detector.detector import load_detector, misfit
 from amsam_monai.networks.detector.no_detector import NoDetector
 from amsam_monai.networks.systems.system import System
 from amsam_monai.segment.components import keep_largest_components
@@ -40,7 +40,7 @@ def bundle_settings(root: str | Path, settings: Mapping[str, Any] | None = None)
 
 
 def network_of(root: str | Path, settings: Settings | Mapping[str, Any], models: str | Path | None = None) -> System:
-    """The network that the settings describe, untrained, with its detector where that is fitted already.
+    """The network that the settings describe, untrained, with its detector where such a one is fitted already.
 
     Random numbers that follow do not depend on whether the detector was there.
 
@@ -54,7 +54,8 @@ def network_of(root: str | Path, settings: Settings | Mapping[str, Any], models:
     if settings.detector is not None:
         file = Path(models or Path(root) / "models") / settings.detector["file"]
         with torch.random.fork_rng():
-            detector = load_detector(file) if file.is_file() else NoDetector(settings.num_classes)
+            fitted = file.is_file() and misfit(file, settings.detector_architecture, settings) is None
+            detector = load_detector(file) if fitted else NoDetector(settings.num_classes)
     return build_network(settings, detector=detector)
 
 

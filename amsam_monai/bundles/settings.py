@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from amsam_monai.bundles.arguments import DEFAULTS, FIXED, MEMBER, SAM_ARGUMENTS, is_default, known_arguments
+from amsam_monai.bundles.arguments import DEFAULTS, DETECTORS, FIXED, MEMBER, SAM_ARGUMENTS, is_default, known_arguments
 from amsam_monai.bundles.measured import check_limits_block, check_quality_block
 from amsam_monai.data.classes import Classes
 from amsam_monai.framing import RESIZE_MODES
@@ -34,7 +34,8 @@ class Settings:
         resize: how images come into SAM's square, see `SquareFrame`.
         arguments: further ones of the system's constructor; of a mean its members: [{system, image_size: of its square,
             if it has one of its own, arguments, detector: whether it takes that of the settings}].
-        detector: {file: name beside model.pt, and options of `BoxDetector`}, or None.
+        detector: {file: name beside model.pt, architecture: yolo (where it is not said) or embedding, and options of
+            `BoxDetector` or `EmbeddingDetector`}, or None.
         intensity: arguments of `Intensity`.
         slices: arguments of `SliceInferer`.
         largest_component: argument of `Segmenter`.
@@ -67,7 +68,12 @@ class Settings:
         if self.resize not in RESIZE_MODES:
             raise ValueError(f"settings.resize must be one of {RESIZE_MODES}, got {self.resize!r}.")
         if self.detector is not None:
-            _known("detector", self.detector, {"file", *DEFAULTS["detector"]})
+            _known("detector", self.detector, {"file", "architecture", *DEFAULTS["detector"]})
+            if self.detector_architecture not in DETECTORS:
+                raise ValueError(
+                    f"settings.detector.architecture must be one of {', '.join(DETECTORS)}, got "
+                    f"{self.detector_architecture!r}."
+                )
         if self.label_values not in LABEL_VALUES:
             raise ValueError(f"settings.label_values must be one of {LABEL_VALUES}, got {self.label_values!r}.")
         _known("slices", self.slices, SLICE_ARGUMENTS)
@@ -148,6 +154,11 @@ class Settings:
         """Of each class "one" or "all": whether its objects are decoded one by one, see `AMSAM`."""
         told = self.arguments.get("objects", "one")
         return [told] * self.num_classes if isinstance(told, str) else list(told)
+
+    @property
+    def detector_architecture(self) -> str:
+        """Which detector it is: "yolo" where the settings do not say."""
+        return str((self.detector or {}).get("architecture", "yolo"))
 
     @property
     def result_values(self) -> dict[int, int] | None:
@@ -293,7 +304,7 @@ def places(name: str) -> list[str]:
     parts = {
         "sam": SAM_ARGUMENTS,
         "arguments": frozenset.union(*arguments),
-        "detector": DEFAULTS["detector"],
+        "detector": DEFAULTS["detector"] | {"architecture"},
         "intensity": INTENSITY_ARGUMENTS,
         "slices": SLICE_ARGUMENTS,
     }

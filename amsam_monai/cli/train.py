@@ -54,6 +54,10 @@ def train(
         int | None,
         typer.Option(min=0, max=1, help="Slices before and after that are seen with a slice."),
     ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="Of amsam: yolo, or embedding, which reads SAM's own; by default yolo where it is here."),
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option("--from", help="Bundle to go on from, by path or name; its method and settings stay."),
@@ -83,7 +87,7 @@ def train(
         from amsam_monai.auto.refine import refine
 
         settled = {"method": method, "side": side, "intensity": intensity, "mirrors": mirrors}
-        settled |= {"neighbours": neighbours, "axis": axis}
+        settled |= {"neighbours": neighbours, "axis": axis, "detector": detector}
         if told := [f"--{name}" for name, value in settled.items() if value is not None]:
             raise ValueError(f"--from goes on with the bundle's own settings; leave out {', '.join(told)}.")
         refined = refine(
@@ -121,6 +125,7 @@ def train(
         mirrors=_mirrors(mirrors),
         neighbours=neighbours,
         axis=axis,
+        detector=detector,
         pool=pool,
         say=typer.echo,
     )

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import Tensor
 
-    from amsam_monai.networks.detector.detector import BoxDetector
+    from amsam_monai.networks.detector.scores import Encode
+    from amsam_monai.networks.detector.voting import VotingDetector
 
 app = typer.Typer(add_completion=False)
 
@@ -41,7 +42,12 @@ def train_detector(
     ] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Batches of random views. [default: 100]")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate. [default: 0.001]")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of what it sees, a multiple of 32.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of what it sees, a multiple of 32; of SAM's square with 'embedding'.")
+    ] = None,
+    architecture: Annotated[
+        str, typer.Option(help="'yolo', or 'embedding', which reads SAM's own and needs no Ultralytics.")
+    ] = "yolo",
     per: Annotated[str, typer.Option(help="One box per 'class', or per connected 'component'.")] = "class",
     start: Annotated[
         str, typer.Option(help="Pretrained weights: a name of `amsam weights list`, or a file.")
@@ -67,10 +73,19 @@ def train_detector(
     """
     from rich.console import Console
 
+    from amsam_monai.bundles.arguments import DETECTORS
     from amsam_monai.data.files.atomic import check_writable
     from amsam_monai.engines.detector_training import DetectorSettings, train_detector
+    from amsam_monai.engines.embedding_detector_training import EmbeddingDetectorSettings, train_embedding_detector
     from amsam_monai.networks.detector.detector import save_detector
+    from amsam_monai.networks.detector.embedding import embedding_of
+    from amsam_monai.networks.sam import build_sam
     from amsam_monai.networks.weights import store as weights
+
+    if architecture not in DETECTORS:
+        raise ValueError(f"--architecture must be one of {', '.join(DETECTORS)}, got {architecture!r}.")
+    if architecture == "embedding" and many:
+        raise ValueError("--many is of yolo, whose layers it lets train; leave it out with --architecture embedding.")
 
     names = [name.strip() for name in classes.split(",") if name.strip()]
     chosen = {name.strip() for name in ids.split(",")} if ids else None
@@ -81,32 +96,41 @@ def train_detector(
     if unknown := sorted((chosen or set()) - pairs.keys()):
         raise ValueError(f"ids must name images in {images}, got {', '.join(unknown)}.")
     training = [pair for name, pair in pairs.items() if chosen is None or name in chosen]
-    given: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate, "image_size": image_size}
-    given |= {"frozen_layers": 0, "fit_statistics": True, "average": 0.99} if many else {}
-    settings = DetectorSettings(
-        per=per, snap_to_dark_object=snap_to_dark_object, seed=seed, **{k: v for k, v in given.items() if v is not None}
-    )
+    given: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate}
+    given = {name: value for name, value in given.items() if value is not None}
+    given |= {"per": per, "snap_to_dark_object": snap_to_dark_object, "seed": seed}
     console = Console(stderr=True)
     console.print(f"{len(training)} of {len(pairs)} cases train, classes {', '.join(names)}")
     samples, again = tee(read_samples(training, len(names), intensity))  # read one by one: there may be thousands
-    with progress_bar(console, settings.steps) as advance:
-        detector = train_detector(
-            (image for image, _ in samples),
-            (label for _, label in again),
-            len(names),
-            start=weights.fetch(start) if start in weights.CATALOGUE else start,
-            extra=read_samples(list(find_pairs(*extra).values()), len(names), intensity) if extra else (),
-            settings=settings,
-            class_names=names,
-            device=device,
-            progress=advance,
-        )
-    save_detector(detector, out)
+    encode: Encode | None = None
+    shared: dict[str, Any] = {
+        "extra": read_samples(list(find_pairs(*extra).values()), len(names), intensity) if extra else (),
+        "class_names": names,
+        "device": device,
+    }
+    data = ((image for image, _ in samples), (label for _, label in again), len(names))
+    detector: VotingDetector
+    if architecture == "embedding":
+        sam = build_sam("vit_t", weights="mobile_sam", image_size=image_size or 512).to(device).eval()
+        encode = embedding_of(sam)
+        head = EmbeddingDetectorSettings(**given)
+        with progress_bar(console, head.steps) as advance:
+            detector = train_embedding_detector(*data, sam=sam, settings=head, progress=advance, **shared)
+        sam.cpu()
+    else:
+        given |= {} if image_size is None else {"image_size": image_size}
+        given |= {"frozen_layers": 0, "fit_statistics": True, "average": 0.99} if many else {}
+        settings = DetectorSettings(**given)
+        origin = weights.fetch(start) if start in weights.CATALOGUE else start
+        with progress_bar(console, settings.steps) as advance:
+            detector = train_detector(*data, start=origin, settings=settings, progress=advance, **shared)
+    save_detector(detector.cpu(), out)
     typer.echo(f"wrote {out}")
+    measured: dict[str, Any] = {"intensity": intensity, "per": per, "encode": encode}
     if val is not None:
-        report(detector, list(find_pairs(*val).values()), intensity)
+        report(detector, list(find_pairs(*val).values()), **measured)
     if hold_out:
-        report(detector, [pair for name, pair in pairs.items() if name not in (chosen or ())], intensity)
+        report(detector, [pair for name, pair in pairs.items() if name not in (chosen or ())], **measured)
 
 
 def find_pairs(images: Path, labels: Path) -> dict[str, tuple[Path, Path]]:
@@ -158,17 +182,29 @@ def read_samples(
             yield three_channels(one), view.take(classes, index, index + 1)[0]
 
 
-def report(detector: BoxDetector, pairs: list[tuple[Path, Path]], intensity: str | None) -> None:
-    """Print how well the boxes of held-out images fit."""
-    from amsam_monai.networks.detector.scores import score_detector
+def report(
+    detector: VotingDetector,
+    pairs: list[tuple[Path, Path]],
+    intensity: str | None,
+    per: str = "class",
+    encode: Encode | None = None,
+) -> None:
+    """Print how well the boxes of held-out images fit, and which objects are found."""
+    from amsam_monai.networks.detector.scores import score_detector, score_objects
 
-    samples = list(read_samples(pairs, detector.num_classes, intensity))
-    score = score_detector(detector, [image for image, _ in samples], [label for _, label in samples])
+    images, labels = zip(*read_samples(pairs, detector.num_classes, intensity), strict=True)
+    score = score_detector(detector, images, labels, encode=encode)
     recall, strict = score.recall(0.5), score.recall(0.75)
     typer.echo(
         f"held out: {len(score.iou)} objects, recall {recall:.3f} at IoU 0.5, {strict:.3f} at 0.75, "
         f"mean IoU {score.mean_iou:.3f}; {score.false_boxes} boxes for {score.absent} absent classes"
     )
+    for name, row in score_objects(detector, images, labels, per=per, encode=encode).groups().items():
+        if row["objects"] or row["boxes"]:
+            typer.echo(
+                f"objects, {name}: {row['objects']}, recall {row['recall']:.3f}, mean IoU {row['iou']:.3f}; "
+                f"{row['boxes']} boxes, precision {row['precision']:.3f}"
+            )
 
 
 @contextmanager

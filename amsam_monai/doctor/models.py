@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import metadata
 
 from amsam_monai.bundles.find import bundles_here
 from amsam_monai.doctor.check import Check
@@ -36,8 +37,21 @@ def bundles() -> Iterator[Check]:
             yield Check("bundles", root.name, "optional", "not trained", f"train it with {root}/configs/train.yaml")
             continue
         try:
-            read_model(path)
+            settings = read_model(path).settings
         except (ValueError, OSError) as error:
             yield Check("bundles", root.name, "failed", str(error), "fetch the bundle again, or train it anew")
+            continue
+        said = f"{path.stat().st_size / 2**20:.1f} MiB, whole"
+        if settings.detector is not None and settings.detector_architecture == "yolo" and not _has_ultralytics():
+            mend = 'pip install "amsam-monai[detector]", or train it with --settings#detector#architecture embedding'
+            yield Check("bundles", root.name, "optional", f"{said}; its detector yolo needs ultralytics", mend)
         else:
-            yield Check("bundles", root.name, "ok", f"{path.stat().st_size / 2**20:.1f} MiB, whole")
+            yield Check("bundles", root.name, "ok", said)
+
+
+def _has_ultralytics() -> bool:
+    try:
+        metadata.version("ultralytics")
+    except metadata.PackageNotFoundError:
+        return False
+    return True

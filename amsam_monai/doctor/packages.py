@@ -12,7 +12,7 @@ from amsam_monai.doctor.check import Check
 
 DISTRIBUTION = "amsam-monai"
 PURPOSES = {
-    "detector": "AM-SAM's detector (AGPL-3.0)",
+    "detector": "AM-SAM's detector yolo (AGPL-3.0); its detector embedding does without",
     "backbones": "AutoSAM's HarDNet-85",
     "outlines": "outlines of LabelMe and COCO",
     "annotate": "the web page",

@@ -1,9 +1,10 @@
-"""Measure the box detector on held-out images: recall and overlap of its boxes, per number of training images.
+"""Measure the YOLO detector on held-out images: recall and overlap of its boxes, per number of training images.
 
 python scripts/benchmarks/detector.py --data DIR --dataset isic --shots 4 8 16 --draws 3 --out bench
 
 DIR/<dataset> holds the images. Support and held-out images are those of data/splits. A run that was interrupted goes on
-where it stopped; the table is printed and kept beside the record OUT/detector_*.json.
+where it stopped; the table is printed and kept beside the record OUT/detector_*.json. Recall and precision of each
+object, by size and by number in the image, are in the record. two_detectors.py compares it with the other detector.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from amsam_monai.data.prepare.prepare import find_dataset
 from amsam_monai.data.sections import sections as cut
 from amsam_monai.engines.detector_training import DetectorSettings, train_detector
 from amsam_monai.networks.detector.detector import pretrained_detector
-from amsam_monai.networks.detector.scores import score_detector
+from amsam_monai.networks.detector.scores import score_detector, score_objects
 from amsam_monai.networks.weights import store as weights
 from amsam_monai.transforms.sam_input import three_channels
 
@@ -36,7 +37,8 @@ def read(cases):
 def scored(detector, cases, seconds):
     images, labels = zip(*read(cases), strict=True)
     score = score_detector(detector, images, labels)
-    return dict(zip(COLUMNS, (score.mean_iou, score.recall(0.5), score.recall(0.75), seconds), strict=True))
+    told = dict(zip(COLUMNS, (score.mean_iou, score.recall(0.5), score.recall(0.75), seconds), strict=True))
+    return {**told, "objects": score_objects(detector, images, labels).groups()}
 
 
 def one_run(options, datalist, shots, draw):
@@ -106,7 +108,7 @@ def main():
             if key not in results:
                 results[key] = one_run(options, datalist, shots, draw)
                 record.write_text(json.dumps(results, indent=1), encoding="utf-8")
-                print(key, {name: round(value, 3) for name, value in results[key].items()}, flush=True)
+                print(key, {name: round(results[key][name], 3) for name in COLUMNS}, flush=True)
     record.with_suffix(".md").write_text(table(results), encoding="utf-8")
     print(f"{options.dataset}, start {options.start}, torch {torch.__version__}\n\n{table(results)}")
 

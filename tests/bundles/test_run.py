@@ -14,8 +14,10 @@ import torch
 from ignite.engine import Events
 from monai.utils import get_seed
 
+from amsam_monai.bundles.network import load_model
 from amsam_monai.bundles.run import run_training
 from amsam_monai.data.datasets import isic_datalist
+from amsam_monai.networks.detector.detector import load_detector
 from amsam_monai.phantoms.sets import write_phantoms
 from tests.bundles.runs import BUNDLES, adapter_of, workflow_of
 
@@ -152,3 +154,15 @@ def test_misspelt_names_are_refused(folder, data):
         run_training(BUNDLE, configs=["tain"], root=folder)
     with pytest.raises(FileNotFoundError, match="there is no bundle nothing"):
         run_training("nothing")
+
+
+def test_a_word_changes_the_detector_to_the_one_that_reads_the_embedding(folder, data):
+    told = {"settings#detector": {"file": "detector.pth", "architecture": "embedding", "snap_to_dark_object": True}}
+    small = {**data, **told, "phantoms": 2, "detector_steps": 1, "max_epochs": 1, "val": 0}
+    trained = run_training(BUNDLE, root=folder, overrides=small)
+    assert load_detector(folder / "models" / "detector.pth", architecture="embedding").snap_to_dark_object
+    assert len(trained.network.detector.cases) == 2
+    again = load_model(trained.weights)
+    assert again.settings.detector_architecture == "embedding"
+    assert again.made["detector_sha256"] == again.network.detector.sha256
+    assert again.network.segment(torch.rand(1, 3, 48, 60)).logits.shape == (1, 2, 48, 60)

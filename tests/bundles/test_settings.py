@@ -7,6 +7,7 @@ from amsam_monai.bundles.arguments import DEFAULTS, FIELDS, FIXED
 from amsam_monai.bundles.network import SIGNATURES, build_network
 from amsam_monai.bundles.settings import INTENSITY_ARGUMENTS, Settings, checked, differences
 from amsam_monai.networks.detector.detector import BoxDetector
+from amsam_monai.networks.detector.embedding import EmbeddingDetector
 from amsam_monai.transforms.intensity import Intensity
 
 BLOCK = {
@@ -25,7 +26,7 @@ def settings(**changes):
 
 @pytest.mark.parametrize("system", sorted(FIXED))
 def test_every_argument_stands_in_one_table(system):
-    functions = (BoxDetector,) if system == "detector" else SIGNATURES[system]
+    functions = (BoxDetector, EmbeddingDetector) if system == "detector" else SIGNATURES[system]
     names = {
         name
         for function in functions
@@ -99,6 +100,10 @@ def test_words_of_a_command_line_become_values_at_any_depth():
         ({"limits": {"intensity": {"low": [[0] * 5]}}}, "limits.intensity must have low and high"),
         ({"limits": {"intensity": {"low": [[0] * 4], "high": [[1] * 5]}}}, "intensity.low must be 5 numbers"),
         ({"limits": {"intensity": {"low": [[0] * 5], "high": [1]}}}, "intensity.high must be 5 numbers"),
+        (
+            {"detector": {"file": "d.pth", "architecture": "rcnn"}},
+            "architecture must be one of yolo, embedding, got 'rcnn'",
+        ),
         ({"detector": {"file": "d.pth", "image_size": 64}}, "detector must be among .*, got 'image_size'"),
     ],
 )
@@ -127,6 +132,11 @@ def test_what_training_fixed_is_not_overridden(overrides, message):
 
 def test_the_hint_knows_all_of_the_intensitys_arguments():
     assert list(inspect.signature(Intensity).parameters) == list(INTENSITY_ARGUMENTS)
+
+
+def test_a_detector_is_a_yolo_where_the_settings_do_not_say():
+    assert settings(detector="d.pth").detector_architecture == "yolo"
+    assert settings(detector={"file": "d.pth", "architecture": "embedding"}).detector_architecture == "embedding"
 
 
 def test_options_of_a_detector_that_is_not_there_change_nothing():

@@ -5,8 +5,10 @@ import socket
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from amsam_monai.bundles.model_file import write_model
 from amsam_monai.cli import app
 from amsam_monai.doctor import machine, models, packages
 from amsam_monai.doctor.check import Check
@@ -83,6 +85,24 @@ def test_a_damaged_bundle_fails_the_command_and_the_report_names_nobody(here, mo
     report = json.loads((here / "report.json").read_text(encoding="utf-8"))
     assert str(here) not in json.dumps(report)
     assert {check["topic"] for check in report["checks"]} >= {"packages", "machine", "folders", "ports", "bundles"}
+
+
+@pytest.mark.parametrize(("architecture", "state"), [("yolo", "optional"), ("embedding", "ok")])
+def test_a_bundle_whose_detector_needs_what_is_not_here_says_so(here, monkeypatch, architecture, state):
+    root = here / "amsam_bundles" / "mine"
+    (root / "configs").mkdir(parents=True)
+    (root / "configs" / "metadata.json").write_text("{}", encoding="utf-8")
+    settings = {
+        "system": "amsam",
+        "sam": {"backbone": "vit_nano", "weights": None, "image_size": 64},
+        "classes": {"a": 1},
+        "detector": {"file": "detector.pth", "architecture": architecture},
+    }
+    write_model(root / "models" / "model.pt", {"weight": torch.zeros(1)}, settings)
+    monkeypatch.setattr(models, "_has_ultralytics", lambda: False)
+    found = by_name(models.bundles())["mine"]
+    assert found.state == state
+    assert ("needs ultralytics" in found.found) == (state == "optional")
 
 
 def test_a_state_is_one_of_three():

@@ -12,6 +12,7 @@ import nibabel
 from amsam_monai.cli import app
 from amsam_monai.cli.train_detector import find_pairs, read_samples
 from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.sam import build_sam
 from tests.networks.yolo_fixtures import write_tiny_yolo
 
 
@@ -42,6 +43,24 @@ def test_a_detector_is_fitted_written_and_measured_on_what_was_held_out(pictures
     assert "held out: 1 objects, recall" in result.output
     assert load_detector(out).class_names == ["lesion"]
     assert load_detector(out).image_size == 64
+
+
+def test_the_one_that_reads_sams_embedding_is_fitted_and_measured_by_object(pictures, monkeypatch):
+    monkeypatch.setattr("amsam_monai.networks.sam.build_sam", nano)
+    quick = ("--architecture", "embedding", "--steps", 2, "--image-size", 64, "--per", "component")
+    out = pictures / "detector.pth"
+    result = run(pictures / "images", pictures / "labels", out, *quick, "--ids", "case0,case1", "--hold-out")
+    assert result.exit_code == 0, result.output
+    assert "objects, large: 1, recall" in result.output
+    assert load_detector(out, architecture="embedding").image_size == 64
+    refused = run(pictures / "images", pictures / "labels", out, *quick, "--many")
+    assert refused.exit_code == 1
+    assert "--many is of yolo" in refused.output
+
+
+def nano(backbone, *, weights, image_size):
+    """A tiny SAM in place of MobileSAM."""
+    return build_sam("vit_nano", image_size=image_size)
 
 
 def test_names_that_are_not_there_are_refused(pictures):
