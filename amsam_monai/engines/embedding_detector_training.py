@@ -52,7 +52,7 @@ class EmbeddingDetectorSettings:
     views: int | None = None
     batch_size: int = 8
     extra_share: float = 0.5
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     weight_decay: float = 0.05
     average: float = 0.97
     per: str | Sequence[str] = "class"

@@ -40,7 +40,7 @@ from amsam_monai.transforms.intensity import Intensityd
 from amsam_monai.transforms.sam_input import ToThreeChannelsd
 
 KINDS = ("yolo", "embedding")
-FLOORS = {"human": {"yolo": 0.6}}  # of further objects, where it is not the default; the bundle's
+FLOORS = {("human", "yolo"): {"object_confidence": 0.6}}  # the bundle's, where it is not the detector's own
 ADAPTERS = {"human": "human_amsam_segmentation", "isic": "isic_amsam_segmentation"}
 PLAIN = {"arguments": {"dark_object_weight": 0.0}, "slices": {"flips": []}}
 SEVERAL_FROM = 191  # of humans
@@ -104,7 +104,7 @@ def segmenter(dataset: str) -> Any:
 def fitted(kind: str, network: Any, samples: list[Any], arguments: argparse.Namespace, known: dict[str, Any]) -> Any:
     """A detector of the draw, from its file where it is there."""
     path = arguments.out / f"{arguments.dataset}_{arguments.draw}_{kind}.pth"
-    floors = {"object_confidence": FLOORS.get(arguments.dataset, {}).get(kind, 0.25)}
+    floors = FLOORS.get((arguments.dataset, kind), {})
     if path.is_file():
         return load_detector(path, **floors)
     images, labels = [s["image"].as_tensor() for s in samples], [s["label"].as_tensor() for s in samples]

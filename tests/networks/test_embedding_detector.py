@@ -149,10 +149,10 @@ class TestFiles:
         )
         detector.model.half().float()  # as the file keeps them
         save_detector(detector, tmp_path / "detector.pth")
-        again = load_detector(tmp_path / "detector.pth", object_confidence=0.5)
+        again = load_detector(tmp_path / "detector.pth", object_confidence=0.6)
         assert isinstance(again, EmbeddingDetector)
-        assert again.object_confidence == 0.5
-        assert {**again.config(), "object_confidence": 0.25} == detector.config()
+        assert again.object_confidence == 0.6
+        assert {**again.config(), "object_confidence": 0.5} == detector.config()
         image, embedding = torch.rand(1, 3, SIZE, 40), torch.randn(1, 256, GRID, GRID)
         torch.testing.assert_close(again(image, embedding), detector(image, embedding))
 
@@ -248,5 +248,6 @@ class TestScores:
         label[0:32, 0:32] = 1
         found = [(0, (0, 0), 3.0, [0.0, 0, 2, 2]), (0, (0, 1), 2.0, [0.0, 0, 2, 1.1])]
         encode = embedding_of(build_sam("vit_nano", image_size=SIZE))
-        score = score_objects(scripted(found), [torch.rand(3, SIZE, SIZE)], [label], encode=encode)
+        detector = scripted(found, object_overlap=0.6)
+        score = score_objects(detector, [torch.rand(3, SIZE, SIZE)], [label], encode=encode)
         assert (score.recall, score.precision) == (1, 0.5)

@@ -58,8 +58,8 @@ class EmbeddingDetector(VotingDetector):
         flips: bool = True,
         vote_iou: float = 0.7,
         snap_to_dark_object: bool = False,
-        object_confidence: float = 0.25,
-        object_overlap: float = 0.6,
+        object_confidence: float = 0.5,
+        object_overlap: float = 0.4,
         most_objects: int = 32,
         cases: Sequence[str] | None = None,
     ) -> None:
