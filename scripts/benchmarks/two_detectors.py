@@ -124,6 +124,7 @@ def fitted(kind: str, network: Any, samples: list[Any], arguments: argparse.Name
     known.setdefault("fits", {})[kind] = {**spent, "cases": len(samples)}
     save_detector(detector, path)
     known["fits"][kind]["megabytes"] = path.stat().st_size / 1e6
+    write(arguments.out / f"{arguments.dataset}_{arguments.draw}.json", known)
     return load_detector(path, **floors)
 
 
