@@ -54,7 +54,8 @@ def network_of(root: str | Path, settings: Settings | Mapping[str, Any], models:
     if settings.detector is not None:
         file = Path(models or Path(root) / "models") / settings.detector["file"]
         with torch.random.fork_rng():
-            fitted = file.is_file() and misfit(file, settings.detector_architecture, settings) is None
+            whole = None if settings.system == "mean" else settings  # a member has a square of its own
+            fitted = file.is_file() and misfit(file, settings.detector_architecture, whole) is None
             detector = load_detector(file) if fitted else NoDetector(settings.num_classes)
     return build_network(settings, detector=detector)
 

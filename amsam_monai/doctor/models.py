@@ -43,7 +43,7 @@ def bundles() -> Iterator[Check]:
             continue
         said = f"{path.stat().st_size / 2**20:.1f} MiB, whole"
         if settings.detector is not None and settings.detector_architecture == "yolo" and not _has_ultralytics():
-            mend = 'pip install ultralytics, or train it with --settings#detector#architecture embedding'
+            mend = "pip install ultralytics, or train it with --settings#detector#architecture embedding"
             yield Check("bundles", root.name, "optional", f"{said}; its detector yolo needs ultralytics", mend)
         else:
             yield Check("bundles", root.name, "ok", said)
