@@ -100,6 +100,12 @@ def share_out(
     return shares
 
 
+def spared_steps(method: str, plan: Plan, runs: int) -> int:
+    """Steps that the final training gains by the trials that were not needed; no more than help the method."""
+    room = METHODS[method].most - plan.steps["final"][method]
+    return max(0, min(room, runs * plan.steps["trial"][method]))
+
+
 def as_told(names: Sequence[str], steps: int) -> dict[str, int]:
     """So many steps of each method, at least one, and half as many of its detector."""
     told = dict.fromkeys(names, max(1, steps))

@@ -52,7 +52,7 @@ class Plan:
         minutes: that the steps were meant for.
         steps: {"trial": {method: steps}, "final": {method: steps}, "half": {method: steps}}, the last for a method that
             shares the time with another; empty until they were measured. Steps of a detector stand beside those of its
-            method, as "amsam, detector".
+            method, as "amsam, detector". "spared" holds what the final training gains by trials that were not needed.
         seconds: of a step, by method, as it was measured.
     """
 

@@ -29,8 +29,7 @@ SHORTER = "The cross-validation trained on fewer cases, and for fewer steps, tha
 
 OF_TWO = (
     "Two names stand for the mean of both: their probabilities are averaged. It is taken where it is more than "
-    f"{MARGIN:g} Dice better than the better one alone, since it takes the time of both; in the bundle each is trained "
-    "for half of the time."
+    f"{MARGIN:g} Dice better than the better one alone, since each of the two is then trained for half of the time."
 )
 
 

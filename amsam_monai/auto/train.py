@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.auto.budget import Cost, as_told, measure, share_out
+from amsam_monai.auto.budget import Cost, as_told, measure, share_out, spared_steps
 from amsam_monai.auto.cases import cases_that_train
-from amsam_monai.auto.choice import Chosen, cross_validate, most_runs
+from amsam_monai.auto.choice import Chosen, cross_validate, most_runs, spared_runs
 from amsam_monai.auto.detectors import choose_detector
 from amsam_monai.auto.fingerprint import fingerprint
 from amsam_monai.auto.folds import draw_folds, parted
@@ -169,6 +169,9 @@ def train(
         chosen = cross_validate(names, len(plan.folds), _runner(plan, bundles, datalist, work, say))
     best = chosen.method if chosen else names[0]
     parts = members(best)
+    if chosen and plan.seconds and len(parts) == 1:  # their time is the final training's
+        plan.steps["spared"] = {best: spared_steps(best, plan, spared_runs(chosen, len(plan.folds)))}
+        plan.write(out / PLAN)
     if len(parts) == 1:
         root = build(plan, best, out)
         _train_on_all(plan, best, "final", datalist, root, root, work, say)
@@ -201,7 +204,7 @@ def _train_on_all(
     model, finished = root / "models" / "model.pt", work / f"{method}, {part}"
     if finished.is_file():
         return model
-    steps = plan.steps[part][method]
+    steps = plan.steps[part][method] + plan.steps.get("spared", {}).get(method, 0)
     say(f"{method}: training on all {len(datalist)} cases, {steps} steps")
     train_method(
         bundle,
