@@ -101,9 +101,12 @@ def share_out(
 
 
 def spared_steps(method: str, plan: Plan, runs: int) -> int:
-    """Steps that the final training gains by the trials that were not needed; no more than help the method."""
-    room = METHODS[method].most - plan.steps["final"][method]
-    return max(0, min(room, runs * plan.steps["trial"][method]))
+    """Steps that the final training gains by trials that were not needed, and loses by further ones.
+
+    It has no more than help the method, and keeps half of its own at least.
+    """
+    final = plan.steps["final"][method]
+    return max(-(final // 2), min(METHODS[method].most - final, runs * plan.steps["trial"][method]))
 
 
 def as_told(names: Sequence[str], steps: int) -> dict[str, int]:

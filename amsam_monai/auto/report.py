@@ -11,6 +11,7 @@ import numpy as np
 from amsam_monai.auto.choice import MARGIN, Chosen
 from amsam_monai.auto.methods import members
 from amsam_monai.auto.plan import Plan, said
+from amsam_monai.auto.suspects import SUSPECT
 from amsam_monai.auto.trial import Trial
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.images import read_label, write_label
@@ -24,7 +25,6 @@ from amsam_monai.evaluation.tables import Table, markdown_table
 from amsam_monai.keys import CASE_ID, IMAGE
 from amsam_monai.segment.segmenter import SegmentedImage
 
-SUSPECT = 0.2  # Dice below the median of the other cases at which a label is worth a second look
 SHORTER = "The cross-validation trained on fewer cases, and for fewer steps, than the model of the bundle."
 
 OF_TWO = (

@@ -24,6 +24,7 @@ from amsam_monai.auto.methods import METHODS, build, build_mean, check_method, m
 from amsam_monai.auto.plan import Choice, Plan, choose
 from amsam_monai.auto.pool import label_next
 from amsam_monai.auto.report import Kept, write_training_report
+from amsam_monai.auto.suspects import leave_out, weed
 from amsam_monai.auto.trial import Trial, quality_of_trials, run_mean_trial, run_trial, train_method
 from amsam_monai.bundles.members import join_models
 from amsam_monai.bundles.model_file import amend_model, read_model
@@ -79,6 +80,7 @@ def train(
     mirrors: Sequence[str] | None = None,
     neighbours: int | None = None,
     axis: str | None = None,
+    suspects: str = "measure",
     sam: Mapping[str, Any] | None = None,
     detector: str | None = None,
     pool: str | Path | None = None,
@@ -108,6 +110,8 @@ def train(
         mirrors: mirror images that are as good: of "horizontal", "vertical".
         neighbours: of a slice that are seen with it, 0 or 1.
         axis: that slices follow: "axial", "coronal", "sagittal" or "thickest".
+        suspects: cases far worse than the others when the folds leave them out: "measure" takes them out of the final
+            training where the folds are better without them, "keep" trains on them.
         sam: backbone and weights, MobileSAM's by default.
         detector: of AM-SAM: "yolo", or "embedding", which reads SAM's own; None takes yolo where it is here.
         pool: folder of unlabelled images; the report then tells which to label next.
@@ -123,7 +127,7 @@ def train(
     begun = time.perf_counter()
     out = Path(out).resolve()
     told = [method] if isinstance(method, str) else list(method or ())
-    _check(told, folds, minutes)
+    _check(told, folds, minutes, suspects)
     check_writable(out)
     known = _plan_in(out)
     listing = find_own(data, labels=labels, channel=channel, patients=patients)
@@ -166,21 +170,29 @@ def train(
         plan.write(out / PLAN)
     chosen = None
     if folds:
-        chosen = cross_validate(names, len(plan.folds), _runner(plan, bundles, datalist, work, say))
+        run = _runner(plan, bundles, datalist, work, say)
+        chosen = cross_validate(names, len(plan.folds), run)
     best = chosen.method if chosen else names[0]
     parts = members(best)
-    if chosen and plan.seconds and len(parts) == 1:  # their time is the final training's
-        plan.steps["spared"] = {best: spared_steps(best, plan, spared_runs(chosen, len(plan.folds)))}
+    training = datalist
+    if chosen and len(parts) == 1:
+        again = 0
+        if suspects == "measure":
+            in_training = {n: _ids(parted(datalist, fold)[0]) for n, fold in enumerate(plan.folds)}
+            weeded = weed(chosen.trials[best], in_training, lambda fold, out: run(best, fold, tuple(out)))
+            training, again = leave_out(plan, datalist, weeded, say), weeded.runs
+        if plan.seconds:  # what was not needed is the final training's
+            plan.steps["spared"] = {best: spared_steps(best, plan, spared_runs(chosen, len(plan.folds)) - again)}
         plan.write(out / PLAN)
     if len(parts) == 1:
         root = build(plan, best, out)
-        _train_on_all(plan, best, "final", datalist, root, root, work, say)
+        _train_on_all(plan, best, "final", training, root, root, work, say)
     else:
         root, own = build_mean(plan, parts, out), {one: work / one / "half" for one in parts}
         files = [_train_on_all(plan, one, "half", datalist, bundles[one], own[one], work, say) for one in parts]
         join_models(files, root / "models" / "model.pt")
     quality = quality_of_trials(chosen.trials[best]) if chosen else None
-    amend_model(root / "models" / "model.pt", limits=_limits(plan, datalist, root), quality=quality)
+    amend_model(root / "models" / "model.pt", limits=_limits(plan, training, root), quality=quality)
     kept = Kept(work / best, plan.labels)
     written = write_training_report(root / REPORT, plan, chosen, kept.pairs(datalist))
     if pool is not None:
@@ -205,7 +217,7 @@ def _train_on_all(
     if finished.is_file():
         return model
     steps = plan.steps[part][method] + plan.steps.get("spared", {}).get(method, 0)
-    say(f"{method}: training on all {len(datalist)} cases, {steps} steps")
+    say(f"{method}: training on {len(datalist)} cases, {steps} steps")
     train_method(
         bundle,
         method,
@@ -248,13 +260,19 @@ def available(say: Say = logger.info) -> list[str]:
     return found
 
 
-def _check(told: Sequence[str], folds: int, minutes: float) -> None:
+def _ids(cases: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [str(case[CASE_ID]) for case in cases]
+
+
+def _check(told: Sequence[str], folds: int, minutes: float, suspects: str) -> None:
     for name in told:
         check_method(name)
     if folds == 0 and len(told) != 1:
         raise ValueError("folds must be at least 2 to choose a method, got 0; name a method, or leave cases out.")
     if folds not in range(11) or folds == 1:
         raise ValueError(f"folds must be 0 or from 2 to 10, got {folds}.")
+    if suspects not in ("measure", "keep"):
+        raise ValueError(f"suspects must be measure or keep, got {suspects!r}.")
     if not minutes > 0:
         raise ValueError(f"minutes must be more than 0, got {minutes}.")
 
@@ -304,12 +322,11 @@ def _new_plan(
         if sam.get("backbone") != "vit_t":
             choices["window"] = Choice(0, "an encoder that looks at the whole image sees whole images")
     drawn = draw_folds(datalist, folds=folds, seed=seed) if folds else []
-    cases = [str(case[CASE_ID]) for case in datalist]
-    return Plan(name, classes, seen.to_mapping(), choices, cases, drawn, seed, minutes)
+    return Plan(name, classes, seen.to_mapping(), choices, _ids(datalist), drawn, seed, minutes)
 
 
 def _refuse_other(plan: Plan, datalist: Sequence[Mapping[str, Any]], classes: Mapping[str, int], seed: int) -> None:
-    here = sorted(str(case[CASE_ID]) for case in datalist)
+    here = sorted(_ids(datalist))
     for what, have, want in (
         ("cases", sorted(plan.cases), here),
         ("classes", plan.classes, dict(classes)),
@@ -344,13 +361,16 @@ def _measure(
 
 def _runner(
     plan: Plan, bundles: Mapping[str, Path], datalist: Sequence[Mapping[str, Any]], work: Path, say: Say
-) -> Callable[[str, int], Trial]:
-    """Runs a method on a fold, or the mean of two, or reads what came of it."""
+) -> Callable[..., Trial]:
+    """Runs a method on a fold, without some cases if told, or the mean of two, or reads what came of it."""
 
     @cache
-    def run(method: str, fold: int) -> Trial:
+    def run(method: str, fold: int, without: tuple[str, ...] = ()) -> Trial:
         train_cases, left_out = parted(datalist, plan.folds[fold])
         root, each, parts = work / method / f"fold{fold}", Kept(work / method, plan.labels), members(method)
+        if without:
+            train_cases = [case for case in train_cases if case[CASE_ID] not in without]
+            root, each = root / "without", Kept(root / "without", plan.labels)
         if len(parts) > 1:
             trials = [run(one, fold) for one in parts]
             roots = [work / one / f"fold{fold}" for one in parts]
@@ -369,7 +389,8 @@ def _runner(
             )
             for part in ("models", "eval"):
                 shutil.rmtree(root / part, ignore_errors=True)
-        say(f"{method}, fold {fold + 1}: Dice {trial.score:.3f} after {trial.steps} steps, {trial.seconds:.0f} s")
+        said = f"{method}, fold {fold + 1}" + (f", without {', '.join(without)}" if without else "")
+        say(f"{said}: Dice {trial.score:.3f} after {trial.steps} steps, {trial.seconds:.0f} s")
         return trial
 
     return run

@@ -70,6 +70,10 @@ def train(
         str | None,
         typer.Option(help="Plane of the slices: axial, coronal, sagittal, or thickest, each volume's own."),
     ] = None,
+    suspects: Annotated[
+        str,
+        typer.Option(help="Cases far worse than the others: measure leaves them out where that helps, or keep."),
+    ] = "measure",
 ) -> None:
     """Train a segmenter on labelled images of your own.
 
@@ -126,6 +130,7 @@ def train(
         neighbours=neighbours,
         axis=axis,
         detector=detector,
+        suspects=suspects,
         pool=pool,
         say=typer.echo,
     )
