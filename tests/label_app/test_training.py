@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from amsam_monai import train
 from amsam_monai.bundles.load import load_bundle
 from amsam_monai.bundles.model_file import read_model
 from amsam_monai.label_app.cases import LabelledCase, holds_class, training_entry
@@ -66,6 +67,21 @@ def test_better_weights_are_served_and_the_old_ones_kept(tmp_path, method, monke
     assert read_model(root / "models" / "model.pt").settings.labels == settings.labels == {1: "ball"}
     assert any((tmp_path / "cache").rglob("*"))
     assert load_bundle(root).labels == {1: "ball"}
+
+
+def test_a_bundle_of_ones_own_labels_trains_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
+    cases = balls(tmp_path)
+    pairs = [{"image": str(case.image), "label": str(case.label)} for case in cases]
+    (tmp_path / "pairs.json").write_text(json.dumps(pairs), encoding="utf-8")
+    nano = {"sam": {"backbone": "vit_nano", "weights": None}, "side": 64}
+    told = {"labels": {1: "ball"}, "method": "plain", "folds": 0, "steps": 1}
+    root = train(tmp_path / "pairs.json", tmp_path / "own", **told, **nano).root
+    old = adapter(root)
+    judged(monkeypatch, 0.3, 0.6)
+    stats = train_bundle(root, cases, TrainOptions(max_epochs=1, steps_per_epoch=2), cache=tmp_path / "cache")
+    assert stats["served"]
+    assert any(not torch.equal(value, old[name]) for name, value in adapter(root).items())
 
 
 def test_weights_that_are_no_better_are_not_served(tmp_path, monkeypatch):
