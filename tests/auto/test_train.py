@@ -53,7 +53,7 @@ def test_pictures_become_a_bundle_with_plan_and_report(skin, tmp_path):
 
 def test_volumes_are_chosen_for_and_can_be_corrected(hearts, tmp_path):
     trained = train(hearts, tmp_path / "mine", method=["plain", "aisam"], **QUICK)
-    assert set(trained.chosen.trials) == {"plain", "aisam"}
+    assert {"plain", "aisam"} <= set(trained.chosen.trials) <= {"plain", "aisam", "plain+aisam"}
     assert list(read_model(trained.root / "models" / "model.pt").settings.classes) == ["RV", "Myo", "LV"]
     model = load(trained.root, device="cpu")
     volume = next(iter(sorted(hearts.rglob("*frame01.nii.gz"))))
