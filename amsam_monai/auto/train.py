@@ -174,7 +174,7 @@ def train(
         chosen = cross_validate(names, len(plan.folds), run)
     best = chosen.method if chosen else names[0]
     parts = members(best)
-    training = datalist
+    training: Sequence[Mapping[str, Any]] = datalist
     if chosen and len(parts) == 1:
         again = 0
         if suspects == "measure":
