@@ -1,4 +1,4 @@
-"""Labelled cases that teach the wrong thing: found by the folds, left out where that is measured to help."""
+"""Labelled cases that teach the wrong thing: found by the folds, left out where the others do without them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Cases = Sequence[Mapping[str, Any]]
 
 SUSPECT = 0.2  # Dice below the median of the other cases at which a label is worth a second look
 SHARE = 0.25  # of the cases are suspects, at most
-HELPS = 0.02  # Dice that the other left-out cases must gain without them
+FAR = 0.4  # Dice below that median from which a case is a suspect
+HARM = 0.0  # Dice that the other left-out cases may lose without the suspects
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,16 @@ class Weeded:
     @property
     def left_out(self) -> list[str]:
         """Cases that the final training leaves out."""
-        return self.suspects if self.gain > HELPS else []
+        return self.suspects if self.gain >= -HARM else []
 
 
 def find_suspects(trials: Sequence[Trial]) -> list[str]:
-    """Cases whose left-out Dice lies more than SUSPECT below the others' median, the worst first; a SHARE at most."""
+    """Cases whose left-out Dice lies more than FAR below the others' median, the worst first; a SHARE at most."""
     dice = case_dice(trials)
     found = []
     for case, value in dice.items():
         others = [one for other, one in dice.items() if other != case]
-        if len(others) >= 3 and value < np.median(others) - SUSPECT:
+        if len(others) >= 3 and value < np.median(others) - FAR:
             found.append(case)
     return sorted(found, key=dice.__getitem__)[: int(SHARE * len(dice))]
 

@@ -111,7 +111,7 @@ def train(
         neighbours: of a slice that are seen with it, 0 or 1.
         axis: that slices follow: "axial", "coronal", "sagittal" or "thickest".
         suspects: cases far worse than the others when the folds leave them out: "measure" takes them out of the final
-            training where the folds are better without them, "keep" trains on them.
+            training where the folds do no worse without them, "keep" trains on them.
         sam: backbone and weights, MobileSAM's by default.
         detector: of AM-SAM: "yolo", or "embedding", which reads SAM's own; None takes yolo where it is here.
         pool: folder of unlabelled images; the report then tells which to label next.

@@ -72,7 +72,9 @@ def train(
     ] = None,
     suspects: Annotated[
         str,
-        typer.Option(help="Cases far worse than the others: measure leaves them out where that helps, or keep."),
+        typer.Option(
+            help="Cases far worse than the others: measure leaves them out where the rest does no worse, or keep."
+        ),
     ] = "measure",
 ) -> None:
     """Train a segmenter on labelled images of your own.

@@ -1,4 +1,4 @@
-"""Cases whose labels teach the wrong thing: found by the folds, left out where that is measured to help."""
+"""Cases whose labels teach the wrong thing: found by the folds, left out where the others do without them."""
 
 import json
 
@@ -35,14 +35,14 @@ def again(gain, ran):
 
 def test_a_case_far_below_the_others_is_a_suspect():
     assert find_suspects(trials()) == []
-    assert find_suspects(trials(a=0.61)) == []
+    assert find_suspects(trials(a=0.41)) == []
     assert find_suspects(trials(a=0.3, e=0.2)) == ["e", "a"]
     assert find_suspects(trials(a=0.3, e=0.2, g=0.1)) == ["g", "e"]  # a quarter of eight cases
     assert find_suspects(trials(a=None)) == []
 
 
-@pytest.mark.parametrize(("gain", "left_out"), [(0.05, ["a"]), (0.01, []), (-0.1, [])])
-def test_it_is_left_out_where_the_others_are_better_without(gain, left_out):
+@pytest.mark.parametrize(("gain", "left_out"), [(0.05, ["a"]), (0.001, ["a"]), (-0.01, [])])
+def test_it_is_left_out_where_the_others_are_no_worse_without(gain, left_out):
     ran = []
     weeded = weed(trials(a=0.1), FOLDS, again(gain, ran))
     assert ran == [(1, ["a"]), (2, ["a"])]  # the first fold trained without it anyway
@@ -64,8 +64,8 @@ def test_the_final_training_leaves_it_out_and_the_plan_says_so(tmp_path, monkeyp
     nano = {"sam": {"backbone": "vit_nano", "weights": None}, "side": 64, "steps": 3, "folds": 2, "method": "plain"}
     bad = []
     monkeypatch.setattr(suspects, "find_suspects", lambda found: bad or bad.append(next(iter(found[0].dice))) or bad)
-    for helps, kept in ((-2.0, 3), (2.0, 4)):
-        monkeypatch.setattr(suspects, "HELPS", helps)
+    for harm, kept in ((2.0, 3), (-2.0, 4)):
+        monkeypatch.setattr(suspects, "HARM", harm)
         told = []
         root = train(tmp_path / "skin", tmp_path / f"mine{kept}", say=told.append, **nano).root
         assert f"plain: training on {kept} cases, 3 steps" in told
