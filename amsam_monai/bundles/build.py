@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
-from amsam_monai.bundles.cards import large_files, metadata, model_card
+from amsam_monai.bundles.cards import detector_files, large_files, metadata, model_card
 from amsam_monai.bundles.prose import plain, write
 from amsam_monai.bundles.recipes import FOLDER, Recipe, read_recipe
 from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.networks.detector.licence import licence_of, licence_text
 
 WRITTEN = {"multi_gpu_train.yaml", "train.json"}  # beside the overlays'
 
@@ -105,6 +106,8 @@ def bundle_files(recipe: Recipe) -> dict[str, str]:
     texts["docs/README.md"] = model_card(recipe)
     texts["large_files.yml"] = large_files(recipe)
     texts["LICENSE"] = (FOLDER / "LICENSE").read_text(encoding="utf-8")
+    for file in detector_files(recipe):
+        texts[licence_of(file).as_posix()] = licence_text()
     return texts
 
 

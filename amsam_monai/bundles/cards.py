@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from amsam_monai import __version__
 from amsam_monai.bundles.prose import plain
 from amsam_monai.bundles.recipes import Recipe
 from amsam_monai.bundles.settings import Settings
+from amsam_monai.networks.detector.licence import LICENCE, licence_of
 from amsam_monai.networks.weights.catalogue import CATALOGUE
 from amsam_monai.networks.weights.downloads import Url
 
@@ -25,6 +27,7 @@ ORDER = (
     "description",
     "authors",
     "copyright",
+    "licenses",
     "data_source",
     "data_type",
     "image_classes",
@@ -46,6 +49,7 @@ def metadata(recipe: Recipe) -> dict[str, Any]:
     channels = said.pop("channels")
     said["required_packages_version"] = {"amsam-monai": __version__, **said["required_packages_version"]}
     said |= {
+        "licenses": licences(recipe),
         "name": f"{recipe.words['title']} with {recipe.words['method']}",
         "label_classes": ", ".join(values),
         "pred_classes": f"{len(names)} channels of logits: {', '.join(names)}",
@@ -53,6 +57,22 @@ def metadata(recipe: Recipe) -> dict[str, Any]:
         "network_data_format": _data_format(recipe.words["modality"], channels, names),
     }
     return {key: said[key] for key in (*ORDER, *(key for key in said if key not in ORDER))}
+
+
+def licences(recipe: Recipe) -> dict[str, str]:
+    """Whose terms the bundle's files are under: the bundle's own, and those of files that are under others."""
+    others = {file: f"{LICENCE}, see {licence_of(file).as_posix()}" for file in detector_files(recipe)}
+    return {"bundle": "Apache-2.0, see LICENSE", **others}
+
+
+def detector_files(recipe: Recipe) -> list[str]:
+    """The files of a bundle that derive from Ultralytics' YOLO: its detector, and the one that this starts from."""
+    detector = recipe.settings.get("detector")
+    if detector is None:
+        return []
+    start = recipe.files["train.yaml"].entries.get("detector_start")
+    own = re.search(r"models/[\w.-]+\.pth", "" if start is None else str(plain(start.value)))
+    return [f"models/{detector['file']}", *([own.group()] if own else [])]
 
 
 def _data_format(modality: str, channels: list[str], names: list[str]) -> dict[str, Any]:
@@ -142,6 +162,11 @@ def _bare_notes(recipe: Recipe) -> str:
         "Data": said["data_source"],
         "Performance": "Not measured.",
     }
+    if files := detector_files(recipe):
+        sections["Licences"] = "The bundle is Apache-2.0. " + " ".join(
+            f"`{file}` derives from Ultralytics' YOLO and is {LICENCE}, whose text is `{licence_of(file).as_posix()}`."
+            for file in files
+        )
     return "\n\n".join(f"## {head}\n{text}" for head, text in sections.items())
 
 

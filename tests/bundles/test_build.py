@@ -144,14 +144,18 @@ def test_the_committed_bundles_are_what_their_recipes_give():
 
 
 def test_a_bundle_that_was_changed_by_hand_is_named(tmp_path):
-    shutil.copytree(BUNDLES, tmp_path / "bundles", ignore=shutil.ignore_patterns("models", "eval", "data"))
+    shutil.copytree(BUNDLES, tmp_path / "bundles", ignore=shutil.ignore_patterns("*.pt", "*.pth", "eval", "data"))
+    gone = tmp_path / "bundles" / "human_amsam_segmentation" / "models" / "detector.LICENSE"
+    gone.unlink()
     changed = tmp_path / "bundles" / "isic_amsam_segmentation" / "configs" / "train.yaml"
     changed.write_text(changed.read_text(encoding="utf-8").replace("shots: 8", "shots: 9"), encoding="utf-8")
     script = BUNDLES.parent / "scripts" / "build_bundles.py"
     command = [sys.executable, str(script), "--check", "--bundles", str(tmp_path / "bundles")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stdout.splitlines() == [f"{changed} is not what its recipe gives; run scripts/build_bundles.py"]
+    assert done.stdout.splitlines() == [
+        f"{file} is not what its recipe gives; run scripts/build_bundles.py" for file in (gone, changed)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from amsam_monai.networks.detector.detector import (
     save_detector,
     write_detector,
 )
+from amsam_monai.networks.detector.licence import licence_text
 from amsam_monai.networks.detector.scores import score_detector
 from amsam_monai.networks.detector.views import Augmentation, Scene, random_view
 from amsam_monai.networks.detector.voting import vote
@@ -233,7 +234,8 @@ def test_a_saved_detector_comes_back(tmp_path, family):
     assert again.snap_to_dark_object
     torch.testing.assert_close(again(image), detector(image), rtol=0.02, atol=0.5)  # fp16 on disk
     assert load_detector(tmp_path / "detector.pth", confidence=2.0)(image)[0].isnan().all()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["detector.pth", f"{family}.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["detector.LICENSE", "detector.pth", f"{family}.pt"]
+    assert (tmp_path / "detector.LICENSE").read_text(encoding="utf-8") == licence_text()
 
 
 def test_the_file_holds_no_code_and_others_may_read_it(tmp_path, tiny_yolo):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.box_head import BoxHead, known_head
 from amsam_monai.networks.detector.embedding import EmbeddingDetector
+from amsam_monai.networks.detector.licence import write_licence
 from amsam_monai.networks.detector.voting import VotingDetector
 from amsam_monai.networks.detector.yolo import build_model, read_checkpoint
 from amsam_monai.networks.weights.finite import not_finite
@@ -167,7 +168,7 @@ def save_detector(detector: VotingDetector, path: str | Path) -> None:
 
 
 def write_detector(path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Write the parts of a detector's file, whole or not at all.
+    """Write the parts of a detector's file, whole or not at all, and its licence beside it.
 
     Raises:
         ValueError: weights that are NaN or infinite.
@@ -177,6 +178,7 @@ def write_detector(path: Path, config: Mapping[str, Any], state: Mapping[str, Te
         raise ValueError(f"{path} is not written: {bad}. The training diverged; lower its learning rate.")
     block = {"format": FORMAT, "config": dict(config), "made": {"package": f"amsam-monai {__version__}"}}
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_licence(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # not a temporary file, which only its owner reads
     try:
         torch.save({**sealed(state, block), "state_dict": state}, partial)
