@@ -13,7 +13,7 @@ TOOL_NAMES = {
     "Add to class": "add",
     "Remove from class": "remove",
     "Box": "box",
-    "Delete point": "delete",
+    "Delete": "delete",
     "Look": "look",
 }
 
@@ -66,6 +66,10 @@ def use_mouse(bench: Workbench, message: str) -> str:
     bench.last_event = event.get("at")
     if "step" in event:
         return go_to(bench, bench.place + event["step"])
+    if "choose" in event:
+        return bench.choose_box(event["choose"] - 1)
+    if "drop" in event:
+        return bench.remove_box(None if event["drop"] is None else event["drop"] - 1)
     others = bench.other_planes
     plane = {"main-view": bench.plane, **{f"side-{at}": name for at, name in enumerate(others)}}.get(event["view"])
     if plane is None:
@@ -73,11 +77,14 @@ def use_mouse(bench: Workbench, message: str) -> str:
     start = bench.on_screen(plane, *event["from"])
     if event.get("to") is None:
         return bench.click(plane, *start)
-    return bench.drag(plane, start, bench.on_screen(plane, *event["to"]))
+    end = bench.on_screen(plane, *event["to"])
+    return bench.drag(plane, start, end, other=bool(event.get("shift")))
 
 
 def event_of(message: str) -> dict[str, Any]:
     """What the script sent: {"step": 1}, or {"view": ..., "from": [x, y], "to": [x, y] or None}, and "at".
+
+    Of the list of boxes {"choose": 2} or {"drop": 2}, where None is the chosen one.
 
     Raises:
         ValueError: it is neither.
@@ -88,6 +95,11 @@ def event_of(message: str) -> dict[str, Any]:
         raise ValueError(f"an event must be JSON ({error}).") from error
     if not isinstance(event, dict):
         raise ValueError(f"an event must be a JSON object, got {str(event)[:80]}.")
+    for name in {"choose", "drop"} & event.keys():
+        number = event[name]
+        if isinstance(number, bool) or not (isinstance(number, int) or (name == "drop" and number is None)):
+            raise ValueError(f"{name} must be the number of a box, got {str(number)[:80]}.")
+        return event
     if event and "step" not in event and not (isinstance(event.get("view"), str) and _is_place(event.get("from"))):
         raise ValueError("an event must have a step, or a view and a place, got neither.")
     if event.get("to") is not None and not _is_place(event["to"]):

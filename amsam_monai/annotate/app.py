@@ -12,13 +12,14 @@ import gradio as gr
 from amsam_monai.annotate import actions
 from amsam_monai.annotate.browser_files import browser_files
 from amsam_monai.annotate.layout import Parts, lay_out
-from amsam_monai.annotate.page import SCRIPT, facts_table, image_tag
+from amsam_monai.annotate.page import SCRIPT, boxes_table, facts_table, image_tag
 from amsam_monai.annotate.tabs import Tabs
 from amsam_monai.annotate.workbench import Workbench
 from amsam_monai.bundles.load import LoadedBundle
 
 NOTHING = "Open an image first."
 WARN = "⚠"
+SHOWN = 8  # values of `Parts.shown`
 
 
 def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
@@ -33,7 +34,7 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
     browser_files()
     tabs = Tabs(bundle, files, out)
     name = str(bundle.metadata.get("name") or bundle.name)
-    about = f"{name}. Click to correct; drag for a box or to move a point."
+    about = f"{name}. Click to correct; drag for a box, or to move a point or a box."
     with gr.Blocks(title="amsam annotate", analytics_enabled=False) as page:
         classes = [(label, index) for index, label in bundle.labels.items()]
         parts = lay_out(about, classes, [(path.name, str(path)) for path in files])
@@ -163,7 +164,7 @@ def acting(tabs: Tabs, act: Callable[..., str]) -> Callable[..., list[Any]]:
                 return show(bench, NOTHING)
             try:
                 message = act(bench, *values)
-                return show(bench, message) if message else [gr.skip()] * 7
+                return show(bench, message) if message else [gr.skip()] * SHOWN
             except (ValueError, OSError) as error:
                 return show(bench, f"{WARN} {error}")
 
@@ -184,11 +185,13 @@ def show(bench: Workbench, message: str) -> list[Any]:
     """Values of `Parts.shown`: what a workbench shows, and the message above it."""
     if not bench.is_open:
         said = message if message.startswith(WARN) else f"{WARN} {message}"
-        return [gr.skip()] * 6 + [said if message else "No image is open."]
+        return [gr.skip()] * (SHOWN - 1) + [said if message else "No image is open."]
     others = bench.other_planes
     small = [gr.update(value=image_tag(bench.side_picture(name)), visible=True) for name in others]
     small += [gr.update(value="", visible=False)] * (2 - len(small))
     depth = bench.depth()
     slider = gr.update(value=bench.place, maximum=max(depth - 1, 1), visible=depth > 1, label=f"Slice (0–{depth - 1})")
     turn = gr.update(choices=bench.planes, value=bench.plane, visible=len(others) > 0)
-    return [image_tag(bench.picture()), *small, slider, turn, facts_table(bench.facts()), message]
+    name = bench.session.labels[bench.label]
+    tables = facts_table(bench.facts()), boxes_table(name, bench.boxes())
+    return [image_tag(bench.picture()), *small, slider, turn, *tables, message]

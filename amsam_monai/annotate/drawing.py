@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from amsam_monai.data.files.palette import class_colours
 
 XY = tuple[float, float]
 BACKDROP = (17, 20, 26)
+TAG = (22.0, 17.0)  # width and height of a box's number, in screen pixels
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,23 @@ class Mark:
     index: int
     positive: bool
     automatic: bool
+
+
+@dataclass(frozen=True)
+class BoxMark:
+    """A box to draw.
+
+    Args:
+        edges: x1, y1, x2, y2 in pixels of the slice.
+        index: class.
+        number: its number among the class's boxes; None shows none.
+        chosen: whether keys are for it; its corners are shown.
+    """
+
+    edges: tuple[float, float, float, float]
+    index: int
+    number: int | None = None
+    chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,22 @@ class Canvas:
         """Pixel of the slice -> place on the screen."""
         return self.offset[0] + (x + 0.5) * self.scale[0], self.offset[1] + (y + 0.5) * self.scale[1]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the slice."""
+        return self.height, self.width
+
+    def rectangle(self, edges: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """Edges in pixels of the slice -> left, top, right and bottom on the screen."""
+        x1, y1, x2, y2 = edges
+        return *self.screen(x1 - 0.5, y1 - 0.5), *self.screen(x2 - 0.5, y2 - 0.5)
+
+    def tag(self, edges: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """Where the number of a box stands: on the middle of its upper edge, below it where there is no room above."""
+        left, top, right, _ = self.rectangle(edges)
+        middle, top = (left + right) / 2, top if top < TAG[1] else top - TAG[1]
+        return middle - TAG[0] / 2, top, middle + TAG[0] / 2, top + TAG[1]
+
     def pixel(self, x: float, y: float) -> XY | None:
         """Place on the screen -> pixel of the slice; None beside the slice."""
         px, py = (x - self.offset[0]) / self.scale[0] - 0.5, (y - self.offset[1]) / self.scale[1] - 0.5
@@ -76,7 +110,7 @@ def draw(
     *,
     opacity: float = 0.4,
     marks: Iterable[Mark] = (),
-    boxes: Mapping[int, tuple[float, float, float, float]] | None = None,
+    boxes: Iterable[BoxMark] = (),
     cross: XY | None = None,
 ) -> np.ndarray:
     """A slice as the page shows it.
@@ -87,7 +121,7 @@ def draw(
         canvas: where it goes.
         opacity: of the masks; their outlines are always solid.
         marks: points.
-        boxes: edges x1, y1, x2, y2 by class index, in pixels of the slice.
+        boxes: boxes, the chosen ones on top.
         cross: a place to mark with thin lines, in pixels of the slice.
 
     Shape: pixels (H, W) or (H, W, 3), mask (H, W) -> (side, side, 3), uint8.
@@ -101,9 +135,8 @@ def draw(
     pen = ImageDraw.Draw(square)
     if cross is not None:
         draw_cross(pen, canvas, cross)
-    for index, (x1, y1, x2, y2) in (boxes or {}).items():
-        corners = [*canvas.screen(x1 - 0.5, y1 - 0.5), *canvas.screen(x2 - 0.5, y2 - 0.5)]
-        pen.rectangle(corners, outline=colour(index), width=2)
+    for box in sorted(boxes, key=lambda one: one.chosen):
+        draw_box(pen, canvas, box)
     for mark in marks:
         draw_mark(pen, canvas.screen(*mark.xy), mark)
     return np.asarray(square)
@@ -137,6 +170,20 @@ def draw_mark(pen: ImageDraw.ImageDraw, place: XY, mark: Mark) -> None:
     pen.line([x - 4, y, x + 4, y], fill=(255, 255, 255), width=2)
     if mark.positive:
         pen.line([x, y - 4, x, y + 4], fill=(255, 255, 255), width=2)
+
+
+def draw_box(pen: ImageDraw.ImageDraw, canvas: Canvas, box: BoxMark) -> None:
+    """A box with its number; a chosen one thicker, with corners to take hold of."""
+    left, top, right, bottom = canvas.rectangle(box.edges)
+    pen.rectangle([left, top, right, bottom], outline=colour(box.index), width=3 if box.chosen else 2)
+    if box.chosen:
+        for x, y in ((left, top), (right, top), (left, bottom), (right, bottom)):
+            pen.rectangle([x - 5, y - 5, x + 5, y + 5], fill=(255, 255, 255), outline=colour(box.index), width=2)
+    if box.number is not None:
+        tag = canvas.tag(box.edges)
+        pen.rectangle(tag, fill=(255, 255, 255) if box.chosen else colour(box.index), outline=(0, 0, 0))
+        place = (tag[0] + tag[2]) / 2, (tag[1] + tag[3]) / 2
+        pen.text(place, str(box.number), fill=(0, 0, 0), font=ImageFont.load_default(12), anchor="mm")
 
 
 def draw_cross(pen: ImageDraw.ImageDraw, canvas: Canvas, xy: XY) -> None:

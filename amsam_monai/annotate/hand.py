@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from amsam_monai.annotate.plane_views import PlaneViews
+from amsam_monai.annotate.box_views import BoxViews
 from amsam_monai.session.session import InteractiveSession
 
 TOOLS = ("add", "remove", "box", "delete", "look")
 REACH = 14.0  # screen pixels within which a click hits a point
 
 
-class Hand(PlaneViews):
+class Hand(BoxViews):
     """Views that take clicks and drags with a tool, for the chosen class.
 
     Args:
-        session: see `PlaneViews`.
-        side: see `PlaneViews`.
+        session: see `BoxViews`.
+        side: see `BoxViews`.
     """
 
     def __init__(self, session: InteractiveSession, *, side: int = 640) -> None:
@@ -40,21 +40,38 @@ class Hand(PlaneViews):
             return "That is beside the image."
         self.cursor = voxel
         name = self.session.labels[self.label]
-        if self.tool == "look" or self.tool == "box":
+        if self.tool == "look":
             self.update()
-            return "Drag to draw a box." if self.tool == "box" else f"{self._at(voxel)}."
+            return f"{self._at(voxel)}."
+        if self.tool == "box":
+            return self._take_box(plane, x, y)
         if self.tool == "delete":
             return self._delete(plane, x, y)
+        owner = self.owner_in_words(voxel) if self.tool == "add" else ""
         self.session.add_point(self.label, voxel, positive=self.tool == "add")
         self.update()
-        return f"{'Added to' if self.tool == 'add' else 'Taken from'} {name} at {self._at(voxel).lower()}."
+        return f"{'Added to' if self.tool == 'add' else 'Taken from'} {name}{owner} at {self._at(voxel).lower()}."
+
+    def _take_box(self, plane: str, x: float, y: float) -> str:
+        """Choose the box under a place on the screen, or else the smallest that holds it; of the current class."""
+        self.update()
+        hit = self.hit_box(plane, x, y)
+        at = hit.at if hit is not None and hit.index == self.label else self.box_around(plane, x, y)
+        return "Drag to draw a box." if at is None else self.choose_box(at)
 
     def _at(self, voxel: tuple[int, int, int]) -> str:
         """A place in words."""
         return f"Voxel {voxel}" if self.session.image.view else f"Pixel {voxel[:2]}"
 
-    def drag(self, plane: str, start: tuple[float, float], end: tuple[float, float]) -> str:
-        """Draw a box for the class, or move the point that the drag starts on."""
+    def drag(self, plane: str, start: tuple[float, float], end: tuple[float, float], *, other: bool = False) -> str:
+        """Draw a box for the class, or move the point, the corner of a box or the box that the drag starts on.
+
+        Args:
+            plane: of the view.
+            start: where on the screen it begins.
+            end: where it ends.
+            other: see `draw_box`.
+        """
         canvas = self.canvas(plane)
         (left, top), (width, height) = canvas.offset, canvas.size
 
@@ -68,11 +85,16 @@ class Hand(PlaneViews):
             self.session.move_point(hit[0], self.slice, hit[1], last)
             self.update()
             return f"Moved a point of {self.session.labels[hit[0]]}."
+        if (box := self.hit_box(plane, *start)) is not None and box.part != "edge":
+            before, after = canvas.pixel(*inside(start)), canvas.pixel(*inside(end))
+            if before is not None and after is not None:
+                return self.move_box(plane, box, self._whole(before), self._whole(after))
         if self.session.image.slice_of(first) != self.session.image.slice_of(last):
             return f"Draw boxes in the plane that the network sees, {self._own_plane()}."
-        self.session.set_box(self.label, first, last)
-        self.update()
-        return f"Box for {self.session.labels[self.label]}."
+        return self.draw_box(first, last, other=other)
+
+    def _whole(self, pixel: tuple[float, float]) -> tuple[float, float]:
+        return float(round(pixel[0])), float(round(pixel[1]))
 
     def _hit(self, plane: str, x: float, y: float) -> tuple[int, int] | None:
         """Class and index of the point under a place on the screen, the current class first."""
@@ -90,8 +112,10 @@ class Hand(PlaneViews):
 
     def _delete(self, plane: str, x: float, y: float) -> str:
         hit = self._hit(plane, x, y)
+        if hit is None and (box := self.hit_box(plane, x, y)) is not None:
+            return self._remove_box(box.index, box.at)
         if hit is None:
-            return "There is no point to delete here."
+            return "There is no point to delete here, and no edge of a box."
         self.session.remove_point(hit[0], self.slice, hit[1])
         self.update()
         return f"Deleted a point of {self.session.labels[hit[0]]}."

@@ -30,6 +30,7 @@ class Parts:
     propagate: Any
     everything: Any
     facts: Any
+    boxes: Any
     form: Any
     save: Any
     saved: Any
@@ -47,7 +48,7 @@ class Parts:
     @property
     def shown(self) -> list[Any]:
         """What changes with every action."""
-        return [self.main, *self.sides, self.place, self.plane, self.facts, self.status]
+        return [self.main, *self.sides, self.place, self.plane, self.facts, self.boxes, self.status]
 
 
 def lay_out(about: str, classes: Sequence[tuple[str, int]], cases: Sequence[tuple[str, str]]) -> Parts:
@@ -87,6 +88,7 @@ def _left(classes: Sequence[tuple[str, int]], cases: Sequence[tuple[str, str]]) 
         parts["propagate"] = _button("Propagate", "propagate")
         parts["everything"] = _button("Segment all slices", "everything", min_width=110)
     parts["facts"] = gr.HTML(facts_table([]), elem_id="facts")
+    parts["boxes"] = gr.HTML("", elem_id="boxes")
     with gr.Row():
         parts["form"] = gr.Dropdown(
             ["NIfTI"], value="NIfTI", show_label=False, container=False, min_width=90, elem_id="form"

@@ -35,6 +35,11 @@ STYLE = """
 #facts th, #facts td {text-align: left; padding: 3px 4px; white-space: nowrap;
   border-bottom: 1px solid var(--border-color-primary) !important;}
 #facts th {font-weight: 500; opacity: .7;}
+#boxes ul {list-style: none; margin: 0; padding: 0; max-height: 190px; overflow-y: auto; font-size: .85rem;}
+#boxes li {display: flex; align-items: center; gap: 6px; margin: 0; padding: 1px 4px; border-radius: 4px;}
+#boxes li.chosen {background: #56b4e933;} #boxes li span {flex: 1; cursor: pointer; white-space: nowrap;}
+#boxes button {padding: 0 7px; border: 1px solid var(--border-color-primary); border-radius: 4px; cursor: pointer;}
+#boxes h2 {font-size: .85rem; font-weight: 500; opacity: .7; margin: 0; padding: 3px 4px;}
 .swatch {display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin-right: .45em;}
 .bar {display: inline-block; width: 2.2em; height: .55em; border-radius: 3px; background: #8884; margin-right: .4em;}
 .bar i {display: block; height: 100%; border-radius: 3px; background: #009e73;} .bar i.low {background: #d55e00;}
@@ -85,9 +90,13 @@ SCRIPT = """
   document.addEventListener('mouseup', (event) => {
     if (!start) return;
     const moved = Math.hypot(event.clientX - start.x, event.clientY - start.y) >= 5;
-    send({view: start.id, from: start.from, to: moved ? place(start.image, event) : null});
+    send({view: start.id, from: start.from, to: moved ? place(start.image, event) : null, shift: event.shiftKey});
     if (box) box.remove();
     start = box = null;
+  });
+  document.addEventListener('click', (event) => {
+    const line = event.target.closest('#boxes [data-box]');
+    if (line) send({[event.target.closest('button') ? 'drop' : 'choose']: Number(line.dataset.box)});
   });
   const keys = {z: 'undo', y: 'redo', c: 'clear', p: 'propagate', s: 'save', n: 'next'};
   const tools = {a: 0, r: 1, b: 2, d: 3, v: 4};
@@ -100,6 +109,7 @@ SCRIPT = """
     else if (event.ctrlKey) return;
     else if (key in tools) press(`#tools label:nth-of-type(${tools[key] + 1}) input`);
     else if (/^[1-9]$/.test(key)) press(`#classes label:nth-of-type(${key}) input`);
+    else if (key === 'delete' || key === 'backspace') send({drop: null});
     else if (key === 'arrowup' || key === 'arrowdown') send({step: key === 'arrowup' ? 1 : -1});
     else return;
     event.preventDefault();
@@ -127,6 +137,7 @@ KEYS = (
     "<span><kbd>V</kbd> look</span><span><kbd>1</kbd>…<kbd>9</kbd> class</span>"
     "<span><kbd>↑</kbd> <kbd>↓</kbd> slice</span><span><kbd>P</kbd> propagate</span>"
     "<span><kbd>Z</kbd> undo</span><span><kbd>Y</kbd> redo</span>"
+    "<span><kbd>Del</kbd> drop the chosen box</span><span><kbd>Shift</kbd> box: add or replace</span>"
     "<span><kbd>C</kbd> clear</span><span><kbd>S</kbd> save</span><span><kbd>N</kbd> next</span></div>"
 )
 
@@ -164,6 +175,21 @@ def facts_table(rows: Sequence[dict[str, Any]]) -> str:
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "<tr><th>class</th><th>quality</th><th>presence</th><th>size</th></tr>"
     return f"<table>{head}{''.join(lines)}</table>"
+
+
+def boxes_table(name: str, rows: Sequence[dict[str, Any]]) -> str:
+    """The boxes of a class in the slice, each with a button that deletes it; nothing where there is none."""
+    if not rows:
+        return ""
+    lines = []
+    for row in rows:
+        points = f", {row['points']} point{'s' * (row['points'] != 1)}" if row["points"] else ""
+        swatch = "<i class='swatch' style='background:rgb{}'></i>".format(colour(row["index"]))
+        number, shown = row["number"], " class='chosen'" if row["chosen"] else ""
+        told = f"{swatch}<b>{number}</b> {row['size']} px{points} {bar(row['quality'])}"
+        button = f"<button type='button' aria-label='Delete box {number}'>×</button>"
+        lines.append(f"<li{shown} data-box='{number}'><span>{told}</span>{button}</li>")
+    return f"<h2>Boxes of {html.escape(name)} in this slice</h2><ul>{''.join(lines)}</ul>"
 
 
 def bar(value: float | None) -> str:

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.annotate.drawing import Canvas, Mark, draw
+from amsam_monai.annotate.drawing import BoxMark, Canvas, Mark, draw
 from amsam_monai.data.slices import PLANES, SliceView
-from amsam_monai.session.edits import box_edges
 from amsam_monai.session.session import InteractiveSession
 
 
@@ -130,19 +129,38 @@ class PlaneViews:
     def _prompts(self, view: SliceView | None = None) -> dict[str, Any]:
         """Points and boxes of the slice through the cursor, in pixels of the view."""
         session, number = self.session, self.slice
-        marks, boxes = [], {}
+        marks: list[Mark] = []
+        boxes: list[BoxMark] = []
         for index in session.labels:
             for point in session.points(index, number):
                 if point.automatic and not point.positive and index != self.label:
                     continue  # the background's points count for every class; once is enough to see
                 marks.append(Mark(self._pixel(point.voxel, view), index, point.positive, point.automatic))
-            if (corners := session.box(index, number)) is not None:
-                if view is None or view == session.image.view:
-                    boxes[index] = box_edges(session.image, corners)
-                else:
-                    (ax, ay), (bx, by) = (self._pixel(corner, view) for corner in corners)
-                    boxes[index] = min(ax, bx), min(ay, by), max(ax, bx) + 1, max(ay, by) + 1
+            boxes += self._box_marks(view, index)
         return {"marks": marks, "boxes": boxes}
+
+    @property
+    def chosen(self) -> int | None:
+        """Place of the chosen box among those of the current class in this slice; here none can be chosen."""
+        return None
+
+    def _box_marks(self, view: SliceView | None, index: int) -> list[BoxMark]:
+        """The boxes of a class in the slice through the cursor, in pixels of the view; several have numbers."""
+        corners, chosen = self.session.boxes(index, self.slice), self.chosen if index == self.label else None
+        numbered = len(corners) > 1 or index == self.label
+        marks = []
+        for at, box in enumerate(corners):
+            (ax, ay), (bx, by) = (self._pixel(corner, view) for corner in box)
+            edges = min(ax, bx), min(ay, by), max(ax, bx) + 1, max(ay, by) + 1
+            marks.append(BoxMark(edges, index, at + 1 if numbered else None, at == chosen))
+        return marks
+
+    def voxel_of(self, view: SliceView | None, x: float, y: float) -> tuple[float, float, float]:
+        """The voxel of a pixel of a view through the cursor; of a picture, the pixel itself."""
+        if view is None:
+            return x, y, 0.0
+        i, j, k = view.to_voxel((round(float(view.to_slice(self.cursor)[0])), x, y))
+        return float(i), float(j), float(k)
 
     def _pixel(self, voxel: Sequence[float], view: SliceView | None) -> tuple[float, float]:
         if view is None:

@@ -14,6 +14,7 @@ Voxel = tuple[float, float, float]
 Box = tuple[Voxel, Voxel]
 ROI_ORDERS = ("pairs", "corners")
 MOST_POINTS = 1000  # of a list; what decodes them grows with their number
+MOST_BOXES = 1000
 
 
 @dataclass
@@ -22,20 +23,24 @@ class PromptRequest:
 
     Args:
         points: per class name, all points that the client shows for it.
-        boxes: per class name, two opposite corner voxels.
+        boxes: per class name, two opposite corner voxels of its one box.
+        object_boxes: per class name, such corners for each of its objects: all boxes that the client shows for it.
         label: the class that the answer is about; None where it is about all (deepedit).
         slice: the slice that the client looks at, or None.
         reset: forget what the client did before.
         keep_automatic: the network's own points count too; otherwise `points` are all there are.
+        keep_boxes: the network's own boxes count too; otherwise `object_boxes` are all there are.
         propagate: carry the slice's mask to its neighbours.
     """
 
     points: dict[str, list[SessionPoint]] = field(default_factory=dict)
     boxes: dict[str, Box] = field(default_factory=dict)
+    object_boxes: dict[str, list[Box]] = field(default_factory=dict)
     label: str | None = None
     slice: int | None = None
     reset: bool = False
     keep_automatic: bool = True
+    keep_boxes: bool = False
     propagate: bool = False
 
 
@@ -45,6 +50,7 @@ def parse_prompts(request: Mapping[str, Any], labels: Sequence[str], shape: Sequ
     deepgrow: `label`, `foreground` and `background` [[i, j, k], ...], `roi`, `slice`, `reset_state`.
     deepedit: a list of points under each class name, and under "background".
     vista3d: `points`, `point_labels` (1, 0) and `label_prompt` [class index].
+    Beside each of them `boxes`, as answers list them: a box for each object of `label`, or such lists by class name.
     Voxels are those of the stored image.
 
     Args:
@@ -59,6 +65,7 @@ def parse_prompts(request: Mapping[str, Any], labels: Sequence[str], shape: Sequ
         slice=_slice(request.get("slice")),
         reset=_flag(request.get("reset_state", False)),
         keep_automatic=_flag(request.get("automatic_points", True)),
+        keep_boxes=_flag(request.get("automatic_boxes", False)),
         propagate=_flag(request.get("propagate", False)),
     )
     by_name = _deepedit(request, labels, shape)
@@ -72,7 +79,41 @@ def parse_prompts(request: Mapping[str, Any], labels: Sequence[str], shape: Sequ
     if roi:
         name = parsed.label or _label(request, labels)
         parsed.boxes = {name: parse_roi(roi, shape, str(request.get("roi_order", "pairs")))}
+    if request.get("boxes") is not None:
+        parsed.object_boxes = _object_boxes(request, parsed.label, labels, shape)
+        if both := parsed.boxes.keys() & parsed.object_boxes.keys():
+            raise ValueError(f"roi must not come with boxes of the same class, got both for {', '.join(both)}.")
     return parsed
+
+
+def _object_boxes(
+    request: Mapping[str, Any], label: str | None, labels: Sequence[str], shape: Sequence[int]
+) -> dict[str, list[Box]]:
+    """The boxes of each class in a request; a list is of the class that the request is about."""
+    listed = request["boxes"]
+    if isinstance(listed, str):
+        try:
+            listed = json.loads(listed)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"boxes must be a list of boxes, or such lists by class name, got {listed!r}.") from error
+    by_name = listed if isinstance(listed, Mapping) else {label or _label(request, labels): listed}
+    known = {name.casefold(): name for name in labels}
+    if unknown := [name for name in by_name if str(name).casefold() not in known]:
+        raise ValueError(f"boxes must be of {', '.join(labels)}, got some of {unknown[0]!r}.")
+    if label is not None and (others := [name for name in by_name if str(name).casefold() != label.casefold()]):
+        raise ValueError(f"boxes must be of the label {label}, which the answer is about, got some of {others[0]!r}.")
+    return {known[str(name).casefold()]: _boxes(boxes, shape) for name, boxes in by_name.items()}
+
+
+def _boxes(value: Any, shape: Sequence[int]) -> list[Box]:
+    boxes = _list(value, "boxes")
+    if len(boxes) > MOST_BOXES:
+        raise ValueError(f"boxes must hold at most {MOST_BOXES} boxes, got {len(boxes)}.")
+    for box in boxes:
+        if not isinstance(box, (list, tuple)) or len(box) != 2:
+            raise ValueError(f"boxes must hold pairs of corner voxels [[i, j, k], [i, j, k]], got {box!r} in it.")
+    pairs = [_voxels(box, "boxes", shape) for box in boxes]
+    return [(first, second) for first, second in pairs]
 
 
 def parse_roi(roi: Sequence[Any], shape: Sequence[int], order: str = "pairs") -> Box:

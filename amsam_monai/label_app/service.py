@@ -32,8 +32,8 @@ class Answer:
     Args:
         label: values of classes as the bundle writes them, or 0 and 1 for one class.
         names: names by these values.
-        params: label names, points, boxes, quality, presence and seconds, ready for JSON; of an automatic segmentation
-            also warnings.
+        params: label names, points, boxes and the quality of each, quality, presence and seconds, ready for JSON; of an
+            automatic segmentation also warnings.
         session: the session it comes from.
 
     Shape: label is the stored image's.
@@ -168,6 +168,8 @@ class BundleService:
             prompts = parse_prompts(request, list(session.labels.values()), session.image.voxel_shape)
             if prompts.slice is not None:
                 session.image.check_slice(prompts.slice)
+            for boxes in prompts.object_boxes.values():
+                session.check_boxes(boxes)
             changed = apply_prompts(session, prompts)
             return answer_of(session, prompts.label, start, changed)
 
@@ -185,7 +187,7 @@ def answer_of(session: InteractiveSession, label: str | None, start: float, chan
 
 def apply_prompts(session: InteractiveSession, prompts: PromptRequest) -> list[int]:
     """Bring a client's prompts into its session and segment the slices that changed; gives them."""
-    named = [prompts.label] if prompts.label else list(prompts.points)
+    named = [prompts.label] if prompts.label else [*{**prompts.points, **prompts.object_boxes}]
     if prompts.reset:
         for name in named:
             forget_prompts(session, name)
@@ -195,6 +197,10 @@ def apply_prompts(session: InteractiveSession, prompts: PromptRequest) -> list[i
     for name in named:
         if name in prompts.boxes:
             changed |= set(session.set_box(name, *prompts.boxes[name]))
+        elif name in prompts.object_boxes:
+            empty = [] if prompts.slice is None or prompts.keep_boxes else [prompts.slice]
+            boxes, keep = prompts.object_boxes[name], prompts.keep_boxes
+            changed |= set(session.set_boxes(name, boxes, empty=empty, keep_automatic=keep))
         else:
             changed |= set(session.drop_boxes(name))
     if not changed and prompts.slice is not None and not any(prompts.points.values()):
@@ -233,12 +239,16 @@ def describe(
         name: [[list(corner) for corner in box] for at in shown for box in session.boxes(name, at)]
         for name in session.labels.values()
     }
+    box_quality = {
+        name: [quality for at in shown for quality in session.box_quality(name, at)] for name in session.labels.values()
+    }
     quality = [session.results[at].quality for at in shown if session.results[at].quality]
     presence = [session.results[at].presence for at in shown if session.results[at].presence]
     return {
         "label_names": dict(names),
         "points": points,
         "boxes": boxes,
+        "box_quality": box_quality,
         "slices": shown,
         "slice_axis": session.slice_axis,
         "quality": _means(quality),

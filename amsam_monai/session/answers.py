@@ -83,6 +83,11 @@ class SliceAnswers:
         base = self._boxed.get(number) if boxes_of(edits) else self._automatic.get(number)
         return base.prompts[0] if base and base.boxes == boxes_of(edits) else None
 
+    def automatic(self, number: int) -> Prompts | None:
+        """The network's own prompts for a slice without a person's boxes, where they were computed."""
+        base = self._automatic.get(number)
+        return base.prompts[0] if base else None
+
     def answer(self, number: int, edits: Mapping[int, ClassEdits]) -> Segmentation:
         """The network's answer for a slice with a person's edits; a blank slice is background, whatever they are."""
         answers, base = self._base(number, edits)
@@ -101,7 +106,7 @@ class SliceAnswers:
         self._last = _Last(number, dict(edits), answers)
         mean = mean_answer(answers)
         own = self.image.own_pixels(number).to(mean.logits.device)
-        return replace(mean, logits=background_where(blank(own), mean.logits))
+        return replace(mean, logits=background_where(blank(own), mean.logits), objects=answers[0].objects)
 
     def _changed_classes(
         self, number: int, edits: Mapping[int, ClassEdits], asked: list[Prompts]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amsam_monai.networks.prompts.objects import Objects
 from amsam_monai.session.answers import SliceAnswers
 from amsam_monai.session.edits import Corners, SessionPoint, SliceEdits, box_corners
 from amsam_monai.session.history import History, SliceState, Step, pack, unpack
@@ -27,6 +28,8 @@ class SliceResult:
         boxes: per class name, two corner voxels, or None.
         quality: per class name, predicted IoU in [0, 1]; empty where the system does not tell.
         presence: per class name, probability that the class is there; empty where the system does not tell.
+        object_quality: per class name, predicted IoU of each object with a box, in the order of the boxes; a class that
+            was not decoded by objects is not there.
 
     Shape: mask (H, W).
     """
@@ -37,6 +40,7 @@ class SliceResult:
     boxes: dict[str, tuple[Voxel, Voxel] | None] = field(default_factory=dict)
     quality: dict[str, float] = field(default_factory=dict)
     presence: dict[str, float] = field(default_factory=dict)
+    object_quality: dict[str, list[float]] = field(default_factory=dict)
 
 
 class OpenImage:
@@ -103,6 +107,23 @@ class OpenImage:
         box = self.box(index, number)
         return [] if box is None else [box]
 
+    def own_boxes(self, index: int, number: int) -> list[Corners]:
+        """Corner voxels of the boxes that the network alone gives a class's objects, as far as they are known."""
+        known = self.answers.automatic(number)
+        boxes = None if known is None else known.object_boxes if known.object_boxes is not None else known.box_xyxy
+        if boxes is None:
+            return []
+        own = boxes[0, index - 1].reshape(-1, 4)
+        return [box_corners(self.image, number, tuple(edges)) for edges in own[~own.isnan().any(-1)].tolist()]
+
+    def box_quality(self, index: int, number: int) -> list[float | None]:
+        """Predicted IoU of the object of each of `boxes`, in their order; None where nobody tells."""
+        count, name, result = len(self.boxes(index, number)), self.labels[index], self.results.get(number)
+        told = [] if result is None else result.object_quality.get(name, [])
+        if len(told) != count and count == 1 and result is not None and name in result.quality:
+            told = [result.quality[name]]
+        return [value if value == value else None for value in told] if len(told) == count else [None] * count
+
     def segment(self, number: int) -> SliceResult:
         """Bring a slice's mask up to date with its prompts."""
         if number in self._fresh:
@@ -120,6 +141,7 @@ class OpenImage:
             {name: self.box(index, number) for index, name in self.labels.items()},
             self._by_name(answer.quality),
             self._by_name(answer.presence),
+            self._object_quality(number, answer.objects),
         )
         self.results[number] = result
         self._fresh.add(number)
@@ -165,6 +187,18 @@ class OpenImage:
         target.append(self.capture(step))
         self.restore(step)
         return sorted(step)
+
+    def _object_quality(self, number: int, objects: Objects | None) -> dict[str, list[float]]:
+        """Of each class's objects; of classes that were not decoded anew as it was."""
+        if objects is None:
+            return {}
+        before = self.results[number].object_quality if number in self.results else {}
+        told = {}
+        for index, name in self.labels.items():
+            boxed = ~objects.boxes[0, index - 1].isnan().any(-1)
+            values = [round(value, 4) for value in objects.quality[0, index - 1][boxed].tolist()]
+            told[name] = before.get(name, values) if values and all(one != one for one in values) else values
+        return told
 
     def _by_name(self, values: Tensor | None) -> dict[str, float]:
         if values is None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from amsam_monai.session.edits import ClassEdits, Corners, SessionPoint, changed, without
+from amsam_monai.session.edits import ClassEdits, Corners, SessionPoint, box_edges, changed, without
 from amsam_monai.session.image import Voxel
 from amsam_monai.session.open_image import OpenImage
 
@@ -90,6 +90,47 @@ class PromptEdits:
         """The boxes of a class's objects in a slice, those of the network included once it has been asked."""
         return self.opened.boxes(index, self.image.check_slice(number))
 
+    def object_at(self, index: int, voxel: Sequence[float]) -> int | None:
+        """Which of a class's boxes in the voxel's slice holds it, the smallest of several; None where none does."""
+        place = self.image.check_voxel(voxel)
+        number, (x, y) = self.image.slice_of(place), self.image.pixel(place)
+        held = []
+        for at, (x1, y1, x2, y2) in enumerate(box_edges(self.image, box) for box in self.boxes(index, number)):
+            if x1 <= x + 0.5 <= x2 and y1 <= y + 0.5 <= y2:  # boxes count edges, points centres
+                held.append(((x2 - x1) * (y2 - y1), at))
+        return min(held)[1] if held else None
+
+    def by_slice(self, boxes: Iterable[Corners]) -> dict[int, list[Corners]]:
+        """Boxes as they go into each slice between their corners.
+
+        Raises:
+            ValueError: several in one slice for a network that takes one box a class.
+        """
+        found: dict[int, list[Corners]] = {}
+        for corner, opposite in boxes:
+            one, other = self.image.check_voxel(corner), self.image.check_voxel(opposite)
+            first, last = sorted((self.image.slice_of(one), self.image.slice_of(other)))
+            for at in range(first, last + 1):
+                found.setdefault(at, []).append((self._in_slice(one, at), self._in_slice(other, at)))
+        most = max((len(some) for some in found.values()), default=0)
+        if most > 1 and not self.opened.answers.net.takes_objects:
+            raise ValueError(f"this network takes one box a class in a slice, got {most}.")
+        return found
+
+    def set_boxes(self, index: int, boxes: Iterable[Corners], empty: Iterable[int], keep_automatic: bool) -> list[int]:
+        """Replace a person's boxes of a class in every slice; gives the slices that changed."""
+        none: dict[int, list[Corners]] = {self.image.check_slice(at): [] for at in empty}
+        new = none | self.by_slice(boxes)
+        edits, several = self.opened.edits, self.opened.answers.net.takes_objects
+        old = {at for at in edits if index in edits[at] and edits[at][index].boxed}
+        wanted = {}
+        for at in sorted(old | set(new)):
+            own = self._own_boxes(index, at) if keep_automatic and several and new.get(at) else []
+            wanted[at] = self._with_boxes(index, at, [*own, *new[at]] if at in new else None)
+        changes = {at: edit for at, edit in wanted.items() if edit != self.opened.edits_of(at)}
+        self.opened.change(changes)
+        return list(changes)
+
     def add_box(self, index: int, corner: Sequence[float], opposite: Sequence[float]) -> list[int]:
         """Add an object's box to those of each slice from one corner's to the other's; gives the slices."""
         one, other = self.image.check_voxel(corner), self.image.check_voxel(opposite)
@@ -170,6 +211,19 @@ class PromptEdits:
         if not self.opened.edits_of(number).get(index, ClassEdits()).boxed:
             self._know(number)
         return self.opened.boxes(index, number)
+
+    def _own_boxes(self, index: int, number: int) -> list[Corners]:
+        """The boxes that the network alone gives a class's objects, whatever a person made of them."""
+        if self.opened.answers.automatic(number) is None:
+            self.opened.segment(number)
+        return self.opened.own_boxes(index, number)
+
+    def _with_boxes(self, index: int, number: int, boxes: Sequence[Corners] | None) -> dict[int, ClassEdits]:
+        """Edits of a slice with a class's boxes: as many as there are, or those of the network itself (None)."""
+        if boxes is not None and self.opened.answers.net.takes_objects:
+            return self._with_objects(index, number, boxes)
+        one = boxes[0] if boxes else None
+        return changed(self.opened.edits_of(number), index, box=one, box_given=boxes is not None, boxes=None)
 
     def _with_objects(self, index: int, number: int, boxes: Sequence[Corners]) -> dict[int, ClassEdits]:
         edits = self.opened.edits_of(number)

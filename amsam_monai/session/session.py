@@ -267,6 +267,60 @@ class InteractiveSession:
         """Corner voxels of the boxes of a class's objects in a slice, a person's or the network's, in their order."""
         return self._prompts.boxes(self.label_index(label), slice)
 
+    def has_objects(self, label: str | int, slice: int) -> bool:
+        """Whether a class has a box for each object in a slice: by the network, or since a person gave such boxes."""
+        index = self.label_index(label)
+        edit = self.opened.edits_of(self.image.check_slice(slice)).get(index)
+        if edit is not None and edit.boxed:
+            return edit.boxes is not None
+        return self.net.takes_objects and self.net.has_objects(index)
+
+    def object_at(self, label: str | int, voxel: Sequence[float]) -> int | None:
+        """Index of the object of a class that a point there belongs to: the smallest of `boxes` that holds it.
+
+        None is no box's: such a point of a class with boxes is an object of its own. A negative point is for all.
+        """
+        return self._prompts.object_at(self.label_index(label), voxel)
+
+    def box_quality(self, label: str | int, slice: int) -> list[float | None]:
+        """Predicted IoU of the object in each of `boxes`, in their order; None where the network does not tell."""
+        return self.opened.box_quality(self.label_index(label), self.image.check_slice(slice))
+
+    def set_boxes(
+        self,
+        label: str | int,
+        boxes: Iterable[tuple[Sequence[float], Sequence[float]]],
+        *,
+        empty: Iterable[int] = (),
+        keep_automatic: bool = False,
+    ) -> list[int]:
+        """Replace a person's boxes of a class's objects in every slice by these, as one step.
+
+        Args:
+            label: name or index of the class.
+            boxes: corners as in `set_box`, any number; in slices without any the network's own count again.
+            empty: slices that have no box, the network's own included, but for those of `boxes`.
+            keep_automatic: add them to the network's own; otherwise they are all there are in their slices.
+
+        Returns:
+            The slices whose boxes changed.
+
+        Raises:
+            ValueError: several in a slice for a network that takes one box a class, or a corner outside the image.
+        """
+        given = self.check_boxes(boxes)
+        return self._prompts.set_boxes(self.label_index(label), given, empty, keep_automatic)
+
+    def check_boxes(self, boxes: Iterable[tuple[Sequence[float], Sequence[float]]]) -> list[tuple[Voxel, Voxel]]:
+        """The boxes that `set_boxes` would take.
+
+        Raises:
+            ValueError: as `set_boxes`.
+        """
+        given = [(self.image.check_voxel(one), self.image.check_voxel(other)) for one, other in boxes]
+        self._prompts.by_slice(given)
+        return given
+
     def add_box(self, label: str | int, corner: Sequence[float], opposite: Sequence[float]) -> list[int]:
         """Add an object of a class by its box, beside those that are there, the network's included.
 

@@ -19,7 +19,7 @@ gradio = pytest.importorskip("gradio", reason="needs gradio")
 pytestmark = pytest.mark.browser
 
 from amsam_monai.annotate.actions import choose_tool, use_mouse  # noqa: E402
-from amsam_monai.annotate.app import NOTHING, acting, build_page, show  # noqa: E402
+from amsam_monai.annotate.app import NOTHING, SHOWN, acting, build_page, show  # noqa: E402
 from amsam_monai.annotate.browser_files import browser_files  # noqa: E402
 from amsam_monai.annotate.tabs import MAX_TABS, Tabs  # noqa: E402
 
@@ -50,7 +50,7 @@ def test_an_event_that_comes_twice_counts_once_and_changes_nothing_shown(tabs):
     assert "at voxel" in first[-1]
     points = bench.session.points(bench.label, bench.slice)
     again = acting(tabs, use_mouse)(event, TAB)
-    assert again == [gradio.skip()] * 7
+    assert again == [gradio.skip()] * SHOWN
     assert bench.session.points(bench.label, bench.slice) == points
 
 

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from amsam_monai.annotate.drawing import Canvas, Mark, blend, draw
+from amsam_monai.annotate.drawing import BoxMark, Canvas, Mark, blend, draw
 from amsam_monai.annotate.page import bar, facts_table
 from amsam_monai.annotate.workbench import Workbench, find_files
 from amsam_monai.data.files.images import read_label
@@ -182,11 +182,10 @@ def test_masks_have_solid_outlines():
     assert blended[2, 2].tolist() == [115, 79, 0]
     assert not blended[0].any()
     marks = [Mark((2, 2), 1, positive, automatic) for positive in (True, False) for automatic in (True, False)]
-    assert draw(np.zeros((6, 6)), labels, Canvas(6, 6, side=60), marks=marks, boxes={1: (1, 1, 5, 5)}).shape == (
-        60,
-        60,
-        3,
-    )
+    boxes = [BoxMark((1, 1, 5, 5), 1, 1, chosen=True), BoxMark((0, 0, 6, 6), 2)]
+    shown = draw(np.zeros((6, 6)), labels, Canvas(6, 6, side=60), marks=marks, boxes=boxes)
+    assert shown.shape == (60, 60, 3)
+    assert shown[30, 0].tolist() == [86, 180, 233]
 
 
 def test_tables_escape_names_and_mark_low_quality():

@@ -7,6 +7,7 @@ import torch
 
 SYSTEMS = {
     "amsam": ("amsam", {}),
+    "amsam_objects": ("amsam", {"objects": "all", "dark_object_weight": 0.95}),
     "aisam": ("aisam", {"encoder": "frozen", "gate": False}),
     "aisam_full": ("aisam", {"encoder": "full", "gate": False, "depth": 1, "num_points": 2}),
     "autosam": ("autosam", {"backbone": "efficientnet_lite0", "prompt_size": 64}),

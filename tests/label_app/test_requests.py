@@ -67,9 +67,37 @@ def test_a_roi_is_cut_at_the_image():
     assert parse_roi([-5, 8, 5, 99, 1, 3], SHAPE) == ((0.0, 5.0, 1.0), (8.0, 29.0, 3.0))
 
 
+BOXES = [[[2, 5, 1], [8, 9, 3]], [[20, 5, 1], [25, 9, 1]]]
+CORNERS = [INSIDE, ((20.0, 5.0, 1.0), (25.0, 9.0, 1.0))]
+
+
+def test_boxes_of_objects_are_read_as_a_list_or_by_class_name():
+    parsed = parse_prompts({"label": "spleen", "boxes": BOXES}, LABELS, SHAPE)
+    assert (parsed.object_boxes, parsed.keep_boxes, parsed.boxes) == ({"spleen": CORNERS}, False, {})
+    named = {"label": "spleen", "boxes": {"Spleen": BOXES}, "automatic_boxes": True}
+    assert parse_prompts(named, LABELS, SHAPE).object_boxes == {"spleen": CORNERS}
+    assert parse_prompts(named, LABELS, SHAPE).keep_boxes
+    assert parse_prompts({"label": "liver", "boxes": "[]"}, LABELS, SHAPE).object_boxes == {"liver": []}
+    edit = parse_prompts({"liver": [[1, 2, 3]], "boxes": {"spleen": BOXES, "liver": []}}, LABELS, SHAPE)
+    assert (edit.label, edit.object_boxes) == (None, {"spleen": CORNERS, "liver": []})
+
+
+def test_a_request_without_boxes_says_nothing_of_them():
+    assert parse_prompts({"label": "liver", "foreground": [[1, 2, 3]]}, LABELS, SHAPE).object_boxes == {}
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
+        ({"label": "liver", "boxes": 3}, "boxes must be a list"),
+        ({"label": "liver", "boxes": "{"}, "boxes must be a list of boxes, or such lists by class name"),
+        ({"label": "liver", "boxes": [[1, 2, 3]]}, "boxes must hold pairs of corner voxels"),
+        ({"label": "liver", "boxes": [[[1, 2, 3], [40, 2, 3]]]}, "boxes must hold voxels inside the image"),
+        ({"label": "liver", "boxes": [[[1, 2, 3], 4]]}, "boxes must be a list of voxels"),
+        ({"label": "liver", "boxes": {"lung": BOXES}}, "boxes must be of liver, spleen, got some of 'lung'"),
+        ({"label": "liver", "boxes": {"spleen": BOXES}}, "boxes must be of the label liver"),
+        ({"label": "liver", "boxes": BOXES * 600}, "boxes must hold at most 1000 boxes, got 1200"),
+        ({"label": "liver", "boxes": BOXES, "roi": [2, 8, 5, 9, 1, 3]}, "roi must not come with boxes of the same"),
         ({"label": "lung"}, "label must be one of liver, spleen, got 'lung'"),
         ({"foreground": [[1, 2, 3]]}, "got none"),
         ({"label": "liver", "foreground": [[40, 2, 3]]}, "foreground must hold voxels inside the image"),

@@ -123,6 +123,19 @@ def test_a_box_without_area_is_left_out_with_a_word(caplog):
     assert got.objects.boxes[0, 0].isnan().any(-1).tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize("objects", ["one", "all"])
+def test_a_detectors_box_without_area_is_left_out_with_a_word(objects, caplog):
+    image = torch.rand(1, 3, 64, 64)
+    nothing = (20.0, 30.0, 20.0, 50.0)
+    with caplog.at_level(logging.WARNING):
+        got = build(FixedObjects([nothing]), objects=objects).segment(image)
+        both = build(FixedObjects([LEFT, nothing]), objects="all").segment(image)
+    assert caplog.text.count("a box of class 1 in image 0 has no area and is left out") == 2
+    torch.testing.assert_close(got.logits, build(FixedObjects([]), objects=objects).segment(image).logits)
+    assert both.objects.boxes[0, 0].isnan().any(-1).tolist() == [False, True, True]
+    torch.testing.assert_close(both.logits, build(FixedObjects([LEFT]), objects="all").segment(image).logits)
+
+
 class TestPoints:
     """A point belongs to the smallest box that holds it; outside of all boxes it is an object of its own."""
 

@@ -20,7 +20,7 @@ class BrightRegions(nn.Module):
         self.num_classes, self.automatic = num_classes, automatic
         self.sam = SimpleNamespace(pixel_mean=torch.zeros(1, 3, 1, 1))
         self.encoded = self.decoded = 0
-        self.classes_alone = False
+        self.classes_alone = self.takes_objects = False
 
     def load_adapter_state_dict(self, state):
         if state:

@@ -21,7 +21,7 @@ from amsam_monai.networks.sam import EMBED_DIM, SAM
 from amsam_monai.networks.sam.encoder_adapters import add_encoder_adapters
 from amsam_monai.networks.sam.lora import LoRALinear, add_decoder_lora, add_encoder_lora
 from amsam_monai.networks.sam.mask_calibration import MaskCalibration
-from amsam_monai.networks.systems.system import Prediction, System
+from amsam_monai.networks.systems.system import Prediction, System, tell_empty_boxes
 
 DECODER_PARTS = ("frozen", "tail", "all")
 ENCODER_MODES = ("frozen", "full")
@@ -158,6 +158,10 @@ class AMSAM(System):
         """See `System.heeds_prompts`: several classes that are decoded jointly take none."""
         return not self.joint or self.num_classes == 1
 
+    def has_objects(self, index: int) -> bool:
+        """See `System.has_objects`: where `objects` is "all"."""
+        return self.several[index - 1]
+
     def upper_parameters(self, *, calibration: bool = False) -> Iterator[nn.Parameter]:
         """Parameters of the upper level: the prompt embedding and, by option, the calibration's fusion."""
         yield self.prompt_embedding
@@ -212,12 +216,12 @@ class AMSAM(System):
         """The prompts with the detector's boxes, one a class or all of its objects; and how sure it is of these."""
         detector = cast(nn.Module, self.detector)
         if not any(self.several):
-            return replace(prompts, box_xyxy=boxes_of(detector, picture, embedding)[0]), None
+            return _with_area(replace(prompts, box_xyxy=boxes_of(detector, picture, embedding)[0])), None
         boxes, confidence = boxes_of(detector, picture, embedding, objects=True)
         one = torch.tensor([not several for several in self.several], device=boxes.device)[:, None]
         further = one & (torch.arange(boxes.shape[2], device=boxes.device) > 0)  # (K, M)
         boxes = boxes.masked_fill(further[..., None], torch.nan)
-        return replace(prompts, box_xyxy=boxes[:, :, 0], object_boxes=boxes), confidence
+        return _with_area(replace(prompts, box_xyxy=boxes[:, :, 0], object_boxes=boxes)), confidence
 
     def _union(
         self,
@@ -414,6 +418,14 @@ def _train_decoder(sam: SAM, part: str, heads: int) -> None:
         trained.append(decoder.transformer)
     for module in trained:
         module.requires_grad_(True)
+
+
+def _with_area(prompts: Prompts) -> Prompts:
+    """A detector's prompts without its boxes of no area, of which it is told where they may be read back."""
+    boxes = prompts.box_xyxy if prompts.object_boxes is None else prompts.object_boxes
+    if boxes is not None and may_read_back(boxes):
+        tell_empty_boxes(Prompts(object_boxes=boxes) if boxes.ndim == 4 else Prompts(box_xyxy=boxes))
+    return prompts.as_floats()
 
 
 def _with_centres(prompts: Prompts) -> Prompts:

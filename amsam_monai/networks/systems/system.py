@@ -128,6 +128,10 @@ class System(nn.Module, ABC):
         """Whether a person's points and boxes correct its masks, as its training taught it."""
         return True
 
+    def has_objects(self, index: int) -> bool:
+        """Whether the system itself gives class `index`, from 1, a box for each object, not one for the class."""
+        return False
+
     @torch.no_grad()
     def segment(
         self,
@@ -157,8 +161,7 @@ class System(nn.Module, ABC):
             rows, columns = image.shape[-2:]
             prompts.check(image.shape[0], self.num_classes)
             prompts.check_inside((rows, columns), margin=16 * max(rows, columns) / self.image_size)  # a cell of SAM's
-            for place, index in prompts.empty_boxes():
-                logger.warning("a box of class %d in image %d has no area and is left out", index + 1, place)
+            tell_empty_boxes(prompts)
         frame, prediction = self.predict_image(image, embedding=embedding, prompts=prompts, classes=classes)
         return Segmentation(
             logits=frame.restore(prediction.logits),
@@ -250,6 +253,12 @@ class System(nn.Module, ABC):
                 "Build the network with the settings it was trained with."
             )
         self.load_state_dict(state, strict=False)
+
+
+def tell_empty_boxes(prompts: Prompts) -> None:
+    """Warn of each box without area, which `Prompts.as_floats` leaves out; reads them back."""
+    for place, index in prompts.empty_boxes():
+        logger.warning("a box of class %d in image %d has no area and is left out", index + 1, place)
 
 
 def check_image(image: Tensor) -> None:
