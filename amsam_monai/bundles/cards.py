@@ -68,7 +68,7 @@ def licences(recipe: Recipe) -> dict[str, str]:
 def detector_files(recipe: Recipe) -> list[str]:
     """The files of a bundle that derive from Ultralytics' YOLO: its detector, and the one that this starts from."""
     detector = recipe.settings.get("detector")
-    if detector is None:
+    if detector is None or detector.get("architecture") == "embedding":
         return []
     start = recipe.files["train.yaml"].entries.get("detector_start")
     own = re.search(r"models/[\w.-]+\.pth", "" if start is None else str(plain(start.value)))

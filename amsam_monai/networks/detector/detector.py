@@ -168,7 +168,7 @@ def save_detector(detector: VotingDetector, path: str | Path) -> None:
 
 
 def write_detector(path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Write the parts of a detector's file, whole or not at all, and its licence beside it.
+    """Write the parts of a detector's file, whole or not at all, and YOLO's licence beside one that derives from it.
 
     Raises:
         ValueError: weights that are NaN or infinite.
@@ -178,7 +178,8 @@ def write_detector(path: Path, config: Mapping[str, Any], state: Mapping[str, Te
         raise ValueError(f"{path} is not written: {bad}. The training diverged; lower its learning rate.")
     block = {"format": FORMAT, "config": dict(config), "made": {"package": f"amsam-monai {__version__}"}}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_licence(path)
+    if architecture_of(config) == "yolo":
+        write_licence(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # not a temporary file, which only its owner reads
     try:
         torch.save({**sealed(state, block), "state_dict": state}, partial)
@@ -252,7 +253,7 @@ def misfit(path: Path, architecture: str, system: Any = None) -> str | None:
         ValueError: not a detector's file, or a damaged one.
     """
     config, _ = _read(path)
-    name = str(config["architecture"].get("name", "yolo"))
+    name = architecture_of(config)
     if name != architecture:
         return f"the architecture {name}"
     if name == "embedding" and system is not None:
@@ -261,6 +262,11 @@ def misfit(path: Path, architecture: str, system: Any = None) -> str | None:
         if told != (system.image_size, system.resize, sha256 or config["encoder"]):
             return f"embeddings of another encoder ({config['image_size']} px, {config['resize']})"
     return None
+
+
+def architecture_of(config: Mapping[str, Any]) -> str:
+    """The name in `ARCHITECTURES` that a detector's configuration stands for; those of before tell none."""
+    return str((config.get("architecture") or {}).get("name", "yolo"))
 
 
 def _known_architecture(path: Path, name: str, wanted: str | None) -> tuple[Any, Any]:
