@@ -57,7 +57,7 @@ SCRIPT = """
 () => {
   let start = null, box = null;
   const picture = (event) => {
-    const view = event.target.closest('#main-view, .side-view');
+    const view = event.target.closest('#main-view, #side-0, #side-1');
     const image = view && view.querySelector('img');
     return image ? {id: view.id, image} : null;
   };
