@@ -119,6 +119,7 @@ def _infer(root, images, out):
     workflow.finalize()
 
 
+@pytest.mark.slow
 def test_its_configs_train_both_members_and_score_the_mean(made, tmp_path, monkeypatch):
     bundle = made / "mine"
     monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
@@ -143,6 +144,7 @@ def moved(old, new):
     return {name.split(".")[1] for name in old.adapter if not torch.equal(old.adapter[name], new.adapter[name])}
 
 
+@pytest.mark.slow
 def test_each_member_is_refined_by_its_own_bundle(made, tmp_path, monkeypatch):
     bundle = made / "mine"
     monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))

@@ -58,24 +58,35 @@ def test_without_a_suspect_nothing_is_trained():
     assert ran == []
 
 
-def test_the_final_training_leaves_it_out_and_the_plan_says_so(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kept", [3, pytest.param(4, marks=pytest.mark.slow)])
+def test_the_final_training_leaves_it_out_and_the_plan_says_so(tmp_path, monkeypatch, kept):
     monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
     list(write_phantoms("isic", tmp_path / "skin", cases=4, side=48))
     nano = {"sam": {"backbone": "vit_nano", "weights": None}, "side": 64, "steps": 3, "folds": 2, "method": "plain"}
     bad = []
     monkeypatch.setattr(suspects, "find_suspects", lambda found: bad or bad.append(next(iter(found[0].dice))) or bad)
-    for harm, kept in ((2.0, 3), (-2.0, 4)):
-        monkeypatch.setattr(suspects, "HARM", harm)
-        told = []
-        root = train(tmp_path / "skin", tmp_path / f"mine{kept}", say=told.append, **nano).root
-        assert f"plain: training on {kept} cases, 3 steps" in told
-        plan = json.loads((root / "plan.json").read_text(encoding="utf-8"))
-        assert (plan["choices"]["left out"]["value"] == bad) if kept == 3 else "left out" not in plan["choices"]
-        assert any(bad[0] in line and "far worse than the others" in line for line in told)
-        assert bad[0] in (root / "report" / "scores.csv").read_text(encoding="utf-8")
+    monkeypatch.setattr(suspects, "HARM", 2.0 if kept == 3 else -2.0)
+    told = []
+    root = train(tmp_path / "skin", tmp_path / "mine", say=told.append, **nano).root
+    assert f"plain: training on {kept} cases, 3 steps" in told
+    plan = json.loads((root / "plan.json").read_text(encoding="utf-8"))
+    assert (plan["choices"]["left out"]["value"] == bad) if kept == 3 else "left out" not in plan["choices"]
+    assert any(bad[0] in line and "far worse than the others" in line for line in told)
+    assert bad[0] in (root / "report" / "scores.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_it_is_kept_where_that_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
+    list(write_phantoms("isic", tmp_path / "skin", cases=4, side=48))
+    nano = {"sam": {"backbone": "vit_nano", "weights": None}, "side": 64, "steps": 3, "folds": 2, "method": "plain"}
+    monkeypatch.setattr(suspects, "find_suspects", lambda found: [next(iter(found[0].dice))])
     told = []
     train(tmp_path / "skin", tmp_path / "kept", say=told.append, suspects="keep", **nano)
     assert "plain: training on 4 cases, 3 steps" in told
     assert not any("without" in line for line in told)
+
+
+def test_other_words_for_suspects_are_refused(tmp_path):
     with pytest.raises(ValueError, match="suspects must be measure or keep, got 'drop'"):
-        train(tmp_path / "skin", tmp_path / "no", suspects="drop", **nano)
+        train(tmp_path / "skin", tmp_path / "no", suspects="drop")

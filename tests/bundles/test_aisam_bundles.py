@@ -109,7 +109,7 @@ def train_a_rank(folder, kind, chosen):
     torch.save(losses_of(made), folder / f"rank{os.environ['RANK']}.pt")
 
 
-@pytest.mark.parametrize("kind", ["acdc", "isic", MANY_CLASSES])
+@pytest.mark.parametrize("kind", [pytest.param("acdc", marks=pytest.mark.slow), "isic", MANY_CLASSES])
 def test_two_processes_have_the_losses_of_one(kind, folder):
     square = {"_target_": "amsam_monai.transforms.sam_input.SquareImaged", "size": "$@checked.image_size"}
     chosen = {**settings(kind, folder), **SAME, "train#preprocessing#transforms#2": square}

@@ -134,6 +134,7 @@ def test_what_is_written_by_hand_stays_short():
     assert all(8 <= count <= 25 for file, count in lines.items() if file.parent.name == "datasets")
 
 
+@pytest.mark.slow  # the linters look at this too
 def test_the_committed_bundles_are_what_their_recipes_give():
     assert {read_recipe(name).name for name in recipe_names()} == {
         file.parent.name for file in BUNDLES.glob("*/LICENSE")

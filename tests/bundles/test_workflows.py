@@ -84,7 +84,14 @@ def test_the_objects_of_a_class_train_one_by_one(folder):
     assert read_model(folder / "models" / "model.pt").settings.objects == ["all"]
 
 
-@pytest.mark.parametrize(("kind", "order"), [("isic", "first"), ("isic", "finite_difference"), ("acdc", "second")])
+@pytest.mark.parametrize(
+    ("kind", "order"),
+    [
+        ("isic", "first"),
+        pytest.param("isic", "finite_difference", marks=pytest.mark.slow),
+        pytest.param("acdc", "second", marks=pytest.mark.slow),
+    ],
+)
 def test_a_bundle_trains_on_two_levels(kind, order, folder):
     training = {**phantoms(kind, folder), "shots": 2, "order": order}
     made = workflow(kind, ["train", "bilevel_train"], "train", folder, **training)

@@ -9,14 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.faults.test_page_reads_no_file_of_the_host import ask, call, page_server
-
 pytest.importorskip("gradio", reason="needs gradio")
 pytestmark = pytest.mark.browser
 
 from amsam_monai.annotate.browser_files import browser_files  # noqa: E402
 from amsam_monai.annotate.queue import OF_A_TAB, UNREAD  # noqa: E402
 from amsam_monai.annotate.tabs import MAX_TABS  # noqa: E402
+from tests.faults.test_page_reads_no_file_of_the_host import ask, call, page_server  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,9 @@ def test_the_dice_on_cases_left_out_is_told_while_the_training_runs(tmp_path, mo
     assert ["current_time" in facts for facts in told] == [True] * 6 + [False]
 
 
-@pytest.mark.parametrize("method", ["amsam", "aisam", "autosam"])
+@pytest.mark.parametrize(
+    "method", ["amsam", *(pytest.param(name, marks=pytest.mark.slow) for name in ("aisam", "autosam"))]
+)
 def test_looking_at_cases_left_out_changes_nothing_of_the_training(tmp_path, method, monkeypatch):
     """The network that trains is scored as it stands, and goes on as if it had not been."""
     told, losses = told_by(monkeypatch), []

@@ -109,7 +109,7 @@ def test_what_training_minimises_stays_on_the_device(name, request):
     assert loss.requires_grad
 
 
-@pytest.mark.parametrize("name", ["AI-SAM with a second look", "AutoSAM"])
+@pytest.mark.parametrize("name", [pytest.param("AI-SAM with a second look", marks=pytest.mark.slow), "AutoSAM"])
 @torch.no_grad()
 def test_one_exported_graph_holds_the_network(name):
     net, image = SYSTEMS[name]().eval(), torch.rand(2, 3, SIZE, SIZE)
