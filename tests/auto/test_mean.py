@@ -60,6 +60,7 @@ def sam_of(root):
     return {"backbone": "vit_nano", "weights": str(root / "nano_sam.pth")}
 
 
+@pytest.mark.slow
 def test_both_are_trained_for_half_of_the_steps_and_the_report_says_so(made, tmp_path, monkeypatch):
     monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
     told = []

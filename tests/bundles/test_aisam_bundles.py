@@ -74,6 +74,7 @@ def test_a_second_training_on_whole_slices_keeps_the_encoder(folder):
     assert {name.split(".")[0] for name in moved} == {"sam", "prompter", "classifier"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_one_that_was_not(folder):
     chosen = settings("acdc", folder)
     workflow("acdc", folder, **chosen).run()
@@ -109,7 +110,8 @@ def train_a_rank(folder, kind, chosen):
     torch.save(losses_of(made), folder / f"rank{os.environ['RANK']}.pt")
 
 
-@pytest.mark.parametrize("kind", [pytest.param("acdc", marks=pytest.mark.slow), "isic", MANY_CLASSES])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["acdc", "isic", MANY_CLASSES])
 def test_two_processes_have_the_losses_of_one(kind, folder):
     square = {"_target_": "amsam_monai.transforms.sam_input.SquareImaged", "size": "$@checked.image_size"}
     chosen = {**settings(kind, folder), **SAME, "train#preprocessing#transforms#2": square}

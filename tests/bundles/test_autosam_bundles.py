@@ -90,6 +90,7 @@ def test_training_ends_when_validation_gets_no_better(folder):
     assert training.parser.get_parsed_content("train#trainer").state.epoch == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(  # their samplers differ
     "bundle", ["glas_autosam_segmentation", pytest.param("isic_autosam_segmentation", marks=pytest.mark.slow)]
 )

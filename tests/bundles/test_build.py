@@ -144,6 +144,7 @@ def test_the_committed_bundles_are_what_their_recipes_give():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_bundle_that_was_changed_by_hand_is_named(tmp_path):
     shutil.copytree(BUNDLES, tmp_path / "bundles", ignore=shutil.ignore_patterns("*.pt", "*.pth", "eval", "data"))
     gone = tmp_path / "bundles" / "human_amsam_segmentation" / "models" / "detector.LICENSE"
