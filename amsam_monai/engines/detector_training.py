@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from ignite.engine import Engine, Events
@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from amsam_monai.handlers import ClipGradients, StopOnDivergence
 from amsam_monai.networks.detector.detector import BoxDetector, load_detector
 from amsam_monai.networks.detector.scenes import ViewBatches, scene_of
-from amsam_monai.networks.detector.views import Augmentation
+from amsam_monai.networks.detector.views import Augmentation, Scene
 from amsam_monai.networks.detector.yolo import build_model, detection_loss, read_checkpoint
 
 MAX_NORM = 10.0  # of a step's gradients, as Ultralytics has it
@@ -98,13 +98,10 @@ def train_detector(
         ImportError: ultralytics is not installed.
     """
     settings = settings or DetectorSettings()
-    names = list(class_names or [f"class {k}" for k in range(1, num_classes + 1)])
-    if len(names) != num_classes:
-        raise ValueError(f"class_names must be {num_classes} names, got {len(names)}.")
+    names = names_of(num_classes, class_names)
     how: Any = {"size": settings.image_size, "per": settings.per}
     scenes = [scene_of(image, label, num_classes, **how) for image, label in zip(images, labels, strict=True)]
-    if not any(len(scene.classes) for scene in scenes):
-        raise ValueError(f"labels must hold an object of classes 1..{num_classes}, got none in {len(scenes)}.")
+    check_objects(scenes, num_classes)
     others = [scene_of(image, label, num_classes, **how) for image, label in extra]
     batches = ViewBatches(
         scenes,
@@ -117,20 +114,9 @@ def train_detector(
         seed=settings.seed,
     )
     model = starting_model(start, num_classes).to(device)
-    averaged = AveragedModel(model, avg_fn=running_mean(settings.average), use_buffers=settings.fit_statistics)
-    trainer = trainer_of_batches(
-        _LossOfBatch(model, settings),
-        batches,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        device=device,
-    )
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: averaged.update_parameters(model))
-    if progress is not None:
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, report_progress, progress)
-    trainer.run()
+    loss, buffers = _LossOfBatch(model, settings), settings.fit_statistics
     return BoxDetector(
-        averaged.module.eval(),
+        fitted(model, loss, batches, settings, use_buffers=buffers, device=device, progress=progress),
         class_names=names,
         image_size=settings.image_size,
         more_sizes=settings.more_sizes,
@@ -166,6 +152,80 @@ class _LossOfBatch(nn.Module):
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         return cast(Tensor, self.loss(batch)) / self.settings.batch_size
+
+
+class FitSettings(Protocol):
+    """What `fitted` reads of a detector's settings."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Of AdamW."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of AdamW."""
+
+    @property
+    def average(self) -> float:
+        """Decay of the weights' running mean."""
+
+
+def fitted(
+    model: nn.Module,
+    loss: nn.Module,
+    batches: Any,
+    settings: FitSettings,
+    *,
+    use_buffers: bool = False,
+    device: str | torch.device = "cpu",
+    progress: Callable[[int, int, float], None] | None = None,
+) -> nn.Module:
+    """The running mean of a model that is trained on batches, ready to infer.
+
+    Args:
+        model: on `device`.
+        loss: the model with its loss behind it, see `trainer_of_batches`.
+        batches: of tensors by name, with a length.
+        settings: rate, decay and average.
+        use_buffers: the mean has the buffers' mean, too.
+        device: where to train.
+        progress: called after each step with (step, steps, loss).
+    """
+    averaged = AveragedModel(model, avg_fn=running_mean(settings.average), use_buffers=use_buffers)
+    trainer = trainer_of_batches(
+        loss,
+        batches,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        device=device,
+    )
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: averaged.update_parameters(model))
+    if progress is not None:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, report_progress, progress)
+    trainer.run()
+    return averaged.module.eval()
+
+
+def names_of(num_classes: int, names: Sequence[str] | None) -> list[str]:
+    """The K names of a detector's classes, numbers where there are none.
+
+    Raises:
+        ValueError: another number of names.
+    """
+    names = list(names or [f"class {k}" for k in range(1, num_classes + 1)])
+    if len(names) != num_classes:
+        raise ValueError(f"class_names must be {num_classes} names, got {len(names)}.")
+    return names
+
+
+def check_objects(scenes: Sequence[Scene], num_classes: int) -> None:
+    """Refuse labels without any object.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not any(len(scene.classes) for scene in scenes):
+        raise ValueError(f"labels must hold an object of classes 1..{num_classes}, got none in {len(scenes)}.")
 
 
 def trainer_of_batches(

@@ -8,12 +8,10 @@ from typing import cast
 
 import numpy as np
 import torch
-from ignite.engine import Events
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from amsam_monai.data.embeddings.cache import EmbeddingCache
-from amsam_monai.engines.detector_training import report_progress, running_mean, trainer_of_batches
+from amsam_monai.engines.detector_training import check_objects, fitted, names_of
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.box_head import BoxHead, answering_cells, head_loss
 from amsam_monai.networks.detector.embedding import EmbeddingDetector
@@ -99,17 +97,14 @@ def train_embedding_detector(
         ValueError: no images, no object in any label, or names that do not fit.
     """
     settings = settings or EmbeddingDetectorSettings()
-    names = list(class_names or [f"class {k}" for k in range(1, num_classes + 1)])
-    if len(names) != num_classes:
-        raise ValueError(f"class_names must be {num_classes} names, got {len(names)}.")
+    names = names_of(num_classes, class_names)
 
     def scenes_of(pairs: Iterable[tuple[Tensor, Tensor]]) -> list[Scene]:
         how = {"size": sam.image_size, "per": settings.per, "resize": resize}
         return [scene_of(image, label, num_classes, **how) for image, label in pairs]  # type: ignore[arg-type]
 
     scenes = scenes_of(zip(images, labels, strict=True))
-    if not any(len(scene.classes) for scene in scenes):
-        raise ValueError(f"labels must hold an object of classes 1..{num_classes}, got none in {len(scenes)}.")
+    check_objects(scenes, num_classes)
     batches = EmbeddedViews(
         scenes, scenes_of(extra), sam=sam, cache=cache, settings=settings, num_classes=num_classes, device=device
     )
@@ -119,20 +114,8 @@ def train_embedding_detector(
     boxes, classes = batches.whole()
     head.expect_sides(boxes, classes)
     head = head.to(device)
-    averaged = AveragedModel(head, avg_fn=running_mean(settings.average))
-    trainer = trainer_of_batches(
-        _LossOfCells(head),
-        batches,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        device=device,
-    )
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: averaged.update_parameters(head))
-    if progress is not None:
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, report_progress, progress)
-    trainer.run()
     return EmbeddingDetector(
-        cast(BoxHead, averaged.module.eval()),
+        cast(BoxHead, fitted(head, _LossOfCells(head), batches, settings, device=device, progress=progress)),
         class_names=names,
         image_size=sam.image_size,
         resize=resize,

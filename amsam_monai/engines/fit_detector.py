@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from amsam_monai.networks.detector.voting import VotingDetector
 from amsam_monai.networks.weights import store as weights
 
 logger = logging.getLogger(__name__)
+
+Fit = Callable[..., VotingDetector]  # `train_detector`, or its twin for embeddings
 
 
 def load_or_fit_detector(
@@ -90,16 +93,18 @@ def load_or_fit_detector(
                 return _as_wished(detector, settings, path)
             logger.warning("%s was fitted on %s; fitting it anew", path, reason or "other cases")
         path.parent.mkdir(parents=True, exist_ok=True)
-        if architecture == "embedding":
-            others = extra() if callable(extra) else extra
-            detector = _fitted_on_embeddings(samples, class_names, network, others, settings, device)
-        elif known_classes is not None:
+        if architecture == "yolo" and known_classes is not None:
             size = settings.get("image_size", 448)
             detector = pretrained_detector(weights.path(str(start)), classes=known_classes, image_size=size)
         else:
-            origin = weights.path(str(start))
+            fit: Fit
+            how: DetectorSettings | EmbeddingDetectorSettings
+            if architecture == "embedding":
+                fit, how = _on_embeddings_of(network, device), EmbeddingDetectorSettings(**settings)
+            else:
+                fit, how = partial(train_detector, start=weights.path(str(start))), DetectorSettings(**settings)
             others = extra() if callable(extra) else extra
-            detector = _fitted(samples, class_names, origin, others, DetectorSettings(**settings), device)
+            detector = _fitted(fit, samples, class_names, others, how, device)
         detector.cases = wanted
         save_detector(detector, path)
         logger.info("saved the detector as %s", path)
@@ -142,20 +147,19 @@ def _as_wished(detector: VotingDetector, settings: Mapping[str, Any], path: Path
 
 
 def _fitted(
+    fit: Fit,
     samples: Iterable[Mapping[str, Any]],
     class_names: Sequence[str],
-    start: Path,
     extra: Iterable[tuple[Tensor, Tensor]],
-    settings: DetectorSettings,
+    settings: DetectorSettings | EmbeddingDetectorSettings,
     device: str | torch.device,
 ) -> VotingDetector:
     images, labels = _apart(samples)
     with tqdm(total=settings.steps, desc="detector", unit="step") as bar:
-        return train_detector(
+        return fit(
             images,
             labels,
             len(class_names),
-            start=start,
             extra=extra,
             settings=settings,
             class_names=class_names,
@@ -164,30 +168,10 @@ def _fitted(
         )
 
 
-def _fitted_on_embeddings(
-    samples: Iterable[Mapping[str, Any]],
-    class_names: Sequence[str],
-    network: Any,
-    extra: Iterable[tuple[Tensor, Tensor]],
-    options: Mapping[str, Any],
-    device: str | torch.device,
-) -> VotingDetector:
-    settings = EmbeddingDetectorSettings(**options)
-    images, labels = _apart(samples)
-    with tqdm(total=settings.steps, desc="detector", unit="step") as bar:
-        return train_embedding_detector(
-            images,
-            labels,
-            len(class_names),
-            sam=network.to(device).sam,
-            resize=network.resize,
-            cache=embedding_cache(network),
-            extra=extra,
-            settings=settings,
-            class_names=class_names,
-            device=device,
-            progress=lambda step, steps, loss: bar.update() and None,
-        )
+def _on_embeddings_of(network: Any, device: str | torch.device) -> Fit:
+    """What fits a detector on a network's embeddings, which the cache keeps."""
+    sam, cache = network.to(device).sam, embedding_cache(network)
+    return partial(train_embedding_detector, sam=sam, resize=network.resize, cache=cache)
 
 
 def _apart(samples: Iterable[Mapping[str, Any]]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:

@@ -16,7 +16,7 @@ from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.box_head import BoxHead, known_head
 from amsam_monai.networks.detector.embedding import EmbeddingDetector
 from amsam_monai.networks.detector.licence import write_licence
-from amsam_monai.networks.detector.voting import VotingDetector
+from amsam_monai.networks.detector.voting import VotingDetector, with_mirror
 from amsam_monai.networks.detector.yolo import build_model, read_checkpoint
 from amsam_monai.networks.weights.finite import not_finite
 from amsam_monai.networks.weights.sealed import check_seal, read_plain, sealed
@@ -116,12 +116,8 @@ class BoxDetector(VotingDetector):
 
     def candidates(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """All boxes (B, A, 4) of the framed image (B, 3, S, S), and their scores (B, A, K)."""
-        boxes, scores = self._predict(pixels)
         side = pixels.shape[-1]
-        if self.flips:
-            x1, y1, x2, y2 = (mirror := self._predict(pixels.flip(-1)))[0].unbind(dim=-1)
-            mirrored, more = torch.stack([side - x2, y1, side - x1, y2], dim=-1), mirror[1]
-            boxes, scores = torch.cat([boxes, mirrored], dim=1), torch.cat([scores, more], dim=1)
+        boxes, scores = with_mirror(self._predict, pixels, side) if self.flips else self._predict(pixels)
         return boxes, scores[..., self.classes]
 
     def _predict(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,8 +198,8 @@ def load_detector(path: str | Path, **overrides: Any) -> VotingDetector:
     """
     path = Path(path)
     config, state = _read(path)
-    architecture = config.pop("architecture")
-    kind, build = _known_architecture(path, str(architecture.get("name", "yolo")), overrides.pop("architecture", None))
+    name, architecture = architecture_of(config), config.pop("architecture")
+    kind, build = _known_architecture(path, name, overrides.pop("architecture", None))
     if unknown := sorted(set(overrides) - set(inspect.signature(kind).parameters)):
         raise ValueError(f"{path}: {', '.join(unknown)} must be options of {kind.__name__}, which has none such.")
     for name, value in overrides.items():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.box_head import BoxHead
-from amsam_monai.networks.detector.voting import VotingDetector
+from amsam_monai.networks.detector.voting import VotingDetector, with_mirror
 from amsam_monai.networks.sam import EMBED_DIM, SAM
 
 
@@ -97,11 +97,8 @@ class EmbeddingDetector(VotingDetector):
             )
         if embedding.ndim != 4 or embedding.shape[1] != EMBED_DIM or embedding.shape[2] != embedding.shape[3]:
             raise ValueError(f"embedding must have shape (B, {EMBED_DIM}, g, g), got {tuple(embedding.shape)}.")
-        boxes, scores = self._read(embedding)
-        if self.flips:
-            x1, y1, x2, y2 = (mirror := self._read(embedding.flip(-1)))[0].unbind(dim=-1)
-            mirrored = torch.stack([self.image_size - x2, y1, self.image_size - x1, y2], dim=-1)
-            boxes, scores = torch.cat([boxes, mirrored], dim=1), torch.cat([scores, mirror[1]], dim=1)
+        side = self.image_size
+        boxes, scores = with_mirror(self._read, embedding, side) if self.flips else self._read(embedding)
         frame = SquareFrame(image.shape[-2], image.shape[-1], self.image_size, self.resize)
         return frame.boxes_back(boxes), scores[..., self.classes]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -145,6 +145,23 @@ class VotingDetector(nn.Module, ABC):
         if self.snap_to_dark_object:
             boxes = dark_boxes(image, boxes.flatten(1, -2)).reshape(boxes.shape)
         return boxes, confidence
+
+
+def with_mirror(look: Callable[[Tensor], tuple[Tensor, Tensor]], seen: Tensor, side: float) -> tuple[Tensor, Tensor]:
+    """What is found in a square, and in its mirror image, whose boxes are turned back.
+
+    Args:
+        look: gives boxes (B, A, 4) in pixels of the square, and scores (B, A, K).
+        seen: the square, or its embedding.
+        side: of the square in pixels.
+
+    Shape: seen (B, C, h, h) -> boxes (B, 2A, 4), scores (B, 2A, K).
+    """
+    boxes, scores = look(seen)
+    mirrored, more = look(seen.flip(-1))
+    x1, y1, x2, y2 = mirrored.unbind(dim=-1)
+    back = torch.stack([side - x2, y1, side - x1, y2], dim=-1)
+    return torch.cat([boxes, back], dim=1), torch.cat([scores, more], dim=1)
 
 
 def vote(boxes: Tensor, scores: Tensor, vote_iou: float) -> tuple[Tensor, Tensor]:

@@ -165,6 +165,12 @@ class AutoSAM(System):
         given = ~masks.isnan().flatten(1).any(1)
         return torch.where(given[:, None, None, None], self.sam.mask_dense(masks.nan_to_num()), dense)
 
+    def encode_framed(self, pixels: Tensor, frame: SquareFrame) -> Tensor:
+        """See `System.encode_framed`; the light form spares SAM's encoder where g does not read its embedding."""
+        if self.light and not self.generator.reads_embedding:
+            return pixels.new_empty((0,))  # nobody reads it
+        return super().encode_framed(pixels, frame)
+
     def predict_image(
         self,
         image: Tensor,
@@ -173,11 +179,9 @@ class AutoSAM(System):
         prompts: Prompts | None = None,
         classes: Sequence[int] | None = None,
     ) -> tuple[SquareFrame, Prediction]:
-        """See `System.predict_image`; the light form spares SAM's encoder where g does not read its embedding."""
+        """See `System.predict_image`."""
         if embedding is not None:
             embedding = embedding.to(image.dtype)  # the cache holds float16
-        elif self.light and not self.generator.reads_embedding:
-            embedding = image.new_empty((0,))  # nobody reads it: SAM's encoder is spared
         return super().predict_image(image, embedding=embedding, prompts=prompts, classes=classes)
 
 

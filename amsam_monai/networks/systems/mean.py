@@ -90,19 +90,9 @@ class Mean(System):
             for part, member in zip(parts, self.systems, strict=True)
         ]
 
-    def predict_image(
-        self,
-        image: Tensor,
-        *,
-        embedding: Tensor | None = None,
-        prompts: Prompts | None = None,
-        classes: Sequence[int] | None = None,
-    ) -> Answer:
-        """See `System.predict_image`; each member encodes for itself."""
-        nothing = image.new_empty((0,))  # as MONAI's tensors take it
-        return super().predict_image(
-            image, embedding=nothing if embedding is None else embedding, prompts=prompts, classes=classes
-        )
+    def encode_framed(self, pixels: Tensor, frame: SquareFrame) -> Tensor:
+        """See `System.encode_framed`; each member encodes for itself."""
+        return self.encode(pixels[..., : frame.height, : frame.width])
 
     def predict(
         self,
@@ -115,9 +105,7 @@ class Mean(System):
         """See `System.predict`; the square is the image itself, and all classes are decoded."""
         image = pixels[..., : frame.height, : frame.width]
         prompted = prompts.classes()
-        if not embedding.numel() and prompted is not None:
-            embedding = self.encode(image)  # which is read twice
-        parts = self._parts(embedding) if embedding.numel() else [None] * len(self.members)
+        parts = self._parts(embedding)
         answers = [
             member.predict_image(image, embedding=part) for member, part in zip(self.systems, parts, strict=True)
         ]

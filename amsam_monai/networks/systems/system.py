@@ -97,6 +97,10 @@ class System(nn.Module, ABC):
         """Image (B, 3, H, W) in [0, 1] -> embedding (B, 256, g, g)."""
         return self.sam.encode(self.frame(image).image(image, self.sam.fill))
 
+    def encode_framed(self, pixels: Tensor, frame: SquareFrame) -> Tensor:
+        """The embedding that `predict` is given with framed pixels (B, 3, S, S), where none is known."""
+        return self.sam.encode(pixels)
+
     def forward(
         self, image: Tensor, *, embedding: Tensor | None = None, prompts: Prompts | None = None, low_res: bool = False
     ) -> Tensor:
@@ -199,7 +203,7 @@ class System(nn.Module, ABC):
             raise ValueError("object_boxes must go with a system that decodes objects, such as AM-SAM; give box_xyxy.")
         pixels = frame.image(image, self.sam.fill)
         if embedding is None:
-            embedding = self.sam.encode(pixels)
+            embedding = self.encode_framed(pixels, frame)
         return frame, self.predict(pixels, embedding, prompts.map(frame.points, frame.boxes), frame, classes)
 
     @property
