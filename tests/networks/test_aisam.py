@@ -86,6 +86,18 @@ def test_an_answers_prompts_give_the_same_answer(net, image):
         torch.testing.assert_close(again.prompts.box_xyxy, answer.prompts.box_xyxy, equal_nan=True)
 
 
+def test_points_in_the_padding_may_be_handed_back_but_not_asked_for(net):
+    wide = torch.rand(1, 3, 20, 64, generator=torch.Generator().manual_seed(1))
+    answer = net.segment(wide)
+    points = answer.prompts.points_xy
+    assert (points[..., 1] > 20 + 16).any()  # else another seed
+    torch.testing.assert_close(net.segment(wide, answer.prompts).logits, answer.logits, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="points_xy must lie in the image of 64 x 20 pixels"):
+        net.segment(wide, Prompts(points, answer.prompts.point_labels))
+    with pytest.raises(ValueError, match="points_xy must lie in the image of 64 x 20 pixels"):
+        net.segment(wide, replace(answer.prompts, points_xy=points + 64))
+
+
 def test_automatic_points_lie_on_cell_centres_own_ones_first_then_backgrounds(net, image):
     prompts = net.segment(image).prompts
     assert prompts.points_xy.shape == (1, 2, 4, 2)

@@ -38,6 +38,10 @@ class ClassPrompts(Prompts):
             if isinstance(part, Tensor) and tuple(part.shape) != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {tuple(part.shape)}.")
 
+    def reach(self, size: tuple[int, int]) -> tuple[int, int]:
+        """As `Prompts.reach`; points that an answer hands back may lie in the padding of SAM's square."""
+        return super().reach(size) if self.automatic is True else (max(size), max(size))
+
     def map(self, points: Callable[[Tensor], Tensor], boxes: Callable[[Tensor], Tensor]) -> ClassPrompts:
         """The same prompts in another frame."""
         return _with_choice(super().map(points, boxes), self.present, self.automatic)

@@ -105,8 +105,8 @@ class Prompts:
             if name != "point_labels" and part is not None and part.is_floating_point() and bool(part.isinf().any()):
                 raise ValueError(f"{name} must be finite, or NaN where absent, got infinite values.")
         if self.points_xy is not None:
-            x, y = self.points_xy.unbind(-1)
-            if bool(((x < -margin) | (y < -margin) | (x > width - 1 + margin) | (y > height - 1 + margin)).any()):
+            (x, y), (right, bottom) = self.points_xy.unbind(-1), self.reach(size)
+            if bool(((x < -margin) | (y < -margin) | (x > right - 1 + margin) | (y > bottom - 1 + margin)).any()):
                 raise ValueError(f"points_xy must lie in the image of {width} x {height} pixels, got some outside.")
         for name in BOXES:
             part = getattr(self, name)
@@ -123,6 +123,10 @@ class Prompts:
             shown = ~self.points_xy.isnan().any(dim=-1)
             if bool((shown & (self.point_labels != 0) & (self.point_labels != 1)).any()):
                 raise ValueError("point_labels must be 1 or 0 where there is a point, got other values.")
+
+    def reach(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Columns and rows within which points may lie, of an image of rows and columns."""
+        return size[1], size[0]
 
     def classes(self) -> Tensor | None:
         """Which classes have a point, a box or a mask; None where there is no part at all. Shape (B, K), bool."""
