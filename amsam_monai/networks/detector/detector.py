@@ -283,5 +283,6 @@ def pretrained_detector(weights: str | Path, **options: Any) -> BoxDetector:
     """
     architecture, names, state = read_checkpoint(weights)
     model = build_model(architecture, len(names))
-    model.load_state_dict({name: value for name, value in state.items() if name in model.state_dict()})
+    known = model.state_dict()
+    model.load_state_dict({name: value for name, value in state.items() if name in known})
     return BoxDetector(model, class_names=names, **options)
