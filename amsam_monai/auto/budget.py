@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from amsam_monai.auto.choice import EARLY, most_runs
 from amsam_monai.auto.methods import METHODS
 from amsam_monai.auto.plan import Plan
 from amsam_monai.auto.trial import segmenter_of, train_method
@@ -68,19 +69,22 @@ def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan:
 
 
 def share_out(
-    costs: Mapping[str, Cost], *, minutes: float, cases: int, folds: int, runs: int
+    costs: Mapping[str, Cost], *, minutes: float, cases: int, folds: int, runs: float
 ) -> dict[str, dict[str, int]]:
-    """Steps of trials, of the final training, and of one that shares its time with another method, by method.
+    """Steps of trials, early ones too, of the final training, and of one that shares its time with another method.
 
     Args:
         costs: of each method.
         minutes: for everything.
         cases: that are labelled.
         folds: of the cross-validation, or 0.
-        runs: trainings that the cross-validation has, at most; 0 without one.
+        runs: trials that the cross-validation has, at most; 0 without one.
+
+    Returns:
+        By part, then by method.
     """
     seconds = 60 * minutes
-    trial = TRIALS * seconds / max(1, runs)
+    trial = TRIALS * seconds / max(1.0, runs)
     final = (1 - REST - (TRIALS if runs else 0)) * seconds
     left_out = -(-cases // folds) if folds else 0
 
@@ -97,16 +101,42 @@ def share_out(
                 shares[part][f"{name}, detector"] = fitted
                 room -= fitted * cost.detector
             shares[part][name] = int(min(METHODS[name].most, max(FEWEST, room / cost.step)))
-    return shares
+    return with_early(shares)
 
 
-def spared_steps(method: str, plan: Plan, runs: int) -> int:
+def with_early(shares: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """The same steps, and those of early trials."""
+    return {"early": {name: max(1, steps // EARLY) for name, steps in shares["trial"].items()}, **shares}
+
+
+def that_fit(
+    costs: Mapping[str, Cost], *, minutes: float, cases: int, folds: int
+) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """Steps as `share_out` gives them, without methods that would learn nothing in a trial.
+
+    Such a method goes, the one that lacks most first, and the others share its time.
+
+    Returns:
+        The steps, and of methods that do not fit how many steps a trial would have had.
+    """
+    left, slow = dict(costs), dict[str, int]()
+    while True:
+        steps = share_out(left, minutes=minutes, cases=cases, folds=folds, runs=most_runs(len(left), folds))
+        lacking = {name: steps["trial"][name] / METHODS[name].least for name in left if METHODS[name].least}
+        if len(left) == 1 or not lacking or min(lacking.values()) >= 1:
+            return steps, slow
+        name = min(lacking, key=lambda one: lacking[one])
+        slow[name] = steps["trial"][name]
+        del left[name]
+
+
+def spared_steps(method: str, plan: Plan, runs: float) -> int:
     """Steps that the final training gains by trials that were not needed, and loses by further ones.
 
     It has no more than help the method, and keeps half of its own at least.
     """
     final = plan.steps["final"][method]
-    return max(-(final // 2), min(METHODS[method].most - final, runs * plan.steps["trial"][method]))
+    return max(-(final // 2), min(METHODS[method].most - final, int(runs * plan.steps["trial"][method])))
 
 
 def as_told(names: Sequence[str], steps: int) -> dict[str, int]:

@@ -50,9 +50,10 @@ class Plan:
         folds: patients of each fold.
         seed: of everything that is drawn.
         minutes: that the steps were meant for.
-        steps: {"trial": {method: steps}, "final": {method: steps}, "half": {method: steps}}, the last for a method that
-            shares the time with another; empty until they were measured. Steps of a detector stand beside those of its
-            method, as "amsam, detector". "spared" holds what the final training gains by trials that were not needed.
+        steps: {"early": {method: steps}, "trial": ..., "final": ..., "half": ...}: of the first fold's early trials, of
+            all others, of the final training, and of one that shares the time with another method; empty until they are
+            measured. Steps of a detector stand beside those of its method, as "amsam, detector". "spared" holds what
+            the final training gains by trials that were not needed.
         seconds: of a step, by method, as it was measured.
     """
 
@@ -72,7 +73,7 @@ class Plan:
         return self.choices[name].value
 
     def detector_steps(self, part: str, method: str) -> int:
-        """Steps of a method's detector in the "trial", "final" or "half" training; 0 where it has none."""
+        """Steps of a method's detector in the "early", "trial", "final" or "half" training; 0 where it has none."""
         return self.steps[part].get(f"{method}, detector", 0)
 
     @property

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.auto.budget import Cost, as_told, measure, share_out, spared_steps
+from amsam_monai.auto.budget import Cost, as_told, measure, share_out, spared_steps, that_fit, with_early
 from amsam_monai.auto.cases import cases_that_train
 from amsam_monai.auto.choice import Chosen, cross_validate, most_runs, spared_runs
 from amsam_monai.auto.detectors import choose_detector
 from amsam_monai.auto.fingerprint import fingerprint
 from amsam_monai.auto.folds import draw_folds, parted
 from amsam_monai.auto.methods import METHODS, build, build_mean, check_method, members
-from amsam_monai.auto.plan import Choice, Plan, choose
+from amsam_monai.auto.plan import Choice, Plan, choose, said
 from amsam_monai.auto.pool import label_next
 from amsam_monai.auto.report import Kept, write_training_report
 from amsam_monai.auto.suspects import leave_out, weed
@@ -161,17 +161,20 @@ def train(
     plan.write(out / PLAN)
     for line in plan.lines():
         say(line)
-    names = told or available(say)
+    names = told or (plan["methods"] if "methods" in plan.choices else available(say))
     work = out / WORK
     alone = list(dict.fromkeys(one for name in names for one in members(name)))
     bundles = {name: build(plan, name, work / name / "bundle") for name in alone}
-    if not set(alone) <= set(plan.steps.get("half", {})):
-        _measure(plan, alone, bundles, datalist, steps, say)
+    if not set(alone) <= set(plan.steps.get("early", {})):
+        _measure(plan, alone, bundles, datalist, steps, say, choosing=not told)
         plan.write(out / PLAN)
+    if not told:
+        names = plan["methods"]
     chosen = None
     if folds:
         run = _runner(plan, bundles, datalist, work, say)
-        chosen = cross_validate(names, len(plan.folds), run)
+        longer = {name: count / plan.steps["trial"][name] for name, count in plan.steps["final"].items()}
+        chosen = cross_validate(names, len(plan.folds), run, lambda name: run(name, 0, part="early"), longer)
     best = chosen.method if chosen else names[0]
     parts = members(best)
     training: Sequence[Mapping[str, Any]] = datalist
@@ -343,20 +346,32 @@ def _measure(
     datalist: Sequence[Mapping[str, Any]],
     steps: int | None,
     say: Say,
+    *,
+    choosing: bool,
 ) -> None:
-    """Put steps into the plan, as told or as many as fit the time."""
+    """Put steps into the plan, as told or as many as fit the time, and which methods there are to choose among."""
+    if choosing:
+        plan.choices["methods"] = Choice(list(names), "those whose packages and weights are here", "--method")
     if steps is not None:
         told = {"trial": steps // 3, "final": steps, "half": steps // 2}
-        plan.steps = {part: as_told(names, count) for part, count in told.items()}
+        plan.steps = with_early({part: as_told(names, count) for part, count in told.items()})
         return
     costs: dict[str, Cost] = {}
     for name in names:
         costs[name] = measure(bundles[name], name, datalist, plan)
         say(f"{name}: {costs[name].step:.2f} s a step, {costs[name].case:.1f} s to segment a case")
     folds = len(plan.folds)
-    runs = most_runs(len(names), folds) if folds else 0
     plan.seconds = {name: round(cost.step, 4) for name, cost in costs.items()}
-    plan.steps = share_out(costs, minutes=plan.minutes, cases=len(datalist), folds=folds, runs=runs)
+    if not choosing:
+        runs = most_runs(len(names), folds) if folds else 0
+        plan.steps = share_out(costs, minutes=plan.minutes, cases=len(datalist), folds=folds, runs=runs)
+        return
+    plan.steps, slow = that_fit(costs, minutes=plan.minutes, cases=len(datalist), folds=folds)
+    if slow:
+        left = ", ".join(f"{name} ({count} of {METHODS[name].least} steps in a trial)" for name, count in slow.items())
+        reason = f"too slow to learn anything in {plan.minutes:g} minutes: {left}; more --minutes, or --method"
+        plan.choices["methods"] = Choice([name for name in names if name not in slow], reason, "--minutes")
+        say(f"methods: {said(plan['methods'])} - {reason}")
 
 
 def _runner(
@@ -365,9 +380,11 @@ def _runner(
     """Runs a method on a fold, without some cases if told, or the mean of two, or reads what came of it."""
 
     @cache
-    def run(method: str, fold: int, without: tuple[str, ...] = ()) -> Trial:
+    def run(method: str, fold: int, without: tuple[str, ...] = (), part: str = "trial") -> Trial:
         train_cases, left_out = parted(datalist, plan.folds[fold])
         root, each, parts = work / method / f"fold{fold}", Kept(work / method, plan.labels), members(method)
+        if part == "early":
+            root, each = root / part, Kept(root / part, plan.labels)
         if without:
             train_cases = [case for case in train_cases if case[CASE_ID] not in without]
             root, each = root / "without", Kept(root / "without", plan.labels)
@@ -384,13 +401,14 @@ def _runner(
                 left_out,
                 plan=plan,
                 root=root,
+                part=part,
                 each=each,
-                keep=len(bundles) > 1,  # a mean may be scored
+                keep=len(bundles) > 1 and part == "trial",  # a mean may be scored
             )
-            for part in ("models", "eval"):
-                shutil.rmtree(root / part, ignore_errors=True)
-        said = f"{method}, fold {fold + 1}" + (f", without {', '.join(without)}" if without else "")
-        say(f"{said}: Dice {trial.score:.3f} after {trial.steps} steps, {trial.seconds:.0f} s")
+            for folder in ("models", "eval"):
+                shutil.rmtree(root / folder, ignore_errors=True)
+        which = f"{method}, fold {fold + 1}" + (f", without {', '.join(without)}" if without else "")
+        say(f"{which}: Dice {trial.score:.3f} after {trial.steps} steps, {trial.seconds:.0f} s")
         return trial
 
     return run

@@ -130,6 +130,7 @@ def run_trial(
     *,
     plan: Plan,
     root: Path,
+    part: str = "trial",
     progress: Progress | None = None,
     each: Callable[[Mapping[str, Any], SegmentedImage, np.ndarray], None] | None = None,
     keep: bool = False,
@@ -144,16 +145,17 @@ def run_trial(
         left_out: those of the fold.
         plan: the plan.
         root: folder of this trial.
+        part: of the plan's steps: "trial" or "early".
         progress: see `run_training`.
         each: called with every left-out case, its result and its label map of class indices.
         keep: keep the probabilities of the left-out cases, for `run_mean_trial`.
     """
     done, kept = root / DONE, root / KEPT
-    steps = plan.steps["trial"][method]
+    steps = plan.steps[part][method]
     if done.is_file() and (known := Trial.read(done)).steps == steps and (kept.is_dir() or not keep):
         return known
     begun = time.perf_counter()
-    fitted = plan.detector_steps("trial", method)
+    fitted = plan.detector_steps(part, method)
     model = train_method(
         bundle, method, train, plan=plan, steps=steps, root=root, detector_steps=fitted, progress=progress
     )

@@ -2,8 +2,8 @@
 
 import pytest
 
-from amsam_monai.auto.budget import FEWEST, Cost, as_told, share_out, spared_steps
-from amsam_monai.auto.choice import cross_validate, most_runs, spared_runs
+from amsam_monai.auto.budget import FEWEST, Cost, as_told, share_out, spared_steps, that_fit
+from amsam_monai.auto.choice import EARLY_COST, Chosen, cross_validate, most_runs, spared_runs
 from amsam_monai.auto.folds import draw_folds, parted
 from amsam_monai.auto.methods import METHODS, check_method
 from amsam_monai.auto.plan import Plan
@@ -62,6 +62,38 @@ def test_a_method_far_ahead_goes_on_alone():
     assert ran[-1] == ("a", 1)  # and no mean is tried
 
 
+def scored(method, steps, dice):
+    return Trial(method, 0, steps, 1.0, {"x": {"organ": dice}})
+
+
+def test_an_error_is_expected_to_go_on_falling():
+    chosen = Chosen("", {"a": [scored("a", 90, 0.75), scored("a", 90, 0.65)]}, longer={"a": 16.0})
+    assert chosen.expected("a") == chosen.score("a") == pytest.approx(0.7)  # nothing tells how fast it learns
+    chosen.early["a"] = scored("a", 30, 1 - 0.25 * 3**0.25)  # error ~ steps^-1/4
+    assert chosen.expected("a") == pytest.approx(1 - 0.3 * 16**-0.25)
+    chosen.early["a"] = scored("a", 30, 0.0)  # as fast as can be believed
+    assert chosen.expected("a") == pytest.approx(1 - 0.3 / 4)
+    chosen.early["a"] = scored("a", 30, 0.8)  # worse by now
+    assert chosen.expected("a") == pytest.approx(0.7)
+    chosen.longer = {"a": 0.5}  # less than a trial
+    assert chosen.expected("a") == pytest.approx(0.7)
+
+
+def test_a_method_that_still_learns_goes_before_one_that_is_ready():
+    table = {"slow": [0.58, 0.6], "quick": [0.68, 0.7]}
+    run, ran = runner(table)
+    early = {"slow": scored("slow", 3, 0.25), "quick": scored("quick", 3, 0.67)}
+    chosen = cross_validate(["slow", "quick"], 2, run, early.__getitem__, {"slow": 8.0, "quick": 8.0})
+    assert (chosen.method, chosen.dropped) == ("slow", ["quick"])
+    assert ran == [("slow", 0), ("quick", 0), ("slow", 1)]
+    assert cross_validate(["slow", "quick"], 2, run).method == "quick"
+
+
+def test_a_single_method_has_no_early_trial():
+    run, _ = runner({"a": [0.7, 0.7]})
+    assert cross_validate(["a"], 2, run, early=None.__getattribute__).early == {}
+
+
 def test_a_mean_that_was_told_is_measured_as_others_are():
     run, ran = runner({"c": [0.6, 0.6]}, 0.62)
     assert cross_validate(["a+b", "c"], 2, run).method == "a+b"
@@ -101,13 +133,27 @@ def test_steps_follow_from_what_they_cost():
 def test_the_final_training_gains_what_dropped_methods_leave():
     run, _ = runner({"plain": [0.8, 0.8, 0.8], "aisam": [0.7], "amsam": [0.6]})
     chosen = cross_validate(["plain", "aisam", "amsam"], 3, run)
-    assert spared_runs(chosen, 3) == most_runs(3, 3) - 5 == 2
+    assert spared_runs(chosen, 3) == 3 + 2 * 2 - 5
+    assert most_runs(3, 3) == 3 + 2 * 2 + 3 * EARLY_COST  # which all run
     plan = Plan("mine", {"a": 1}, {}, {}, [], [], steps={"trial": {"plain": 90}, "final": {"plain": 700}})
     assert spared_steps("plain", plan, 2) == 180
     plan.steps["final"]["plain"] = METHODS["plain"].most - 50
     assert spared_steps("plain", plan, 2) == 50
     run, _ = runner({"plain": [0.8, 0.8], "aisam": [0.79, 0.79]}, 0.8)
     assert spared_runs(cross_validate(["plain", "aisam"], 2, run), 2) == 0
+
+
+def test_methods_that_learn_nothing_in_a_trial_leave_their_time_to_others():
+    cost = {name: Cost(step=1.0, before=0.0, case=1.0) for name in ("plain", "aisam")}
+    steps, slow = that_fit(cost, minutes=30, cases=9, folds=3)
+    both = share_out(cost, minutes=30, cases=9, folds=3, runs=most_runs(2, 3))
+    assert slow == {"aisam": both["trial"]["aisam"]}
+    assert slow["aisam"] < METHODS["aisam"].least
+    assert steps["trial"] == {"plain": int(0.44 * 1800 / 3) - 3}
+    assert steps["early"] == {"plain": steps["trial"]["plain"] // 3}
+    steps, slow = that_fit(cost, minutes=90, cases=9, folds=3)
+    assert (set(steps["trial"]), slow) == ({"plain", "aisam"}, {})
+    assert that_fit({"aisam": cost["aisam"]}, minutes=1, cases=9, folds=3)[1] == {}  # one there must be
 
 
 def test_a_detector_has_steps_of_its_own():

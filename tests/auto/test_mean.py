@@ -80,7 +80,8 @@ def test_both_are_trained_for_half_of_the_steps_and_the_report_says_so(made, tmp
     assert "their probabilities are averaged" in report
     assert not (trained.root / ".trials").exists()
     steps = json.loads((trained.root / "plan.json").read_text(encoding="utf-8"))["steps"]
-    assert steps == {part: {"plain": n, "aisam": n} for part, n in (("trial", 1), ("final", 4), ("half", 2))}
+    parts = (("early", 1), ("trial", 1), ("final", 4), ("half", 2))
+    assert steps == {part: {"plain": n, "aisam": n} for part, n in parts}
 
 
 def test_the_answer_is_the_mean_of_the_members_at_every_door(made, tmp_path):
