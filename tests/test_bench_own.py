@@ -22,7 +22,7 @@ from benchmarks.own import nnunet, unet  # noqa: E402
 from benchmarks.own.clock import Clock  # noqa: E402
 from benchmarks.own.process import CommandError, Spent, run_measured  # noqa: E402
 from benchmarks.own.rows import CommandRow, Run  # noqa: E402
-from benchmarks.own.score import score_folder  # noqa: E402
+from benchmarks.own.score import expected_of, score_folder  # noqa: E402
 from benchmarks.own.table import make_table  # noqa: E402
 from benchmarks.own.tasks import link_test, link_training, read_tasks  # noqa: E402
 from benchmarks.own.unet_data import Samples, load, see  # noqa: E402
@@ -242,6 +242,7 @@ def test_the_command_is_given_the_training_cases_and_its_bundle_is_scored_by_nam
     ]
     assert list(result["classes"]) == ["front lobe", "stem"]
     assert list(result["cases"]) == ["b_3"]
+    assert result["expected"] == {"b_3": {}}  # no case was left out that could have told
     assert result["plan"]["cases"] == ["b_1", "b_2"]
 
 
@@ -266,6 +267,20 @@ def test_a_method_alone_trains_as_long_as_the_command_s_last_training(data):
     )
     assert CommandRow("plain").fixed(run)[-2:] == ["--steps", "120"]
     assert "--steps" not in CommandRow("aisam").fixed(run)
+
+
+def test_the_table_tells_how_well_dice_is_foretold(tmp_path):
+    cases = [{"input": f"in/c{n}.nii.gz", "quality": {"a": {"case": [n / 10, 0.1]}}} for n in range(1, 9)]
+    (tmp_path / "segment_report.json").write_text(json.dumps({"cases": cases}), encoding="utf-8")
+    expected = expected_of(tmp_path)
+    assert expected["c3"] == {"a": 0.3}
+    spent = {"seconds": 1.0, "processor_seconds": 2.0, "peak_gb": 0.5}
+    rest = {"dice": 0.5, "classes": {"a": 0.5}, "train": spent, "predict": spent}
+    true = {f"c{n}": {"a": (n + 2) / 10} for n in range(1, 9)}  # c1 to c4 are below 0.7
+    ours = {"task": "x", "row": "ours", **rest, "cases": true, "expected": expected}
+    lines = make_table([ours, {"task": "x", "row": "2d", **rest, "cases": true}], ["ours", "2d"], ["2d"]).splitlines()
+    assert "| ours | 8 | 4 | 1.00 | 1.00 | 0.50 | 0.20 |" in lines
+    assert sum(line.startswith("| 2d") for line in lines) == 1
 
 
 def test_the_mean_over_tasks_stands_only_where_no_task_lacks():

@@ -22,6 +22,7 @@ LOOKS = 4  # such epochs, of which the quickest counts: other programs come and 
 TRIALS = 0.44  # share of the time for cross-validation
 REST = 0.08  # share of the time for reading, reports and what was not foreseen
 FEWEST = 20  # steps of a training
+KEPT = "plain"  # which was the best, or near it, on all tasks that were measured
 FITTED = 20  # steps of a detector that are timed
 FITTING, MOST_FITTING = 0.4, 300  # share of a training's time for its detector, and steps of that at most
 
@@ -112,20 +113,21 @@ def with_early(shares: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
 def that_fit(
     costs: Mapping[str, Cost], *, minutes: float, cases: int, folds: int
 ) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
-    """Steps as `share_out` gives them, without methods that would learn nothing in a trial.
+    """Steps as `share_out` gives them, for as many methods as have enough of them to be judged by a trial.
 
-    Such a method goes, the one that lacks most first, and the others share its time.
+    Where a method has not, the one that lacks most goes, and the others share its time; KEPT stays to the last.
 
     Returns:
-        The steps, and of methods that do not fit how many steps a trial would have had.
+        The steps, and of methods that went how many a trial would have had.
     """
     left, slow = dict(costs), dict[str, int]()
     while True:
         steps = share_out(left, minutes=minutes, cases=cases, folds=folds, runs=most_runs(len(left), folds))
-        lacking = {name: steps["trial"][name] / METHODS[name].least for name in left if METHODS[name].least}
-        if len(left) == 1 or not lacking or min(lacking.values()) >= 1:
+        enough = {name: steps["trial"][name] / METHODS[name].least for name in left}
+        others = [name for name in left if name != KEPT] if len(left) > 1 else []
+        if not others or min(enough.values()) >= 1:
             return steps, slow
-        name = min(lacking, key=lambda one: lacking[one])
+        name = min(others, key=enough.__getitem__)
         slow[name] = steps["trial"][name]
         del left[name]
 

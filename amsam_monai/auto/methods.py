@@ -32,7 +32,7 @@ class Method:
         name: as --method takes it, and of its recipe.
         sides: least and most of SAM's square.
         most: steps, beyond which it learns a few cases by heart.
-        least: steps of a trial, below which it has learnt nothing yet; 0 where any number tells something.
+        least: steps of a trial, below which its score tells nothing.
         views: of each image whose embeddings are kept, at most; 0 where the encoder trains.
         detector: whether one is fitted first.
         weights: that it needs beside SAM's.
@@ -41,7 +41,7 @@ class Method:
     name: str
     sides: tuple[int, int]
     most: int
-    least: int = 0
+    least: int
     views: int = 0
     detector: bool = False
     weights: tuple[str, ...] = ()
@@ -50,10 +50,10 @@ class Method:
 METHODS: dict[str, Method] = {
     one.name: one
     for one in (
-        Method("plain", ANY, 1500),
-        Method("autosam", (224, 448), 1500, views=5, weights=("efficientnet_lite0",)),
-        Method("aisam", ANY, 1500, least=200),  # its prompter starts from nothing
-        Method("amsam", (224, 448), 600, views=4, detector=True),
+        Method("plain", ANY, 1500, 80),
+        Method("autosam", (224, 448), 1500, 40, views=5, weights=("efficientnet_lite0",)),
+        Method("aisam", ANY, 1500, 200),  # its prompter starts from nothing
+        Method("amsam", (224, 448), 600, 40, views=4, detector=True),
     )
 }
 

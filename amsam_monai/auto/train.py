@@ -368,8 +368,8 @@ def _measure(
         return
     plan.steps, slow = that_fit(costs, minutes=plan.minutes, cases=len(datalist), folds=folds)
     if slow:
-        left = ", ".join(f"{name} ({count} of {METHODS[name].least} steps in a trial)" for name, count in slow.items())
-        reason = f"too slow to learn anything in {plan.minutes:g} minutes: {left}; more --minutes, or --method"
+        left = ", ".join(f"{name} (a trial of {count} steps)" for name, count in slow.items())
+        reason = f"{plan.minutes:g} minutes are too few to judge more of them, such as {left}"
         plan.choices["methods"] = Choice([name for name in names if name not in slow], reason, "--minutes")
         say(f"methods: {said(plan['methods'])} - {reason}")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.own.nnunet import NNUNet, ready_environment
 from benchmarks.own.process import run_measured
-from benchmarks.own.score import score_folder
+from benchmarks.own.score import expected_of, score_folder
 from benchmarks.own.tasks import Task, link_test, link_training
 
 METHODS = ("plain", "amsam", "aisam", "autosam", "unified")
@@ -89,6 +89,7 @@ class CommandRow:
         )
         return {
             **score_folder(run.task, out, load_bundle(bundle).labels),
+            "expected": expected_of(out),
             "train": trained.rounded(),
             "predict": segmented.rounded(),
             "plan": json.loads((bundle / "plan.json").read_text(encoding="utf-8")),

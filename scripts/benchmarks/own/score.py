@@ -1,7 +1,8 @@
-"""Strict Dice of predicted label maps at native size."""
+"""Strict Dice of predicted label maps at native size, and what Dice was expected."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from amsam_monai.data.files.images import list_inputs, read_label, stem_of
 from amsam_monai.evaluation.scoring.case_scores import score_case
 from amsam_monai.evaluation.scoring.protocols import get_protocol
 from amsam_monai.evaluation.summary import summarise
+from amsam_monai.segment.batch_report import REPORT
 from benchmarks.own.tasks import Task
 
 
@@ -49,4 +51,12 @@ def score_folder(task: Task, folder: Path, names: Mapping[int, str] | None = Non
         "dice": summary["mean"]["dice"]["mean"],
         "classes": {name: row["dice"]["mean"] for name, row in summary["classes"].items()},
         "cases": cases,
+    }
+
+
+def expected_of(folder: Path) -> dict[str, dict[str, float | None]]:
+    """The Dice that `amsam segment` expected of its masks, by case and class, from the report beside them."""
+    cases = json.loads((folder / REPORT).read_text(encoding="utf-8"))["cases"]
+    return {
+        stem_of(Path(case["input"])): {name: one["case"][0] for name, one in case["quality"].items()} for case in cases
     }

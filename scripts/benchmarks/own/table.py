@@ -1,4 +1,4 @@
-"""The table of all rows: strict Dice by task, its mean over tasks, seconds and peak memory."""
+"""The table of all rows: strict Dice by task, how well it is foretold, its mean over tasks, seconds and peak memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from amsam_monai.evaluation.scoring.expected import BAD, judge_expected
+
 Result = Mapping[str, Any]
 
 
 def make_table(results: Sequence[Result], rows: Sequence[str], rivals: Sequence[str]) -> str:
-    """Markdown: a line for each row, then the classes of tasks that have several.
+    """Markdown: a line for each row, how well rows foretell their Dice, and the classes of tasks that have several.
 
     Args:
         results: of `bench_own.py`, a JSON each.
@@ -37,7 +39,7 @@ def make_table(results: Sequence[Result], rows: Sequence[str], rivals: Sequence[
     if len([row for row in rivals if row in means]) > 1:
         cells = [f"{best[task]:.3f}" if task in best else "" for task in tasks]
         lines.append(_line(["best of U-Nets and nnU-Nets, by task", *cells, _mean(best, tasks), "", "", "", ""]))
-    return "\n".join([*lines, *_classes(results, rows, tasks)]) + "\n"
+    return "\n".join([*lines, *_foretold(results, rows), *_classes(results, rows, tasks)]) + "\n"
 
 
 def spread(values: Iterable[float]) -> str:
@@ -46,6 +48,26 @@ def spread(values: Iterable[float]) -> str:
     if not values:
         return ""
     return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+
+
+def _foretold(results: Sequence[Result], rows: Sequence[str]) -> list[str]:
+    """How well the expected Dice of masks tells the true one, over all tasks and runs of a row."""
+    lines = []
+    for row in rows:
+        told, true = [], []
+        for result in (one for one in results if one["row"] == row):
+            for case, classes in result.get("expected", {}).items():
+                for name, value in classes.items():
+                    dice = result["cases"].get(case, {}).get(name)
+                    if value is not None and dice is not None:
+                        told.append(value)
+                        true.append(dice)
+        if told:
+            found = judge_expected(told, true)
+            cells = [f"{found[name]:.2f}" for name in ("spearman", "auroc", "look_at", "error")]
+            lines.append(_line([row, str(found["count"]), str(found["bad"]), *cells]))
+    header = f"| Dice foretold | masks | below {BAD:g} | Spearman | AUROC | to look at for 9 of 10 bad ones | error |"
+    return ["", header, "|---|" + "--:|" * 6, *lines] if lines else []
 
 
 def _classes(results: Sequence[Result], rows: Sequence[str], tasks: Sequence[str]) -> list[str]:
