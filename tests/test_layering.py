@@ -10,7 +10,7 @@ SHARED = {"bit_depth", "keys", "framing", "lazy", "version"}
 BASE = {"networks", "losses", "transforms", "data"}
 MODEL_FILES = {"arguments", "measured", "settings", "network", "fit", "model_file"}  # of bundles
 MIDDLE = {"engines", "handlers", "segment", "session", "evaluation", "phantoms"}
-TOP = {"cli", "label_app", "annotate", "doctor", "gate", "bodies"}
+TOP = {"cli", "label_app", "annotate", "doctor", "gate", "bodies", "cluster"}
 
 
 def imported_parts(path: Path) -> set[str]:

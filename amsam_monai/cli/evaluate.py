@@ -49,6 +49,10 @@ def evaluate(
     ] = False,
     worst: Annotated[int, typer.Option(min=0, help="Cases to show in report.html.")] = 12,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads [default: all cores].")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Dask: local:2, two processes here; or the address of a scheduler, tcp://HOST:8786."),
+    ] = None,
 ) -> None:
     """Score predictions, ours or anybody's, against labels.
 
@@ -60,6 +64,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
+    from amsam_monai.cluster.cluster import on_workers
     from amsam_monai.data.files.atomic import check_writable
     from amsam_monai.evaluation.evaluate import evaluate_pairs
     from amsam_monai.evaluation.label_maps import parse_map
@@ -79,7 +84,7 @@ def evaluate(
     )
     check_writable(out)
     errors = Console(stderr=True)
-    with Progress(console=errors, transient=True) as bar:
+    with on_workers(scheduler) as spread, Progress(console=errors, transient=True) as bar:
         task = bar.add_task("scoring", total=len(pairs))
         scores, notes = evaluate_pairs(
             pairs,
@@ -90,6 +95,7 @@ def evaluate(
             probabilities=probabilities,
             workers=workers,
             progress=lambda: bar.advance(task),
+            spread=spread,
         )
     if not names:
         numbers = {pair.case: f"case {number}" for number, pair in enumerate(pairs, 1)}

@@ -43,25 +43,32 @@ def prepare(
     skip_broken: Annotated[bool, typer.Option(help="Leave offending cases out and list them in the report.")] = False,
     absolute: Annotated[bool, typer.Option(help="Absolute paths in dataset.json; relative to it by default.")] = False,
     sheet_cases: Annotated[int, typer.Option(help="Cases on the contact sheet.", min=1)] = 24,
+    scheduler: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Dask: local:2, two processes here; or the address of a scheduler, tcp://HOST:8786."),
+    ] = None,
 ) -> None:
     """Check a data set; write dataset.json, a report and a contact sheet. Images stay where they are."""
+    from amsam_monai.cluster.cluster import on_workers
     from amsam_monai.data.prepare.prepare import prepare as prepare_dataset
 
-    prepared = prepare_dataset(
-        dataset,
-        src,
-        out,
-        skip_broken=skip_broken,
-        absolute=absolute,
-        sheet_cases=sheet_cases,
-        progress=True,
-        split=split,
-        labels=table_of(labels),
-        edition=edition,
-        form=form,
-        patients=patients,
-        channel=channel,
-    )
+    with on_workers(scheduler) as spread:
+        prepared = prepare_dataset(
+            dataset,
+            src,
+            out,
+            skip_broken=skip_broken,
+            absolute=absolute,
+            sheet_cases=sheet_cases,
+            progress=True,
+            spread=spread,
+            split=split,
+            labels=table_of(labels),
+            edition=edition,
+            form=form,
+            patients=patients,
+            channel=channel,
+        )
     report = prepared.report
     sections = ", ".join(
         f"{count} {name if name != 'none' else 'in no section'}" for name, count in report["sections"].items()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from amsam_monai.cli.errors import plain_errors
+from amsam_monai.cli.segment_cluster import on_cluster
 from amsam_monai.cli.segment_frames import segment_frames
 
 if TYPE_CHECKING:
@@ -80,6 +82,10 @@ def segment(
     frames: Annotated[
         bool, typer.Option("--frames", help="IN holds video frames, a folder a clip; write mask.mp4, overlay.mp4 too.")
     ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Dask: local:2, two processes here; or the address of a scheduler, tcp://HOST:8786."),
+    ] = None,
     memory: Annotated[float, typer.Option(min=0, max=0.99, help="With --frames: share of the past in a frame.")] = 0.0,
     rate: Annotated[float, typer.Option(min=1, help="With --frames: frames per second of the films.")] = 25.0,
 ) -> None:
@@ -93,24 +99,28 @@ def segment(
     from amsam_monai.segment.batch import BatchSegmenter, Extras, plan, refuse_clashes
     from amsam_monai.segment.batch_report import REPORT, doubtful_first, without_names, write_report
 
+    if frames and scheduler:
+        raise ValueError("--frames must come without --scheduler: a clip's frames follow one another.")
+
     if coco and not instances:
         raise ValueError("--coco must come with --instances.")
     jobs = [] if frames else plan(source, target)
     check_writable(target.parent if jobs and jobs[0].output else target)
-    segmenter = build(
-        bundle,
-        device,
-        precision=precision,
-        light=light,
-        intensity={"mode": intensity, "per": "slice" if per_slice else None},
-        slices={
+    asked: dict[str, Any] = {
+        "bundle": bundle,
+        "device": device,
+        "precision": precision,
+        "light": light,
+        "intensity": {"mode": intensity, "per": "slice" if per_slice else None},
+        "slices": {
             "axis": int(axis) if axis is not None and axis.isdigit() else axis,
             "flips": {None: None, True: ("horizontal", "vertical"), False: ()}[flips],
             "batch_size": batch_size,
         },
-        largest_component=largest_component,
-        label_values=label_values,
-    )
+        "largest_component": largest_component,
+        "label_values": label_values,
+    }
+    segmenter = build(**(asked if scheduler is None else {**asked, "device": "cpu"}))  # workers have their own
     if frames:
         if labels or probabilities or overlay or resume or quality or instances:
             raise ValueError(
@@ -122,20 +132,25 @@ def segment(
     refuse_clashes(jobs, extras, list(segmenter.labels.values()))
     records: list[Record] = []
     report = (target.parent if jobs[0].output else target) / REPORT
+    how: dict[str, Any] = {
+        "resume": resume,
+        "quality": quality,
+        "reading": given({"series": series, "phase": phase, "max_pixels": max_pixels}),
+    }
     try:
         with progress_bar(len(jobs)) as (advance, tell):
-            run = BatchSegmenter(
-                segmenter,
-                extras=extras,
-                resume=resume,
-                progress=tell,
-                quality=quality,
-                reading=given({"series": series, "phase": phase, "max_pixels": max_pixels}),
-            )
-            for job in jobs:
-                records.append(run(job))
+            if scheduler is None:
+                run = BatchSegmenter(segmenter, extras=extras, progress=tell, **how)
+                done: Iterable[Record] = map(run, jobs)
+            else:
+                work = {"build": asked, "extras": asdict(extras), "how": how}
+                done = on_cluster(scheduler, jobs, work, report.parent)
+            for record in done:
+                records.append(record)
                 advance()
     finally:  # an interrupted run tells what it did, too
+        places = {str(job.source): place for place, job in enumerate(jobs)}
+        records.sort(key=lambda record: places[record.input])  # workers end in any order
         told = records if names else without_names(records, [str(job.source) for job in jobs])
         try:
             write_report(told, report, bundle=bundle, labels=segmenter.classes.written_names)

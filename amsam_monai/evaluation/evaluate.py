@@ -6,9 +6,11 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,7 @@ def evaluate_pairs(
     probabilities: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Callable[[], None] | None = None,
+    spread: Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]] | None = None,
 ) -> tuple[list[Score], list[str]]:
     """Scores of all cases, and notes on what was done to their files.
 
@@ -43,6 +46,7 @@ def evaluate_pairs(
             pictures.
         workers: threads; all cores by default.
         progress: called after each case.
+        spread: `map` over a cluster's workers, each of which has a thread; None is threads here.
 
     Raises:
         ValueError: files that cannot be scored, all of them listed; or probabilities of several classes.
@@ -53,36 +57,53 @@ def evaluate_pairs(
     threads = workers or available_cores()
     abreast = min(threads, len(pairs))
     options = {"protocol": protocol or get_protocol(), "tolerance": tolerance, "sod": sod}
-
-    def job(pair: Pair) -> tuple[list[Score], tuple[str, ...]] | Exception:
-        try:
-            loaded = load_pair(pair, labels)
-            probability = _probability(maps[pair.case], loaded) if maps else None
-            spacing, inner = loaded.spacing_mm, max(1, threads // abreast)
-            scores = score_case(
-                loaded.pred,
-                loaded.label,
-                labels,
-                case=pair.case,
-                spacing_mm=spacing,
-                probability=probability,
-                workers=inner,
-                **options,  # type: ignore[arg-type]
-            )
-            return scores, loaded.notes
-        except (ValueError, OSError) as error:
-            return error
-        finally:
+    job = ScoreJob(labels, maps, options, 1 if spread else max(1, threads // abreast))
+    results = []
+    with ThreadPoolExecutor(abreast) as pool:
+        for result in (spread or pool.map)(job, pairs):
+            results.append(result)
             if progress is not None:
                 progress()
-
-    with ThreadPoolExecutor(abreast) as pool:
-        results = list(pool.map(job, pairs))
     if errors := [result for result in results if isinstance(result, Exception)]:
         raise errors[0] if len(errors) == len(pairs) == 1 else load_problems(errors)
     done = [result for result in results if not isinstance(result, Exception)]
     counts = Counter(note for _, notes in done for note in notes)
     return [score for scores, _ in done for score in scores], [f"{note}: {n} cases" for note, n in counts.items()]
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Scores a pair of files: scores and notes, or what is wrong with them.
+
+    Args:
+        labels: index to name.
+        maps: files of probabilities by case, or none.
+        options: of `score_case`.
+        workers: threads.
+    """
+
+    labels: Mapping[int, str]
+    maps: Mapping[str, Path]
+    options: Mapping[str, Any]
+    workers: int
+
+    def __call__(self, pair: Pair) -> tuple[list[Score], tuple[str, ...]] | Exception:
+        """Score one case."""
+        try:
+            loaded = load_pair(pair, self.labels)
+            scores = score_case(
+                loaded.pred,
+                loaded.label,
+                self.labels,
+                case=pair.case,
+                spacing_mm=loaded.spacing_mm,
+                probability=_probability(self.maps[pair.case], loaded) if self.maps else None,
+                workers=self.workers,
+                **self.options,
+            )
+            return scores, loaded.notes
+        except (ValueError, OSError) as error:
+            return error
 
 
 def _probability_files(folder: str | os.PathLike[str], pairs: Sequence[Pair]) -> dict[str, Path]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from amsam_monai.data.datasets.sections import in_section
 logger = logging.getLogger(__name__)
 
 CHECKS = ("full", "names")
+Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]  # map, over threads or a cluster's workers
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Facts:
         low_high: least and greatest value of the image.
         voxels: label id to its number of pixels or voxels.
         mended: what had to be done to the label.
+        more: what `survey` was told to make of it.
     """
 
     case: Case
@@ -43,6 +45,7 @@ class Facts:
     low_high: tuple[float, float]
     voxels: dict[int, int]
     mended: tuple[str, ...]
+    more: Any = None
 
 
 def facts_of(case: Case, read: ReadCase) -> Facts:
@@ -60,27 +63,39 @@ def facts_of(case: Case, read: ReadCase) -> Facts:
     )
 
 
+@dataclass(frozen=True)
+class Look:
+    """Reads a case: facts of a sound one, the problem of another. Its parts can be pickled if `each` can."""
+
+    labels: Mapping[int, str]
+    each: Callable[[Case, ReadCase], Any] | None = None
+
+    def __call__(self, case: Case) -> Facts | Problem:
+        """Facts or problem of a case."""
+        try:
+            read = read_case(case.image, case.label, case.rule, self.labels)
+            more = None if self.each is None else self.each(case, read)
+            return replace(facts_of(case, read), more=more)
+        except (ValueError, OSError) as error:
+            return problem_of(case, error)
+
+
 def survey(
-    listing: Listing, *, progress: bool = False, each: Callable[[Case, ReadCase], None] | None = None
+    listing: Listing,
+    *,
+    progress: bool = False,
+    each: Callable[[Case, ReadCase], Any] | None = None,
+    spread: Spread | None = None,
 ) -> tuple[list[Facts], list[Problem]]:
     """Read every case once; facts of the sound ones, problems of the others, in the listing's order.
 
     Args:
         listing: the data set.
         progress: show a bar.
-        each: called with every sound case while it is in memory, from several threads.
+        each: called with every sound case while it is in memory, from several threads; `Facts.more` is what it gives.
+        spread: where cases are read; None is a few threads.
     """
-
-    def look(case: Case) -> Facts | Problem:
-        try:
-            read = read_case(case.image, case.label, case.rule, listing.labels)
-            if each is not None:
-                each(case, read)
-            return facts_of(case, read)
-        except (ValueError, OSError) as error:
-            return problem_of(case, error)
-
-    seen = threaded(look, listing.cases)
+    seen = (spread or threaded)(Look(listing.labels, each), listing.cases)
     found = list(tqdm(seen, total=len(listing.cases), desc="reading", disable=not progress))
     return [one for one in found if isinstance(one, Facts)], [one for one in found if isinstance(one, Problem)]
 
@@ -97,7 +112,7 @@ def problem_of(case: Case, error: Exception) -> Problem:
     return Problem(path, words)
 
 
-def threaded(function: Callable[[Case], Any], cases: list[Case]) -> Iterator[Any]:
+def threaded(function: Callable[[Any], Any], cases: Sequence[Any]) -> Iterator[Any]:
     """`map` over a few threads with only a few results in flight, so that memory stays flat."""
     workers = max(1, min(4, os.cpu_count() or 1))
     with ThreadPoolExecutor(workers) as pool:

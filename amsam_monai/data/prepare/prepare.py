@@ -15,7 +15,7 @@ import numpy as np
 
 from amsam_monai.data.datasets.acdc import find_acdc
 from amsam_monai.data.datasets.cases import SECTIONS, Case, DatasetError, Listing, Problem, check_ids
-from amsam_monai.data.datasets.checks import Facts, survey
+from amsam_monai.data.datasets.checks import Facts, Spread, survey
 from amsam_monai.data.datasets.image_folder import find_images
 from amsam_monai.data.datasets.isic import find_isic
 from amsam_monai.data.datasets.own import OWN, find_own
@@ -89,6 +89,7 @@ def prepare(
     absolute: bool = False,
     sheet_cases: int = 24,
     progress: bool = False,
+    spread: Spread | None = None,
     **options: Any,
 ) -> Prepared:
     """Check a data set and write its dataset.json, report and contact sheet into `out`.
@@ -105,6 +106,7 @@ def prepare(
         absolute: absolute paths in dataset.json; by default they are relative to it.
         sheet_cases: cases on the contact sheet.
         progress: show a bar.
+        spread: see `survey`.
         options: see `find_dataset`.
 
     Raises:
@@ -118,25 +120,44 @@ def prepare(
     mine = claim(out / CLAIM, "another `amsam prepare`")
     try:
         remove_leftovers(out)
-        return _prepare(listing, out, skip_broken, absolute, sheet_cases, progress)
+        return _prepare(listing, out, skip_broken, absolute, sheet_cases, progress, spread)
     finally:
         release(mine)
 
 
+@dataclass(frozen=True)
+class Keep:
+    """Writes the label of a case where it has to be written anew, and draws the case if it is shown.
+
+    Args:
+        labels: folder of labels.
+        shown: ids of cases on the contact sheet.
+    """
+
+    labels: Path
+    shown: frozenset[str]
+
+    def __call__(self, case: Case, read: ReadCase) -> Tile | None:
+        """The case's tile."""
+        if case.rule not in AS_STORED or read.mended:
+            write_label(self.labels / f"{case.case_id}.png", read.label.array, read.image)
+        if case.case_id not in self.shown:
+            return None
+        return make_tile(read, " ".join(filter(None, (case.case_id, case.section))))
+
+
 def _prepare(
-    listing: Listing, out: Path, skip_broken: bool, absolute: bool, sheet_cases: int, progress: bool
+    listing: Listing,
+    out: Path,
+    skip_broken: bool,
+    absolute: bool,
+    sheet_cases: int,
+    progress: bool,
+    spread: Spread | None,
 ) -> Prepared:
-    shown = {case.case_id for case in spread_out(listing.cases, sheet_cases)}
-    tiles: dict[str, Tile] = {}
+    shown = frozenset(case.case_id for case in spread_out(listing.cases, sheet_cases))
     with new_folder(out / "labels") as labels:
-
-        def keep(case: Case, read: ReadCase) -> None:
-            if case.rule not in AS_STORED or read.mended:
-                write_label(labels / f"{case.case_id}.png", read.label.array, read.image)
-            if case.case_id in shown:
-                tiles[case.case_id] = make_tile(read, " ".join(filter(None, (case.case_id, case.section))))
-
-        facts, problems = survey(listing, progress=progress, each=keep)
+        facts, problems = survey(listing, progress=progress, each=Keep(labels.resolve(), shown), spread=spread)
         problems = listing.problems + check_ids(listing.cases) + problems
         facts = without_problems(facts, problems)
         report = make_report(listing, facts, problems)
@@ -145,7 +166,7 @@ def _prepare(
             raise DatasetError(listing.dataset, problems)
     content = dataset_json(listing, facts, out, absolute)
     title = f"{listing.dataset}: {report['cases']} cases, {report['patients']} patients"
-    ordered = [tiles[fact.case.case_id] for fact in facts if fact.case.case_id in tiles]
+    ordered = [fact.more for fact in facts if fact.more is not None]
     files = [write_contact_sheet(out / "contact_sheet.png", ordered, title, listing.labels), *write_report(out, report)]
     return Prepared(report, [write_json(out / "dataset.json", content), *files])
 

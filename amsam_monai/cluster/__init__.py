@@ -1,0 +1,1 @@
+"""Cases on many processes and machines, by Dask."""
