@@ -10,6 +10,7 @@ from typing import Any
 
 from amsam_monai.bundles.model_file import ModelFile, read_model, write_model
 from amsam_monai.bundles.settings import Settings
+from amsam_monai.networks.detector.licence import licence_of
 
 SHARED = ("classes", "resize", "intensity", "slices", "largest_component", "label_values")  # of all members
 
@@ -118,3 +119,5 @@ def _copy_detector(source: Path, target: Path, settings: Settings) -> None:
     name = str((settings.detector or {})["file"])
     if source.resolve() != target.resolve():
         shutil.copyfile(source / name, target / name)
+        if (licence := licence_of(source / name)).is_file():
+            shutil.copyfile(licence, licence_of(target / name))

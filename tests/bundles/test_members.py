@@ -5,10 +5,11 @@ import torch
 
 from amsam_monai import load
 from amsam_monai.bundles.members import join_models, mean_settings, member_settings, split_model
-from amsam_monai.bundles.model_file import read_model
+from amsam_monai.bundles.model_file import read_model, write_model
 from amsam_monai.bundles.network import build_network, load_model
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.handlers.checkpoints import save_adapter
+from amsam_monai.networks.detector.licence import licence_text, write_licence
 from amsam_monai.networks.sam import build_sam
 from tests.networks.test_amsam import FixedDetector
 
@@ -88,6 +89,21 @@ def test_a_detector_is_that_of_the_member_which_takes_it():
     assert mean_settings(member_settings(settings)) == settings
     with pytest.raises(ValueError, match="one detector at most, got several"):
         mean_settings(member_settings(settings)[1:] * 2)
+
+
+def test_a_detector_goes_with_its_licence_from_file_to_file(models, tmp_path):
+    plain, folder = read_model(models[0]), tmp_path / "with"
+    folder.mkdir()
+    settings = Settings.of({**plain.settings.to_mapping(), "detector": {"file": "detector.pth"}})
+    write_model(folder / "model.pt", plain.adapter, settings, made=plain.made)
+    (folder / "detector.pth").write_bytes(b"weights")
+    write_licence(folder / "detector.pth")
+    joined = join_models([folder / "model.pt", models[1]], tmp_path / "joined" / "model.pt")
+    split_model(joined, [tmp_path / name / "model.pt" for name in ("first", "second")])
+    for name in ("joined", "first"):
+        assert (tmp_path / name / "detector.pth").read_bytes() == b"weights"
+        assert (tmp_path / name / "detector.LICENSE").read_text(encoding="utf-8") == licence_text()
+    assert [path.name for path in (tmp_path / "second").iterdir()] == ["model.pt"]
 
 
 @pytest.mark.parametrize(

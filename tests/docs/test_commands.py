@@ -13,7 +13,20 @@ from amsam_monai.cli import app
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose
 
 SHELL = ("", "bash", "console", "sh")
-OF_THE_SYSTEM = ("cd", "curl", "docker", "fslsplit", "git", "sudo", "python3", "ssh", "source", "export", "make", "dask")
+OF_THE_SYSTEM = (
+    "cd",
+    "curl",
+    "dask",
+    "docker",
+    "export",
+    "fslsplit",
+    "git",
+    "make",
+    "python3",
+    "source",
+    "ssh",
+    "sudo",
+)
 AMSAM = typer.main.get_command(app)
 EXTRAS = metadata.metadata("amsam-monai").get_all("Provides-Extra")
 
