@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from amsam_monai.data.slices import SliceView
+from amsam_monai.segment.batch_size import BatchSize
 from amsam_monai.segment.blank import background_where, blank
 from amsam_monai.segment.flips import flip_prompts, flip_sets, mean_logits
 
@@ -33,7 +34,8 @@ class SliceInferer(Inferer):
     Args:
         axis: slices follow this stored axis, plane, or the thickest spacing, see `SliceView.of`.
         orientation: "radiological" or "stored", see `SliceView.of`.
-        batch_size: slices per call of the network.
+        batch_size: slices per call of the network; None is 4, or on a GPU as many as its free memory holds. Half as
+            many are tried where memory runs out.
         neighbours: 0 repeats a grey slice in three channels; n > 0 gives the slices n before to n after as channels,
             the first and last repeated at the ends (2.5D; a SAM takes n = 1).
         flips: "horizontal", "vertical": average the probabilities of the image and of its flips.
@@ -50,7 +52,7 @@ class SliceInferer(Inferer):
         axis: int | str = "thickest",
         orientation: str = "radiological",
         *,
-        batch_size: int = 4,
+        batch_size: int | None = None,
         neighbours: int = 0,
         flips: Sequence[str] = (),
         output: str = "logits",
@@ -60,7 +62,7 @@ class SliceInferer(Inferer):
         super().__init__()
         if output not in OUTPUTS:
             raise ValueError(f"output must be one of {OUTPUTS}, got {output!r}.")
-        if batch_size < 1 or neighbours < 0:
+        if (batch_size is not None and batch_size < 1) or neighbours < 0:
             raise ValueError(f"batch_size must be >= 1 and neighbours >= 0, got {batch_size} and {neighbours}.")
         SliceView.of((1, 1, 1), np.eye(4), axis=axis, orientation=orientation)  # refuses unknown ones
         self.axis, self.orientation = axis, orientation
@@ -141,20 +143,20 @@ class SliceInferer(Inferer):
     ) -> Tensor:
         """One volume (C, I, J, K) -> (K+1 or 1, I, J, K), where the volume is."""
         output: Tensor | None = None
-        for start, stop in self._batches(view.depth):
+
+        def run(start: int, stop: int) -> None:
+            nonlocal output
             slab = self._slab(volume, view, start, stop, device)  # (n, C', H, W)
             logits = predict(slab, per_slice(range(start, stop)) if per_slice else {})
             if output is None:
                 output = torch.zeros((logits.shape[1], *view.shape), dtype=logits.dtype, device=volume.device)
             view.put(output, logits.transpose(0, 1).to(volume.device), start)
+
+        for done in BatchSize(self.batch_size, device).batches(view.depth, run):
             if self.progress is not None:
-                self.progress(stop)
+                self.progress(done)
         assert output is not None  # a view has at least one slice
         return output
-
-    def _batches(self, depth: int) -> Iterator[tuple[int, int]]:
-        for start in range(0, depth, self.batch_size):
-            yield start, min(start + self.batch_size, depth)
 
     def _slab(self, volume: Tensor, view: SliceView, start: int, stop: int, device: torch.device) -> Tensor:
         """Slices `start` to `stop` - 1 with their neighbours as channels. Shape (n, C (2 neighbours + 1), H, W)."""
