@@ -54,6 +54,13 @@ def segment(
     precision: Annotated[
         str, typer.Option(help="float32; bfloat16, faster and a little less exact; or auto, where the device has it.")
     ] = "float32",
+    compile_: Annotated[
+        str | None,
+        typer.Option("--compile", help="default or max-autotune: compile the encoder first; pays for many inputs."),
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit weights in the encoder; on a processor, a little less exact.")
+    ] = False,
     axis: Annotated[str | None, typer.Option(help="Slices: thickest, axial, coronal, sagittal, 0, 1 or 2.")] = None,
     intensity: Annotated[
         str | None, typer.Option(help="Instead of the bundle's: hu_window, percentile, bit_depth, min_max or none.")
@@ -110,6 +117,8 @@ def segment(
         "bundle": bundle,
         "device": device,
         "precision": precision,
+        "compile": compile_,
+        "int8": int8,
         "light": light,
         "intensity": {"mode": intensity, "per": "slice" if per_slice else None},
         "slices": {
@@ -120,7 +129,8 @@ def segment(
         "largest_component": largest_component,
         "label_values": label_values,
     }
-    segmenter = build(**(asked if scheduler is None else {**asked, "device": "cpu"}))  # workers have their own
+    own = {} if scheduler is None else {"device": "cpu", "compile": None, "int8": False}  # the workers have theirs
+    segmenter = build(**{**asked, **own})
     if frames:
         if labels or probabilities or overlay or resume or quality or instances:
             raise ValueError(
@@ -182,6 +192,8 @@ def build(
     device: str | None,
     *,
     precision: str,
+    compile: str | None,
+    int8: bool,
     light: bool,
     intensity: dict[str, Any],
     slices: dict[str, Any],
@@ -199,6 +211,8 @@ def build(
         slices={**loaded.slices, **given(slices)},
         largest_component=largest_component or loaded.largest_component,
         precision=precision,
+        compile=compile,
+        int8=int8,
     )
 
 

@@ -19,6 +19,7 @@ from amsam_monai.data.slices import SliceView
 from amsam_monai.segment.autocast import autocast, computed_in
 from amsam_monai.segment.components import keep_largest_components
 from amsam_monai.segment.doubt import Quality, quality_of
+from amsam_monai.segment.encoders import compile_encoders, shrink_encoders
 from amsam_monai.segment.instances import Instances, InstanceWatch
 from amsam_monai.segment.limits import check_limits
 from amsam_monai.segment.quality import QualityMeter
@@ -116,6 +117,8 @@ class Segmenter:
         quality: the settings', see `fit_quality`; None tells of none.
         device: where the network runs; by default where it is.
         precision: what the network computes in: "float32"; "bfloat16"; or "auto", bfloat16 where the device has it.
+        compile: "default" or "max-autotune", see `compile_encoders`; None compiles nothing.
+        int8: 8-bit weights in the image encoder, see `shrink_encoders`.
 
     Raises:
         ValueError: labels without a class, names in `largest_component` or values that do not fit them, unknown slices
@@ -135,6 +138,8 @@ class Segmenter:
         quality: Mapping[str, Any] | None = None,
         device: torch.device | str | None = None,
         precision: str = "float32",
+        compile: str | None = None,
+        int8: bool = False,
     ) -> None:
         self.classes = Classes.of(labels, largest_component=largest_component, values=label_values)
         self.labels = dict(self.classes.names)
@@ -144,6 +149,10 @@ class Segmenter:
         SliceInferer(**self.slices)  # refuses unknown ones
         computed_in(precision, "cpu")
         self.precision = precision
+        if int8:
+            shrink_encoders(self.network)
+        if compile is not None:
+            compile_encoders(self.network, compile)
 
     @torch.no_grad()
     def __call__(
