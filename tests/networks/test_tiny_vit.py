@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from amsam_monai.networks.sam.tiny_vit import LayerNorm2d, TinyViT, WindowAttention
+from amsam_monai.networks.sam.tiny_vit import ConvNorm, LayerNorm2d, TinyViT, WindowAttention
 from amsam_monai.networks.weights import store as weights
 
 
@@ -109,6 +109,19 @@ def test_attention_is_softmax_of_scaled_products_plus_the_bias_of_the_offset():
         bias = torch.stack([table[i] for i in ([0, 1, 2, 3], [1, 0, 3, 2], [2, 3, 0, 1], [3, 2, 1, 0])])
         expected = attention.proj((q @ k.T / 2 + bias).softmax(-1) @ v)
         torch.testing.assert_close(attention(x)[0].flatten(0, 1), expected, rtol=0, atol=1e-6)
+
+
+def test_kept_statistics_in_the_convolution_give_what_two_layers_give():
+    layer = randomised(ConvNorm(6, 8, 3, stride=2, groups=2).double())
+    image = torch.rand(2, 6, 9, 9, dtype=torch.float64, requires_grad=True)
+    grads = []
+    for output in (layer(image), layer.bn(layer.c(image))):
+        grads.append(torch.autograd.grad(output.square().sum(), [image, *layer.parameters()]))
+    torch.testing.assert_close(*grads)
+    torch.testing.assert_close(layer(image), layer.bn(layer.c(image)))
+    means = layer.bn.running_mean.clone()
+    layer.train()(image)
+    assert not torch.equal(layer.bn.running_mean, means)  # a training with statistics of its own still moves them
 
 
 def test_gradients_reach_every_parameter():

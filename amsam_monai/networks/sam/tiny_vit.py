@@ -69,11 +69,27 @@ class TinyViT(nn.Module):
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, then batch normalisation, under the checkpoints' names `c` and `bn`."""
+    """Convolution without bias, then batch normalisation, under the checkpoints' names `c` and `bn`.
+
+    Where statistics are kept ones, scale and shift go into the convolution's weight and bias: one pass less over the
+    image, forwards and backwards.
+    """
+
+    c: nn.Conv2d
+    bn: nn.BatchNorm2d
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, groups: int = 1) -> None:
         convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         super().__init__(OrderedDict(c=convolution, bn=nn.BatchNorm2d(outputs)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (B, C, H, W) -> (B, C', H', W')."""
+        convolution, norm = self.c, self.bn
+        if norm.training or norm.running_mean is None or norm.running_var is None:
+            return norm(convolution(x))
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        weight, bias = convolution.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
+        return F.conv2d(x, weight, bias, convolution.stride, convolution.padding, groups=convolution.groups)
 
 
 class PatchEmbed(nn.Module):
