@@ -111,25 +111,38 @@ def with_early(shares: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
 
 
 def that_fit(
-    costs: Mapping[str, Cost], *, minutes: float, cases: int, folds: int
+    costs: Mapping[str, Cost], *, minutes: float, cases: int, folds: int, choosing: bool = True
 ) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
-    """Steps as `share_out` gives them, for as many methods as have enough of them to be judged by a trial.
+    """Steps as `share_out` gives them, for as many methods and folds as have enough of them to be judged by a trial.
 
-    Where a method has not, the one that lacks most goes, and the others share its time; KEPT stays to the last.
+    Where a method has not, the one that lacks most goes, and the others share its time; KEPT stays to the last. Where
+    that alone is left and lacks some, folds go.
+
+    Args:
+        costs: of each method.
+        minutes: for everything.
+        cases: that are labelled.
+        folds: that were drawn, or 0.
+        choosing: among the methods; else all of them stay.
 
     Returns:
-        The steps, and of methods that went how many a trial would have had.
+        The steps, "rounds" with the number of "folds" that are run beside; and of methods that went how many a trial
+        would have had.
     """
-    left, slow = dict(costs), dict[str, int]()
+    left, slow, rounds = dict(costs), dict[str, int](), folds
     while True:
-        steps = share_out(left, minutes=minutes, cases=cases, folds=folds, runs=most_runs(len(left), folds))
+        runs = most_runs(len(left), rounds) if folds else 0
+        steps = share_out(left, minutes=minutes, cases=cases, folds=folds, runs=runs)
         enough = {name: steps["trial"][name] / METHODS[name].least for name in left}
-        others = [name for name in left if name != KEPT] if len(left) > 1 else []
-        if not others or min(enough.values()) >= 1:
-            return steps, slow
-        name = min(others, key=enough.__getitem__)
-        slow[name] = steps["trial"][name]
-        del left[name]
+        others = [name for name in left if name != KEPT] if choosing and len(left) > 1 else []
+        if min(enough.values()) >= 1 or not (others or rounds > 1):
+            return {**steps, "rounds": {"folds": rounds}}, slow
+        if others:
+            name = min(others, key=enough.__getitem__)
+            slow[name] = steps["trial"][name]
+            del left[name]
+        else:
+            rounds -= 1
 
 
 def spared_steps(method: str, plan: Plan, runs: float) -> int:

@@ -53,7 +53,7 @@ class Plan:
         steps: {"early": {method: steps}, "trial": ..., "final": ..., "half": ...}: of the first fold's early trials, of
             all others, of the final training, and of one that shares the time with another method; empty until they are
             measured. Steps of a detector stand beside those of its method, as "amsam, detector". "spared" holds what
-            the final training gains by trials that were not needed.
+            the final training gains by trials that were not needed, "rounds" how many "folds" are run.
         seconds: of a step, by method, as it was measured.
     """
 
@@ -75,6 +75,11 @@ class Plan:
     def detector_steps(self, part: str, method: str) -> int:
         """Steps of a method's detector in the "early", "trial", "final" or "half" training; 0 where it has none."""
         return self.steps[part].get(f"{method}, detector", 0)
+
+    @property
+    def rounds(self) -> int:
+        """How many of the folds are run."""
+        return self.steps.get("rounds", {}).get("folds", len(self.folds))
 
     @property
     def labels(self) -> dict[int, str]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.auto.budget import Cost, as_told, measure, share_out, spared_steps, that_fit, with_early
+from amsam_monai.auto.budget import Cost, as_told, measure, spared_steps, that_fit, with_early
 from amsam_monai.auto.cases import cases_that_train
-from amsam_monai.auto.choice import Chosen, cross_validate, most_runs, spared_runs
+from amsam_monai.auto.choice import Chosen, cross_validate, spared_runs
 from amsam_monai.auto.detectors import choose_detector
 from amsam_monai.auto.fingerprint import fingerprint
 from amsam_monai.auto.folds import draw_folds, parted
@@ -174,7 +174,7 @@ def train(
     if folds:
         run = _runner(plan, bundles, datalist, work, say)
         longer = {name: count / plan.steps["trial"][name] for name, count in plan.steps["final"].items()}
-        chosen = cross_validate(names, len(plan.folds), run, lambda name: run(name, 0, part="early"), longer)
+        chosen = cross_validate(names, plan.rounds, run, lambda name: run(name, 0, part="early"), longer)
     best = chosen.method if chosen else names[0]
     parts = members(best)
     training: Sequence[Mapping[str, Any]] = datalist
@@ -185,7 +185,7 @@ def train(
             weeded = weed(chosen.trials[best], in_training, lambda fold, out: run(best, fold, tuple(out)))
             training, again = leave_out(plan, datalist, weeded, say), weeded.runs
         if plan.seconds:  # what was not needed is the final training's
-            plan.steps["spared"] = {best: spared_steps(best, plan, spared_runs(chosen, len(plan.folds)) - again)}
+            plan.steps["spared"] = {best: spared_steps(best, plan, spared_runs(chosen, plan.rounds) - again)}
         plan.write(out / PLAN)
     if len(parts) == 1:
         root = build(plan, best, out)
@@ -362,11 +362,11 @@ def _measure(
         say(f"{name}: {costs[name].step:.2f} s a step, {costs[name].case:.1f} s to segment a case")
     folds = len(plan.folds)
     plan.seconds = {name: round(cost.step, 4) for name, cost in costs.items()}
-    if not choosing:
-        runs = most_runs(len(names), folds) if folds else 0
-        plan.steps = share_out(costs, minutes=plan.minutes, cases=len(datalist), folds=folds, runs=runs)
-        return
-    plan.steps, slow = that_fit(costs, minutes=plan.minutes, cases=len(datalist), folds=folds)
+    plan.steps, slow = that_fit(
+        costs, minutes=plan.minutes, cases=len(datalist), folds=folds, choosing=choosing and folds > 0
+    )
+    if plan.rounds < folds:
+        say(f"{plan.minutes:g} minutes are too few for all folds: {plan.rounds} of {folds} will be run")
     if slow:
         left = ", ".join(f"{name} (a trial of {count} steps)" for name, count in slow.items())
         reason = f"{plan.minutes:g} minutes are too few to judge more of them, such as {left}"

@@ -151,11 +151,25 @@ def test_methods_that_learn_nothing_in_a_trial_leave_their_time_to_others():
     assert slow["aisam"] < METHODS["aisam"].least
     assert steps["trial"] == {"plain": int(0.44 * 1800 / 3) - 3}
     assert steps["early"] == {"plain": steps["trial"]["plain"] // 3}
+    assert steps["rounds"] == {"folds": 3}
     steps, slow = that_fit(cost, minutes=90, cases=9, folds=3)
     assert (set(steps["trial"]), slow) == ({"plain", "aisam"}, {})
     steps, slow = that_fit(cost, minutes=1, cases=9, folds=3)  # too few for either, but one there must be
     assert (set(steps["trial"]), set(slow)) == ({"plain"}, {"aisam"})
     assert that_fit({"aisam": cost["aisam"]}, minutes=1, cases=9, folds=3)[1] == {}
+
+
+def test_folds_go_where_a_trial_would_be_too_short_for_the_last_method():
+    cost = {"plain": Cost(step=2.5, before=0.0, case=40.0)}
+    steps, _ = that_fit(cost, minutes=30, cases=4, folds=3)
+    assert steps["rounds"] == {"folds": 2}
+    assert steps["trial"]["plain"] == int((0.44 * 1800 / 2 - 2 * 40) / 2.5) >= METHODS["plain"].least
+    assert that_fit(cost, minutes=3, cases=4, folds=3)[0]["rounds"] == {"folds": 1}
+    steps, slow = that_fit(
+        {"plain": cost["plain"], "aisam": cost["plain"]}, minutes=3, cases=4, folds=3, choosing=False
+    )
+    assert (steps["rounds"], slow, set(steps["final"])) == ({"folds": 1}, {}, {"plain", "aisam"})
+    assert that_fit(cost, minutes=3, cases=4, folds=0)[0]["rounds"] == {"folds": 0}
 
 
 def test_a_detector_has_steps_of_its_own():
