@@ -157,7 +157,7 @@ class Workbench(Hand):
     @property
     def unsaved(self) -> bool:
         """Whether a person's prompts would be lost with this workbench."""
-        return self.is_open and bool(self.session.edits) and self._state() != self._saved_state
+        return self.is_open and self.session.is_edited and self._state() != self._saved_state
 
     def _state(self) -> dict[str, Any]:
         return state_of(self.session, "")

@@ -16,7 +16,7 @@ from amsam_monai.segment.embeddings_lru import EmbeddingLRU
 from amsam_monai.segment.flips import flip_prompts, flip_sets, mean_answer
 from amsam_monai.session.edits import ClassEdits
 from amsam_monai.session.image import SessionImage
-from amsam_monai.session.network_prompts import boxes_of, with_boxes, with_classes, with_points
+from amsam_monai.session.network_prompts import boxes_of, lassoed_masks, with_boxes, with_classes, with_points
 
 ABSENT_MARGIN = -20.0  # a class this far below background everywhere was left out, not weighed
 
@@ -92,9 +92,11 @@ class SliceAnswers:
         """The network's answer for a slice with a person's edits; a blank slice is background, whatever they are."""
         answers, base = self._base(number, edits)
         pointed = {index: edit.points for index, edit in edits.items() if edit.points is not None}
-        if pointed:
+        lassoed = any(edit.outlines for edit in edits.values())
+        if pointed or lassoed:
             shown = with_points(self.image, base.prompts[0], pointed, self.net.num_classes)
-            answers = self._changed_classes(number, edits, self._asked(base, shown, list(pointed)))
+            asked = self._asked(base, shown, list(pointed))
+            answers = self._changed_classes(number, edits, self._with_masks(asked, edits) if lassoed else asked)
         elif answers is None:  # asked before: ask the same again, so that the answer is the same
             answers = self._segment(number, self._boxes(number, edits))
         automatic = self._automatic[number]
@@ -158,6 +160,14 @@ class SliceAnswers:
         if not self.net.classes_alone:
             return asked
         return [shown, *(with_classes(*pair, edited) for pair in zip(base.prompts[1:], asked[1:], strict=True))]
+
+    def _with_masks(self, asked: list[Prompts], edits: Mapping[int, ClassEdits]) -> list[Prompts]:
+        """Prompts of the slice and its flips with what a person's lassos hold as mask prompts."""
+        masks = lassoed_masks(self.image, edits, self.net.num_classes)
+        return [
+            replace(prompts, mask=self.net.mask_prompt(turned(masks, turn)))
+            for prompts, turn in zip(asked, self.turns, strict=True)
+        ]
 
     def _turned(self, prompts: Prompts) -> list[Prompts]:
         """Prompts of the slice as they lie in it and in each of its flips."""

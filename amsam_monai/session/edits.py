@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from amsam_monai.session.image import SessionImage, Voxel
 
 Corners = tuple[Voxel, Voxel]  # of a box: two opposite ones, both inside
+Outline = tuple[Voxel, ...]  # of a lasso, closed
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,14 @@ class ClassEdits:
         box: voxels of two opposite corners, both inside; None is no box.
         box_given: whether `box` replaces the network's own box, or boxes.
         boxes: a box for each object, as `box`, in place of the network's own and of `box`; None leaves it to these.
+        outlines: lassos; what is inside is the class's mask prompt.
     """
 
     points: tuple[SessionPoint, ...] | None = None
     box: tuple[Voxel, Voxel] | None = None
     box_given: bool = False
     boxes: tuple[Corners, ...] | None = None
+    outlines: tuple[Outline, ...] = ()
 
     @property
     def boxed(self) -> bool:
@@ -50,7 +53,7 @@ class ClassEdits:
     @property
     def empty(self) -> bool:
         """Whether everything is left to the network."""
-        return self.points is None and not self.boxed
+        return self.points is None and not self.boxed and not self.outlines
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` gives the same edits back."""
@@ -64,6 +67,8 @@ class ClassEdits:
             facts["box"] = [list(corner) for corner in self.box] if self.box else None
         if self.boxes is not None:
             facts["boxes"] = [[list(corner) for corner in box] for box in self.boxes]
+        if self.outlines:
+            facts["outlines"] = [[list(place) for place in outline] for outline in self.outlines]
         return facts
 
     @classmethod
@@ -82,7 +87,8 @@ class ClassEdits:
         boxes = None
         if "boxes" in facts:
             boxes = tuple((image.check_voxel(one), image.check_voxel(other)) for one, other in facts["boxes"])
-        return cls(points, corners, "box" in facts, boxes)
+        outlines = tuple(tuple(image.check_voxel(place) for place in one) for one in facts.get("outlines", ()))
+        return cls(points, corners, "box" in facts, boxes, outlines)
 
 
 SliceEdits = dict[int, ClassEdits]
@@ -98,6 +104,13 @@ def box_corners(image: SessionImage, number: int, edges: tuple[float, ...]) -> t
     """Edges x1, y1, x2, y2 in pixels of slice `number` -> voxels of the corners inside."""
     x1, y1, x2, y2 = edges
     return image.voxel(number, x1, y1), image.voxel(number, x2 - 1, y2 - 1)
+
+
+def bounds(image: SessionImage, number: int, outlines: Sequence[Outline]) -> Corners:
+    """Corner voxels, both inside, of the box around outlines in slice `number`."""
+    places = [image.pixel(place) for outline in outlines for place in outline]
+    xs, ys = ([round(place[at]) for place in places] for at in (0, 1))
+    return image.voxel(number, min(xs), min(ys)), image.voxel(number, max(xs), max(ys))
 
 
 def without(edits: SliceEdits, index: int) -> SliceEdits:

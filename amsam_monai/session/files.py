@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from amsam_monai.data.classes import Classes
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.images import read_label, stem_of, write_label
 from amsam_monai.session.edits import ClassEdits
+from amsam_monai.session.history import pack, unpack
 
 if TYPE_CHECKING:
     from amsam_monai.session.session import InteractiveSession
@@ -24,6 +29,7 @@ NO_SESSION = (  # what reading something else ends in
     RecursionError,
     UnicodeDecodeError,
     json.JSONDecodeError,
+    zlib.error,
 )
 
 
@@ -43,6 +49,10 @@ def save_session(session: InteractiveSession, path: Path) -> Path:
 
 def state_of(session: InteractiveSession, label_file: str) -> dict[str, Any]:
     """The session as plain values."""
+    painted = {
+        str(number): base64.b64encode(pack(marks.astype("<i2"))).decode()
+        for number, marks in sorted(session.opened.painted.items())
+    }
     return {
         "format": FORMAT,
         "image": session.image.source.path.name,
@@ -56,6 +66,7 @@ def state_of(session: InteractiveSession, label_file: str) -> dict[str, Any]:
             str(number): {session.labels[index]: edit.to_json() for index, edit in sorted(edits.items())}
             for number, edits in sorted(session.edits.items())
         },
+        **({"painted": painted} if painted else {}),
     }
 
 
@@ -89,10 +100,27 @@ def _restore(session: InteractiveSession, path: Path, state: Any) -> None:
         }
         for number, classes in state["slices"].items()
     }
+    painted = {
+        session.image.check_slice(int(number)): _painted(session, path, packed)
+        for number, packed in state.get("painted", {}).items()
+    }
     saved = path.with_name(state["label_file"])
     if not saved.name.endswith(".dcm"):
         stored = Classes.of(session.labels, values=values)
         session.label[...] = stored.read(read_label(saved).array.reshape(session.label.shape))
     session.edits.update(edits)
+    session.opened.painted.update(painted)
     if saved.name.endswith(".dcm"):  # a DICOM-SEG says less than we need: compute what was there again
         session.segment([session.image.check_slice(number) for number in state["segmented"]])
+
+
+def _painted(session: InteractiveSession, path: Path, packed: str) -> np.ndarray:
+    """What was painted in a slice. Shape (H, W), int16."""
+    try:
+        marks = unpack(base64.b64decode(packed, validate=True), session.image.slice_hw, np.int16)
+    except ValueError as error:
+        raise ValueError(f"{path}: what was painted cannot be read ({error}); save the session anew.") from error
+    most = max(int(marks.max()), -int(marks.min()))
+    if most > len(session.labels):
+        raise ValueError(f"{path}: painted classes must be 1 to {len(session.labels)}, got {most}.")
+    return marks

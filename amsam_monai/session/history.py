@@ -14,23 +14,34 @@ MAX_STEPS = 200
 
 @dataclass(frozen=True)
 class SliceState:
-    """A slice as a step remembers it: its edits, and its mask, compressed."""
+    """A slice as a step remembers it: its edits, its mask, and what of it was painted by hand, compressed."""
 
     edits: SliceEdits
     mask: bytes
+    painted: bytes | None = None
 
 
 Step = dict[int, SliceState]
 
 
 def pack(mask: np.ndarray) -> bytes:
-    """A mask (H, W) uint8, compressed."""
+    """A mask (H, W), compressed."""
     return zlib.compress(np.ascontiguousarray(mask).tobytes(), 1)
 
 
-def unpack(packed: bytes, shape: tuple[int, int]) -> np.ndarray:
-    """The mask of `pack`."""
-    return np.frombuffer(zlib.decompress(packed), dtype=np.uint8).reshape(shape)
+def unpack(packed: bytes, shape: tuple[int, int], dtype: type[np.generic] = np.uint8) -> np.ndarray:
+    """The mask of `pack`, read-only.
+
+    Raises:
+        ValueError: it has another size.
+        zlib.error: it is damaged.
+    """
+    count = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    values = zlib.decompressobj().decompress(packed, count + 1)  # what is read from a file may claim to be endless
+    if len(values) != count:
+        got = "more" if len(values) > count else len(values)
+        raise ValueError(f"a packed mask must hold {count} bytes, got {got}.")
+    return np.frombuffer(values, dtype=dtype).reshape(shape)
 
 
 class History:

@@ -11,6 +11,7 @@ from torch import Tensor
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.session.edits import ClassEdits, SessionPoint, box_edges
 from amsam_monai.session.image import SessionImage
+from amsam_monai.session.strokes import inside_of
 
 
 def boxes_of(edits: Mapping[int, ClassEdits]) -> tuple[object, ...]:
@@ -57,6 +58,16 @@ def with_points(
         for index, some in points.items()
     }
     return replace_points(own, listed, classes)
+
+
+def lassoed_masks(image: SessionImage, edits: Mapping[int, ClassEdits], classes: int) -> Tensor:
+    """What lassos hold: 1 inside, 0 outside, NaN throughout where a class has none. Shape (1, K, H, W)."""
+    masks = torch.full((1, classes, *image.slice_hw), torch.nan)
+    for index, edit in edits.items():
+        if edit.outlines:
+            outlines = [[image.pixel(place) for place in outline] for outline in edit.outlines]
+            masks[0, index - 1] = torch.from_numpy(inside_of(outlines, image.slice_hw)).float()
+    return masks
 
 
 def with_classes(own: Prompts, other: Prompts, indices: Sequence[int]) -> Prompts:

@@ -15,6 +15,7 @@ from amsam_monai.session.edits import Corners, SessionPoint, SliceEdits, box_cor
 from amsam_monai.session.history import History, SliceState, Step, pack, unpack
 from amsam_monai.session.image import SessionImage, Voxel
 from amsam_monai.session.network_prompts import points_in
+from amsam_monai.session.painting import classes_of, put_on, with_track, without_classes
 
 
 @dataclass
@@ -56,6 +57,8 @@ class OpenImage:
         self.image, self.answers, self.labels = image, answers, labels
         self.label = np.zeros(image.source.spatial_shape, dtype=np.uint8)
         self.edits: dict[int, SliceEdits] = {}
+        self.painted: dict[int, np.ndarray] = {}  # by slice, see `painting`
+        self.revision = 0  # counts what a person did
         self.results: dict[int, SliceResult] = {}
         self.history = History()
         self._fresh: set[int] = set()  # slices whose mask is the answer to their prompts
@@ -134,6 +137,8 @@ class OpenImage:
         if self.history.done and number not in self.history.done[-1] and plane.any():
             self.history.widen(self.capture([number]))
         plane[...] = mask
+        if number in self.painted:
+            put_on(plane, self.painted[number])
         result = SliceResult(
             number,
             plane,
@@ -154,8 +159,35 @@ class OpenImage:
         for number, edits in changes.items():
             self.store(number, edits)
 
+    def paint(self, number: int, index: int, track: np.ndarray, *, erase: bool) -> int:
+        """Paint or erase a class where a brush was, (H, W) bool, as one step; gives how many pixels changed."""
+        self.segment(number)
+        self.history.record(self.capture([number]))
+        plane = self.plane(number)
+        before = plane.copy()
+        self.painted[number] = with_track(self.painted.get(number), plane, index, track, erase=erase)
+        put_on(plane, self.painted[number])
+        self.revision += 1
+        return int((plane != before).sum())
+
+    def painted_classes(self, number: int) -> set[int]:
+        """Classes that a person painted or erased in a slice."""
+        return classes_of(self.painted[number]) if number in self.painted else set()
+
+    def forget_painted(self, number: int, classes: Iterable[int]) -> None:
+        """Drop what was painted and erased of classes in a slice; the mask waits for `segment`."""
+        if number in self.painted:
+            self._give_painted(number, without_classes(self.painted[number], classes))
+            self._fresh.discard(number)
+
+    def _give_painted(self, number: int, painted: np.ndarray | None) -> None:
+        self.painted.pop(number, None)
+        if painted is not None and painted.any():
+            self.painted[number] = painted
+
     def store(self, number: int, edits: SliceEdits) -> None:
         """Give a slice other prompts, without a step of its own."""
+        self.revision += 1
         self.edits.pop(number, None)
         if edits:
             self.edits[number] = edits
@@ -163,13 +195,22 @@ class OpenImage:
 
     def capture(self, numbers: Iterable[int]) -> Step:
         """Slices as they are now."""
-        return {number: SliceState(self.edits_of(number), pack(self.plane(number))) for number in numbers}
+        return {
+            number: SliceState(
+                self.edits_of(number),
+                pack(self.plane(number)),
+                pack(self.painted[number]) if number in self.painted else None,
+            )
+            for number in numbers
+        }
 
     def restore(self, step: Step) -> None:
         """Slices as they were."""
         for number, state in step.items():
             self.store(number, state.edits)
-            self.plane(number)[...] = unpack(state.mask, self.image.slice_hw)
+            size, painted = self.image.slice_hw, state.painted
+            self.plane(number)[...] = unpack(state.mask, size)
+            self._give_painted(number, None if painted is None else unpack(painted, size, np.int16))
             self.results.pop(number, None)
 
     def undo(self) -> list[int]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from amsam_monai.session.edits import ClassEdits, Corners, SessionPoint, box_edges, changed, without
+from amsam_monai.session.edits import ClassEdits, Corners, Outline, SessionPoint, bounds, box_edges, changed
 from amsam_monai.session.image import Voxel
 from amsam_monai.session.open_image import OpenImage
 
@@ -162,7 +162,8 @@ class PromptEdits:
         """Forget a person's boxes of a class in all slices; gives the slices."""
         edits = self.opened.edits
         touched = [at for at in sorted(edits) if index in edits[at] and edits[at][index].boxed]
-        self.opened.change({at: changed(edits[at], index, box=None, box_given=False, boxes=None) for at in touched})
+        none = {"box": None, "box_given": False, "boxes": None, "outlines": ()}
+        self.opened.change({at: changed(edits[at], index, **none) for at in touched})
         return touched
 
     def remove_box(self, index: int, number: int) -> None:
@@ -172,15 +173,20 @@ class PromptEdits:
 
     def clear(self, index: int | None, number: int | None) -> list[int]:
         """Drop a person's prompts and the masks they led to; gives the slices."""
-        edits = self.opened.edits
-        wanted = [at for at in sorted(edits) if number is None or at == self.image.check_slice(number)]
-        touched = [at for at in wanted if index is None or index in edits[at]]
-        gone = {at: list(edits[at]) if index is None else [index] for at in touched}
-        self.opened.change({at: {} if index is None else without(edits[at], index) for at in touched})
+        wanted = None if number is None else self.image.check_slice(number)
+        gone = {}
+        for at in sorted({*self.opened.edits, *self.opened.painted}):
+            there = {*self.opened.edits_of(at), *self.opened.painted_classes(at)}
+            classes = there if index is None else there & {index}
+            if classes and wanted in (None, at):
+                gone[at] = classes
+        kept = {at: {k: edit for k, edit in self.opened.edits_of(at).items() if k not in gone[at]} for at in gone}
+        self.opened.change(kept)
         for at, classes in gone.items():
+            self.opened.forget_painted(at, classes)
             plane = self.opened.plane(at)
-            plane[np.isin(plane, classes)] = 0
-        return touched
+            plane[np.isin(plane, list(classes))] = 0
+        return list(gone)
 
     def _editable(self, index: int, number: int) -> list[SessionPoint]:
         """The points of a class that a person can change, the network's own included."""
@@ -201,8 +207,15 @@ class PromptEdits:
     def _give_points(self, number: int, index: int, points: list[SessionPoint]) -> None:
         self.opened.change({number: changed(self.opened.edits_of(number), index, points=tuple(points))})
 
-    def _boxed(self, index: int, number: int, box: tuple[Voxel, Voxel] | None) -> dict[int, ClassEdits]:
-        return changed(self.opened.edits_of(number), index, box=box, box_given=True, boxes=None)
+    def _boxed(
+        self, index: int, number: int, box: tuple[Voxel, Voxel] | None, drawn: Sequence[Outline] = ()
+    ) -> dict[int, ClassEdits]:
+        """Edits of a slice with a class's one box; lassos that are not what it goes round are dropped."""
+        edits = self.opened.edits_of(number)
+        outlines = (*edits.get(index, ClassEdits()).outlines, *drawn)
+        if not outlines or bounds(self.image, number, outlines) != box:
+            outlines = tuple(drawn)
+        return changed(edits, index, box=box, box_given=True, boxes=None, outlines=outlines)
 
     def _editable_boxes(self, index: int, number: int) -> list[Corners]:
         """The boxes of a class's objects that a person can change, the network's own included."""
@@ -222,12 +235,18 @@ class PromptEdits:
         """Edits of a slice with a class's boxes: as many as there are, or those of the network itself (None)."""
         if boxes is not None and self.opened.answers.net.takes_objects:
             return self._with_objects(index, number, boxes)
-        one = boxes[0] if boxes else None
-        return changed(self.opened.edits_of(number), index, box=one, box_given=boxes is not None, boxes=None)
+        if boxes is not None:
+            return self._boxed(index, number, boxes[0] if boxes else None)
+        return changed(self.opened.edits_of(number), index, box=None, box_given=False, boxes=None, outlines=())
 
-    def _with_objects(self, index: int, number: int, boxes: Sequence[Corners]) -> dict[int, ClassEdits]:
+    def _with_objects(
+        self, index: int, number: int, boxes: Sequence[Corners], drawn: Sequence[Outline] = ()
+    ) -> dict[int, ClassEdits]:
+        """Edits of a slice with a class's boxes; lassos that none of them goes round are dropped."""
         edits = self.opened.edits_of(number)
-        return changed(edits, index, box=None, box_given=False, boxes=tuple(boxes))
+        outlines = (*edits.get(index, ClassEdits()).outlines, *drawn)
+        outlines = tuple(one for one in outlines if bounds(self.image, number, [one]) in boxes)
+        return changed(edits, index, box=None, box_given=False, boxes=tuple(boxes), outlines=outlines)
 
     def _in_slice(self, voxel: Voxel, number: int) -> Voxel:
         return tuple(float(number) if axis == self.image.axis else v for axis, v in enumerate(voxel))  # type: ignore[return-value]

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from amsam_monai.segment.propagation import overlap, prompts_of_mask
 from amsam_monai.session.edits import SessionPoint, box_corners, changed
+from amsam_monai.session.history import Step
 from amsam_monai.session.open_image import OpenImage
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a propagation would give, before it is taken.
+
+    Args:
+        reached: per class name, the slices that it would reach.
+        masks: class indices of these slices, in the view's orientation.
+        after: the slices as they would be.
+        revision: of the image that it is for.
+
+    Shape: masks (H, W) each.
+    """
+
+    reached: dict[str, list[int]]
+    masks: dict[int, np.ndarray]
+    after: Step
+    revision: int
 
 
 class Propagation:
@@ -37,7 +58,8 @@ class Propagation:
         self.opened.segment(start)
         if indices is None:
             indices = [int(index) for index in np.unique(self.opened.plane(start)) if index]
-        edited = {number: set(edits) for number, edits in self.opened.edits.items()}
+        touched = {*self.opened.edits, *self.opened.painted}
+        edited = {at: {*self.opened.edits_of(at), *self.opened.painted_classes(at)} for at in touched}
         self.opened.history.record(self.opened.capture([start]))
         reached: dict[int, list[int]] = {index: [] for index in indices}
         for index in indices:

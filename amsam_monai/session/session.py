@@ -19,10 +19,12 @@ from amsam_monai.segment.segmenter import SegmentedImage
 from amsam_monai.session.answers import SliceAnswers
 from amsam_monai.session.edits import SessionPoint, SliceEdits
 from amsam_monai.session.files import restore_session, save_session
+from amsam_monai.session.history import unpack
 from amsam_monai.session.image import SessionImage, Voxel, load_source
 from amsam_monai.session.open_image import OpenImage, SliceResult
-from amsam_monai.session.prompt_edits import PromptEdits
-from amsam_monai.session.propagation import Propagation
+from amsam_monai.session.propagation import Propagation, Proposal
+from amsam_monai.session.stroke_edits import StrokeEdits
+from amsam_monai.session.strokes import LASSO_POINTS, SCRIBBLE_POINTS
 from amsam_monai.transforms.intensity import Intensity
 
 
@@ -31,7 +33,7 @@ class InteractiveSession:
 
     Coordinates at the door are voxels (i, j, k) of the stored image as it is loaded, whatever its orientation; of a
     picture (column, row). A slice's number is the voxel index along the axis that slices follow (`slice_axis`).
-    Edits wait until `segment` is called; `undo` and `redo` bring edits and masks back together.
+    Prompts wait until `segment` is called; `undo` and `redo` bring edits and masks back together.
 
     Args:
         net: a system; it is put into evaluation mode.
@@ -145,6 +147,11 @@ class InteractiveSession:
         return self.opened.edits
 
     @property
+    def is_edited(self) -> bool:
+        """Whether a person prompted or painted anything."""
+        return bool(self.opened.edits or self.opened.painted)
+
+    @property
     def results(self) -> dict[int, SliceResult]:
         """What the network says of the slices segmented so far."""
         return self.opened.results
@@ -208,6 +215,7 @@ class InteractiveSession:
                 progress(done, len(numbers))
         if isinstance(slice, str) or (numbers and self.depth == 1):
             edited = {index for edits in self.edits.values() for index in edits}
+            edited |= {index for number in self.opened.painted for index in self.opened.painted_classes(number)}
             keep_largest_components(self.label, [index for index in self.classes.largest if index not in edited])
         return results[0] if one else results
 
@@ -255,6 +263,88 @@ class InteractiveSession:
             The slices whose points changed.
         """
         return self._prompts.set_points(self.label_index(label), points, slice, keep_automatic)
+
+    def scribble(
+        self,
+        label: str | int,
+        path: Sequence[Sequence[float]],
+        positive: bool = True,
+        *,
+        max_points: int = SCRIBBLE_POINTS,
+    ) -> list[SessionPoint]:
+        """Add points of a class along a stroke, as one step.
+
+        They are spread evenly, the stroke's ends among them, at least a 32nd of the slice's longest side apart.
+
+        Args:
+            label: name or index of the class.
+            path: voxels of one slice in order, at most 2000.
+            positive: inside the class; otherwise outside.
+            max_points: how many points at most.
+
+        Returns:
+            The points.
+
+        Raises:
+            ValueError: unknown label, a voxel outside the image, places in several slices, or too many of them.
+        """
+        return self._prompts.scribble(self.label_index(label), path, positive, max_points)
+
+    def lasso(
+        self,
+        label: str | int,
+        outline: Sequence[Sequence[float]],
+        *,
+        beside: bool | None = None,
+        max_points: int = LASSO_POINTS,
+    ) -> list[SessionPoint]:
+        """Go round an object of a class: a box, points deep inside and SAM's mask prompt, as one step.
+
+        Points of the class that contradict the outline are dropped. The mask prompt goes where its box is changed.
+
+        Args:
+            label: name or index of the class.
+            outline: voxels of one slice, at most 2000, closed from the last to the first.
+            beside: an object more, or a part more of a class with one box; otherwise in place of the class's boxes
+                and lassos. None chooses the first where the class `has_objects`.
+            max_points: how many points at most.
+
+        Returns:
+            The points.
+
+        Raises:
+            ValueError: as `scribble`, or an outline that goes round nothing.
+        """
+        index = self.label_index(label)
+        number = self.image.slice_of(self.image.check_voxel(outline[0])) if len(outline) else 0
+        several = self.net.takes_objects and self.has_objects(index, number)
+        if beside is not None and self.net.takes_objects:
+            several = beside
+        return self._prompts.lasso(index, outline, several if beside is None else beside, several, max_points)
+
+    def outlines(self, label: str | int, slice: int) -> list[tuple[Voxel, ...]]:
+        """The lassos of a class in a slice that count, as voxels."""
+        edit = self.opened.edits_of(self.image.check_slice(slice)).get(self.label_index(label))
+        return [] if edit is None else list(edit.outlines)
+
+    def paint(self, label: str | int, path: Sequence[Sequence[float]], *, size: float = 1, erase: bool = False) -> int:
+        """Paint a class by hand along a stroke, or erase it, as one step; the mask is there at once.
+
+        What is painted or erased holds whatever the network answers later. An eraser takes away its class alone.
+
+        Args:
+            label: name or index of the class.
+            path: voxels of one slice in order, at most 2000; one alone is a dab.
+            size: diameter of the brush in pixels of the slice, from 1 to 201.
+            erase: take the class away.
+
+        Returns:
+            How many pixels of the label map changed.
+
+        Raises:
+            ValueError: as `scribble`, or a size that is not from 1 to 201.
+        """
+        return self._prompts.paint(self.label_index(label), path, size, erase)
 
     def set_box(self, label: str | int, corner: Sequence[float], opposite: Sequence[float]) -> list[int]:
         """Give a class a box by two opposite corner voxels, in any order, both inside it.
@@ -376,6 +466,53 @@ class InteractiveSession:
         Returns:
             Per class name, the slices that were reached.
         """
+        return self._propagate(from_slice, labels, min_quality, min_overlap, max_slices)
+
+    def propose(
+        self,
+        from_slice: int,
+        *,
+        labels: Sequence[str | int] | None = None,
+        min_quality: float = 0.6,
+        min_overlap: float = 0.5,
+        max_slices: int | None = None,
+    ) -> Proposal:
+        """What `propagate` would give, to look at; the session stays as it is. Arguments as of `propagate`."""
+        undone, revision = list(self.opened.history.undone), self.opened.revision
+        reached = self._propagate(from_slice, labels, min_quality, min_overlap, max_slices)
+        numbers = sorted({number for some in reached.values() for number in some})
+        after = self.opened.capture(numbers)
+        self.opened.restore(self.opened.history.done.pop())
+        self.opened.history.undone[:] = undone
+        self.opened.revision = revision
+        masks = {number: unpack(state.mask, self.image.slice_hw) for number, state in after.items()}
+        return Proposal(reached, masks, after, revision)
+
+    def fits(self, proposal: Proposal) -> bool:
+        """Whether a proposal can be taken: nobody has edited the image since."""
+        return proposal.revision == self.opened.revision
+
+    def take(self, proposal: Proposal) -> list[int]:
+        """Take a proposal, as one step; gives the slices.
+
+        Raises:
+            ValueError: the image has been edited since.
+        """
+        if not self.fits(proposal):
+            raise ValueError("a proposal must be taken before anything else is edited; propose again.")
+        if proposal.after:
+            self.opened.history.record(self.opened.capture(proposal.after))
+            self.opened.restore(proposal.after)
+        return sorted(proposal.after)
+
+    def _propagate(
+        self,
+        from_slice: int,
+        labels: Sequence[str | int] | None,
+        min_quality: float,
+        min_overlap: float,
+        max_slices: int | None,
+    ) -> dict[str, list[int]]:
         start = self.image.check_slice(from_slice)
         indices = None if labels is None else [self.label_index(label) for label in labels]
         carrier = Propagation(self.opened, min_quality=min_quality, min_overlap=min_overlap)
@@ -399,8 +536,8 @@ class InteractiveSession:
         return save_session(self, Path(path))
 
     @property
-    def _prompts(self) -> PromptEdits:
-        return PromptEdits(self.opened)
+    def _prompts(self) -> StrokeEdits:
+        return StrokeEdits(self.opened)
 
 
 __all__ = ["InteractiveSession", "SessionPoint", "SliceResult"]

@@ -140,6 +140,8 @@ def test_what_a_session_is_told_is_done_or_refused_and_leaves_it_sound(label, vo
     session = opened()
     tried(session.add_point, label, voxel, positive, refusals=(ValueError, TypeError))
     tried(session.set_box, label, voxel, (1, 1, 1), refusals=(ValueError, TypeError))
+    for stroke in (session.scribble, session.lasso, session.paint):
+        tried(stroke, label, [voxel, (1, 1, 1), (5, 1, 1)], refusals=(ValueError, TypeError))
     tried(session.segment, slice_, refusals=(ValueError, TypeError))
     session.segment("all")
     assert set(np.unique(session.label)) <= {0, 1}

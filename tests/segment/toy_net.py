@@ -12,7 +12,8 @@ from amsam_monai.networks.prompts import Prompts, Segmentation
 class BrightRegions(nn.Module):
     """Class k is what is brighter than 0.5; with points, the regions that hold a positive one; inside its box.
 
-    A positive point on dark ground gives its own pixel. `automatic` lists classes found without prompts.
+    A mask prompt holds the class inside it. A positive point on dark ground gives its own pixel. `automatic` lists
+    classes found without prompts.
     """
 
     def __init__(self, num_classes: int = 1, automatic: tuple[int, ...] = (1,)) -> None:
@@ -29,6 +30,9 @@ class BrightRegions(nn.Module):
     def encode(self, image):
         self.encoded += 1
         return image.mean(1, keepdim=True)
+
+    def mask_prompt(self, masks):
+        return masks
 
     def segment(self, image, prompts=None, embedding=None, *, classes=None):
         self.decoded += 1
@@ -56,6 +60,8 @@ class BrightRegions(nn.Module):
             inside = bright & False
             inside[y1:y2, x1:x2] = True
             mask = (bright if not mask.any() else mask) & inside
+        if prompts.mask is not None and not prompts.mask[0, k].isnan().any():
+            mask = mask & (prompts.mask[0, k] > 0).numpy()
         return mask
 
 

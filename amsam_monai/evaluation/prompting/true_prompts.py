@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.systems.autosam import AutoSAM
-
-TRUE_MASK_LOGIT = 10.0  # about what SAM's own confident masks have
 
 
 def point_prompt(label: Tensor) -> Prompts:
@@ -25,11 +21,7 @@ def point_prompt(label: Tensor) -> Prompts:
 
 def mask_prompt(label: Tensor, net: AutoSAM) -> Prompts:
     """The true mask as SAM's mask prompt: logits at four times the grid. Shape (1, H, W) -> (1, 1, 4g, 4g)."""
-    mask = (torch.as_tensor(np.asarray(label))[None] == 1).float()
-    side = 4 * net.sam.grid
-    frame = SquareFrame(mask.shape[-2], mask.shape[-1], net.image_size, net.resize)
-    small = F.interpolate(frame.image(mask), (side, side), mode="bilinear", antialias=True)
-    return Prompts(mask=(small * 2 - 1) * TRUE_MASK_LOGIT)
+    return Prompts(mask=net.mask_prompt((torch.as_tensor(np.asarray(label))[None] == 1).float()))
 
 
 def plain_sam(net: AutoSAM, image: Tensor, *, embedding: Tensor, prompts: Prompts, low_res: bool = False) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from amsam_monai.networks.prompts.prompts import Prompts
 
+FILLED = 1 / 3  # of an object's box, by a mask that is meant for it
 NOTHING = -torch.inf  # logit of a set that is not there: never the largest
 
 
@@ -38,16 +39,17 @@ class Objects:
         return replace(self, boxes=boxes(self.boxes), logits=logits(self.logits))
 
 
-def as_sets(prompts: Prompts) -> tuple[Prompts, Tensor]:
+def as_sets(prompts: Prompts, size: int = 0) -> tuple[Prompts, Tensor]:
     """Each object as a class of its own, and which of them are there.
 
     The S = M + 1 sets of a class are its M objects, then the class without them: by its one box, or by the learned
     prompt. That last one is there where a class has no object, or where a positive point lies outside of all boxes,
     which is then an object of its own. Other positive points belong to the smallest box that holds them, negative ones
-    to all sets of the class.
+    to all sets of the class. A mask belongs to the objects whose box it fills by a third, cut to that box.
 
     Args:
         prompts: of B images and K classes.
+        size: side of the square in which the boxes lie; read where there is a mask.
 
     Shape: -> prompts of B images and K * S classes in the order class * S + object, there (B, K, S), bool.
     """
@@ -71,11 +73,32 @@ def as_sets(prompts: Prompts) -> tuple[Prompts, Tensor]:
         there = torch.cat([given, none | outside.any(-1, keepdim=True)], dim=2)
         points = torch.where(own[..., None], points[:, :, None], torch.nan).flatten(1, 2)
         labels = labels[:, :, None].expand(-1, -1, count, -1).flatten(1, 2)
-    mask = prompts.mask
-    if mask is not None:
-        mask = mask[:, :, None].expand(-1, -1, count, -1, -1).flatten(1, 2)
-    every = torch.cat([boxes, last], dim=2).flatten(1, 2)
+    every = torch.cat([boxes, last], dim=2)
+    mask = None if prompts.mask is None else _cut_masks(prompts.mask, every, none, size).flatten(1, 2)
+    every = every.flatten(1, 2)
     return replace(prompts, points_xy=points, point_labels=labels, box_xyxy=every, mask=mask, object_boxes=None), there
+
+
+def _cut_masks(mask: Tensor, boxes: Tensor, whole: Tensor, size: int) -> Tensor:
+    """The mask prompt of each set; NaN where it has none.
+
+    Args:
+        mask: logits of each class, NaN throughout where there is none.
+        boxes: of each set, in pixels of the square.
+        whole: classes whose set without a box takes the mask as it is.
+        size: side of the square.
+
+    Shape: mask (B, K, h, w), boxes (B, K, S, 4), whole (B, K, 1) -> (B, K, S, h, w).
+    """
+    middle = (torch.arange(mask.shape[-1], device=mask.device) + 0.5) * size / mask.shape[-1]
+    x1, y1, x2, y2 = boxes[..., None].unbind(-2)  # (B, K, S, 1)
+    rows, columns = (middle > y1) & (middle < y2), (middle > x1) & (middle < x2)
+    inside = rows[..., None] & columns[..., None, :]  # (B, K, S, h, w); False where NaN
+    drawn = mask[:, :, None]
+    filled = (inside & (drawn > 0)).flatten(3).sum(-1) >= inside.flatten(3).sum(-1).clamp(min=1) * FILLED
+    unboxed = whole & boxes.isnan().any(-1)
+    cut = torch.where(inside | unboxed[..., None, None], drawn, -drawn.abs())
+    return cut.masked_fill(~(filled | unboxed)[..., None, None], torch.nan)
 
 
 def _owners(points: Tensor, boxes: Tensor) -> Tensor:

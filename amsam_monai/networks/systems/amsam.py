@@ -234,7 +234,7 @@ class AMSAM(System):
         confidence: Tensor | None,
     ) -> Prediction:
         """Each object of each class by itself, and the classes as their union."""
-        sets, there = as_sets(prompts)
+        sets, there = as_sets(prompts, self.image_size)
         alone = prompts.points_xy is None and prompts.mask is None
         dark = sets.box_xyxy if self.dark_object_weight and alone and not self.training else None
         boxes = cast(Tensor, sets.box_xyxy).unflatten(1, there.shape[1:])

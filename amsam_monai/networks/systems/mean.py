@@ -82,6 +82,10 @@ class Mean(System):
         """The members' embeddings, cell after cell. Shape (B, 3, H, W) -> (B, 256, cells)."""
         return torch.cat([member.encode(image).flatten(2) for member in self.systems], dim=2)
 
+    def mask_prompt(self, masks: Tensor) -> Tensor:
+        """See `System.mask_prompt`; in the first member's square."""
+        return self.systems[0].mask_prompt(masks)
+
     def _parts(self, embedding: Tensor) -> list[Tensor]:
         """The embedding of each member from what `encode` gave."""
         parts = embedding.split([member.sam.grid**2 for member in self.systems], dim=2)

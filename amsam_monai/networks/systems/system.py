@@ -8,14 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.prompts import Prompts, Segmentation
+from amsam_monai.networks.prompts.class_prompts import has_mask
 from amsam_monai.networks.prompts.objects import Objects
 from amsam_monai.networks.sam import SAM
 
 logger = logging.getLogger(__name__)
+
+MASK_LOGIT = 10.0  # of a mask that is given as a prompt: about what SAM's own confident masks have
 
 
 @dataclass
@@ -100,6 +104,19 @@ class System(nn.Module, ABC):
     def encode_framed(self, pixels: Tensor, frame: SquareFrame) -> Tensor:
         """The embedding that `predict` is given with framed pixels (B, 3, S, S), where none is known."""
         return self.sam.encode(pixels)
+
+    def mask_prompt(self, masks: Tensor) -> Tensor:
+        """Masks of an image as SAM's mask prompt, `Prompts.mask`: logits of the square at the decoder's resolution.
+
+        Args:
+            masks: 1 inside, 0 outside; NaN throughout where a class has none.
+
+        Shape: masks (B, K, H, W) -> (B, K, 4g, 4g).
+        """
+        given = has_mask(masks)[..., None, None]
+        square = self.frame(masks).image(masks.nan_to_num())
+        small = F.interpolate(square, (4 * self.sam.grid,) * 2, mode="bilinear", antialias=True)
+        return ((small * 2 - 1) * MASK_LOGIT).masked_fill(~given, torch.nan)
 
     def forward(
         self, image: Tensor, *, embedding: Tensor | None = None, prompts: Prompts | None = None, low_res: bool = False
