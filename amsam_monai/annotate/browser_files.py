@@ -5,15 +5,12 @@ from __future__ import annotations
 import atexit
 import functools
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
-from amsam_monai.data.files.claim import claim, release
+from amsam_monai.data.files.scratch import end_scratch, new_scratch, remove_leftovers
 
 VARIABLE = "GRADIO_TEMP_DIR"
 PREFIX = "amsam-page-"
-CLAIM = ".lock"
 
 
 @functools.cache
@@ -23,22 +20,8 @@ def browser_files() -> Path:
     Those of pages that were killed are removed.
     """
     if not os.environ.get(VARIABLE):
-        remove_leftovers()
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = claim(folder / CLAIM, "another page")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        atexit.register(release, lock)  # first: the last one registered is called first
+        remove_leftovers(PREFIX)
+        folder, lock = new_scratch(PREFIX)
+        atexit.register(end_scratch, folder, lock)
         os.environ[VARIABLE] = str(folder)
     return Path(os.environ[VARIABLE])
-
-
-def remove_leftovers() -> None:
-    """Remove the folders that no process holds any more."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        if not (folder / CLAIM).is_file():
-            continue
-        try:
-            release(claim(folder / CLAIM, "another page"))
-        except OSError:  # a living one's, or another user's
-            continue
-        shutil.rmtree(folder, ignore_errors=True)

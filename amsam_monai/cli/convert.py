@@ -72,10 +72,13 @@ def convert(
 
 def _to_write(target: Path | None, overwrite: bool) -> Path:
     """OUT, where it may be written."""
+    from amsam_monai.data.files.atomic import check_writable
+
     if target is None:
         raise ValueError("OUT must name the file to write, got none.")
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} is already there; give --overwrite to replace it.")
+    check_writable(target.parent)
     return target
 
 

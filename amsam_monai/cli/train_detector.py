@@ -74,7 +74,7 @@ def train_detector(
     from rich.console import Console
 
     from amsam_monai.bundles.arguments import DETECTORS
-    from amsam_monai.data.files.atomic import check_writable
+    from amsam_monai.data.files.atomic import check_writable, room_for
     from amsam_monai.engines.detector_training import DetectorSettings, train_detector
     from amsam_monai.engines.embedding_detector_training import EmbeddingDetectorSettings, train_embedding_detector
     from amsam_monai.networks.detector.detector import save_detector
@@ -124,7 +124,8 @@ def train_detector(
         origin = weights.fetch(start) if start in weights.CATALOGUE else start
         with progress_bar(console, settings.steps) as advance:
             detector = train_detector(*data, start=origin, settings=settings, progress=advance, **shared)
-    save_detector(detector.cpu(), out)
+    with room_for(out):
+        save_detector(detector.cpu(), out)
     typer.echo(f"wrote {out}")
     measured: dict[str, Any] = {"intensity": intensity, "per": per, "encode": encode}
     if val is not None:

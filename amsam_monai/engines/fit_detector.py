@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from amsam_monai.data.files.atomic import room_for
 from amsam_monai.engines.detector_training import DetectorSettings, train_detector
 from amsam_monai.engines.embedding_detector_training import EmbeddingDetectorSettings, train_embedding_detector
 from amsam_monai.engines.embeddings import embedding_cache
@@ -106,7 +107,8 @@ def load_or_fit_detector(
             others = extra() if callable(extra) else extra
             detector = _fitted(fit, samples, class_names, others, how, device)
         detector.cases = wanted
-        save_detector(detector, path)
+        with room_for(path):
+            save_detector(detector, path)
         logger.info("saved the detector as %s", path)
         return detector
 
@@ -142,7 +144,8 @@ def _as_wished(detector: VotingDetector, settings: Mapping[str, Any], path: Path
     wanted = {name: settings[name] for name in ("snap_to_dark_object", "confidence") if name in settings}
     if any(getattr(detector, name) != value for name, value in wanted.items()):
         vars(detector).update(wanted)
-        save_detector(detector, path)
+        with room_for(path):
+            save_detector(detector, path)
     return detector
 
 

@@ -7,18 +7,17 @@ import hashlib
 import json
 import os
 import re
-from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import nibabel as nib
-from filelock import FileLock
 from monailabel.datastore.local import LocalDatastore
 
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.dicom.folders import is_dicom_folder
 from amsam_monai.data.files.images import LoadedImage, label_suffix, read_image, write_label
+from amsam_monai.label_app.kept_files import keep_image, keep_label, write_list
 from amsam_monai.label_app.saved_labels import HIGHEST, listed, read_saved_label, value_names
 
 EXTENSIONS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg", "*.tif", "*.tiff", "*.bmp")
@@ -43,7 +42,8 @@ class StudiesDatastore(LocalDatastore):
         super().__init__(studies, extensions=EXTENSIONS, **options)
 
     def _list_files(self, path: str, patterns: Any) -> dict[str, str]:
-        files: dict[str, str] = super()._list_files(path, patterns)
+        listed = super()._list_files(path, patterns)
+        files = {name: file for name, file in listed.items() if not name.startswith(".")}  # hidden: half-written
         if os.path.realpath(path) != os.path.realpath(self._datastore.image_path()):
             return files
         for name in sorted(os.listdir(path)):
@@ -92,7 +92,9 @@ class StudiesDatastore(LocalDatastore):
             if filecmp.cmp(there, image_filename, shallow=False):
                 return self.known_id(image_id)
             raise ValueError(f"an id must be that of one image, {image_id[:80]!r} is another's; choose another id.")
-        return str(super().add_image(self.known_id(image_id), image_filename, image_info))
+        image_id = self.known_id(image_id)
+        keep_image(self, image_id, image_filename, image_info)
+        return image_id
 
     def remove_image(self, image_id: str) -> None:
         """See LocalDatastore."""
@@ -115,8 +117,10 @@ class StudiesDatastore(LocalDatastore):
             if label_filename.endswith((".bin", ".seg.nrrd", ".dcm")):
                 with TemporaryDirectory() as folder:
                     path = write_label(Path(folder, "label").with_suffix(label_suffix(image)), label, image)
-                    return str(super().save_label(image_id, str(path), label_tag, label_info))
-        return str(super().save_label(image_id, label_filename, label_tag, label_info))
+                    keep_label(self, image_id, path, label_tag, label_info)
+                    return image_id
+        keep_label(self, image_id, label_filename, label_tag, label_info)
+        return image_id
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
         """See LocalDatastore."""
@@ -158,15 +162,6 @@ class StudiesDatastore(LocalDatastore):
             with whole_file(note) as partial:
                 partial.write_text(state, encoding="utf-8")
         return str(copy)
-
-
-def write_list(store: LocalDatastore, lock: bool) -> None:
-    """Write the list of a store whole or not at all: a server that was killed must find it again."""
-    path = Path(store._datastore_config_path)
-    with FileLock(store._lock_file) if lock else nullcontext(), whole_file(path) as partial:
-        content = store._datastore.model_dump(exclude={"base_path"})
-        partial.write_text(json.dumps(content, indent=2, default=str), encoding="utf-8")
-    store._config_ts = path.stat().st_mtime
 
 
 def state_of(folder: Path) -> str:

@@ -18,8 +18,10 @@ from pydicom import dcmread
 
 from amsam_monai.data.classes import HIGHEST_VALUE
 from amsam_monai.data.files.images import read_image, write_label
-from amsam_monai.label_app.datastore import write_copy, write_list
-from amsam_monai.label_app.dicomweb_server import DicomWebOptions, DicomWebServer
+from amsam_monai.data.files.scratch import remove_leftovers
+from amsam_monai.label_app.datastore import write_copy
+from amsam_monai.label_app.dicomweb_server import FETCHED, DicomWebOptions, DicomWebServer
+from amsam_monai.label_app.kept_files import keep_image, keep_label, write_list
 from amsam_monai.label_app.saved_labels import HIGHEST, listed, read_saved_label, value_names
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class DicomWebStore(DICOMWebDatastore):
         self._locks: dict[str, threading.RLock] = {}
         self._lock = threading.RLock()
         LocalDatastore.__init__(self, str(folder), auto_reload=False)
+        remove_leftovers(FETCHED, self._datastore.image_path())
 
     def list_images(self) -> list[str]:
         """UIDs of the series that are offered."""
@@ -74,7 +77,7 @@ class DicomWebStore(DICOMWebDatastore):
                 source = read_image(self.series_folder(image_id))
                 with TemporaryDirectory() as folder:
                     made = write_copy(Path(folder) / copy.name, source)
-                    LocalDatastore.add_image(self, image_id, str(made), {})
+                    keep_image(self, image_id, made, {})
         return str(copy)
 
     def series_folder(self, image_id: str) -> Path:
@@ -215,7 +218,7 @@ class DicomWebStore(DICOMWebDatastore):
         source = read_image(Path(self._datastore.image_path()) / f"{image}.nii.gz")
         with TemporaryDirectory() as folder:
             path = write_label(Path(folder) / "label.nii.gz", label, source)
-            LocalDatastore.save_label(self, image, str(path), tag, dict(info))
+            keep_label(self, image, path, tag, dict(info))
 
 
 def label_info_of(names: Mapping[int, str], series: str) -> dict[str, Any]:

@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMwebClientX
 from monailabel.datastore.utils.dicom import dicom_web_download_series
 from pydicom.dataset import Dataset
 
+from amsam_monai.data.files.scratch import scratch
+
+FETCHED = ".fetch-"  # folders of series that are on their way
 NOT_IMAGES = frozenset(
     (
         *("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "DOC", "REG", "FID", "ANN", "AU"),
@@ -113,7 +115,7 @@ class DicomWebServer:
     def fetch(self, series: Dataset, folder: Path) -> None:
         """Download a series, whole or not at all."""
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as partial:
+        with scratch(FETCHED, folder.parent) as partial:
             dicom_web_download_series(
                 str(series.StudyInstanceUID),
                 str(series.SeriesInstanceUID),
@@ -121,7 +123,7 @@ class DicomWebServer:
                 self.client,
                 settings.MONAI_LABEL_DICOMWEB_FETCH_BY_FRAME,
             )
-            Path(partial, "series").rename(folder)
+            (partial / "series").rename(folder)
 
     def send(self, segmentation: Dataset) -> None:
         """Store a segmentation.

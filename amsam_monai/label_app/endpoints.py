@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from fastapi import BackgroundTasks, Depends, File, Form, HTTPException, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from monailabel.config import settings
-from monailabel.endpoints import activelearning, session
+from monailabel.endpoints import activelearning
 from monailabel.endpoints import datastore as studies
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.train import run as run_all
@@ -26,12 +27,14 @@ from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import remove_file
 
 from amsam_monai.data.files.images import read_image, read_label, stem_of, write_label
-from amsam_monai.data.files.limits import MAX_VOXELS, allowed
+from amsam_monai.label_app.client_sessions import session_of
 from amsam_monai.label_app.datastore import LONGEST
 from amsam_monai.label_app.infer import BACKGROUND
 from amsam_monai.label_app.lane import Lane
+from amsam_monai.label_app.training import TrainOptions
 
 Params = dict[str, Any]
+GPUS = re.compile(r"all|\d+(,\d+)*")
 LANE = Lane.of_environment()
 
 
@@ -95,9 +98,7 @@ def answer(
     """Run a model on an image of the studies, of a session, or in an upload."""
     application = app_instance()
     if session_id and not file:
-        opened = application.sessions().get_session(session_id) if application.sessions() else None
-        if opened is None:
-            raise HTTPException(404, "there is no such session; make one with PUT /session/.")
+        opened = session_of(application, session_id)
         request["file"], request["session"] = opened.image, opened.to_json()
     with upload(file) as path:
         if path is not None:
@@ -157,8 +158,9 @@ async def train(
     application = app_instance()
     if model not in application._trainers:
         raise HTTPException(404, f"model must be one of {', '.join(application._trainers)}, got {model!r}.")
-    await run_in_threadpool(application._trainers[model].check, params or {}, application.datastore())
-    return await run_in_threadpool(run_model, model, params, run_sync, enqueue)
+    known = known_options(params or {})
+    await run_in_threadpool(application._trainers[model].check, known, application.datastore())
+    return await run_in_threadpool(run_model, model, known, run_sync, enqueue)
 
 
 async def train_all(
@@ -167,13 +169,26 @@ async def train_all(
     user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)),
 ) -> Any:
     """Start training of every bundle, one after another, unless one could only fail."""
-    application = app_instance()
+    application, known = app_instance(), {}
     for model, task in application._trainers.items():
         of_model = (params or {}).get(model) or {}
         if not isinstance(of_model, dict):
             raise HTTPException(400, f"{model} must be a JSON object, got {str(of_model)[:80]}.")
-        await run_in_threadpool(task.check, of_model, application.datastore())
-    return await run_in_threadpool(run_all, params, run_sync)
+        known[model] = known_options(of_model)
+        await run_in_threadpool(task.check, known[model], application.datastore())
+    return await run_in_threadpool(run_all, known, run_sync)
+
+
+def known_options(params: Params) -> Params:
+    """What a training takes of a client's request; the rest would go with it into the process's command line.
+
+    Raises:
+        ValueError: a value that is none.
+    """
+    gpus = params.get("gpus") or "all"
+    if not (isinstance(gpus, str) and GPUS.fullmatch(gpus)):
+        raise ValueError(f"gpus must be all or numbers such as 0,1, got {str(gpus)[:80]!r}.")
+    return {**asdict(TrainOptions.of_request(params)), "gpus": gpus}
 
 
 async def save_label(
@@ -227,39 +242,6 @@ async def next_sample(
 ) -> Any:
     """Say which image comes next, in a thread of its own: it may look at many."""
     return await LANE.run(activelearning.sample, strategy, params, user.username)
-
-
-async def create_session(
-    background_tasks: BackgroundTasks,
-    uncompress: bool = False,
-    expiry: int = 0,
-    files: list[UploadFile] = File(...),
-    user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)),
-) -> Any:
-    """Take an image for a client alone, which may come as a zip of DICOM files."""
-    for file in files:
-        check_file_name(file)
-        if uncompress:
-            check_archive(file)
-    return await run_in_threadpool(session.create_session, background_tasks, uncompress, expiry, files)
-
-
-def check_archive(file: UploadFile) -> None:
-    """Refuse an archive that unpacks to more than an image may hold, before it is unpacked.
-
-    Raises:
-        HTTPException: 400, it is no zip; 413, it declares too much.
-    """
-    try:
-        with zipfile.ZipFile(file.file) as archive:
-            declared = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise HTTPException(400, f"an archive must be a zip file ({error}).") from error
-    finally:
-        file.file.seek(0)
-    most = min(2 * allowed(MAX_VOXELS, None), shutil.disk_usage(tempfile.gettempdir()).free // 2)
-    if declared > most:
-        raise HTTPException(413, f"an archive must unpack to at most {most} bytes, declares {declared}.")
 
 
 async def image_file(image: str, user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))) -> Any:

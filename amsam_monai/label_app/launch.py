@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from amsam_monai.bundles.find import find_bundle
+from amsam_monai.data.files.claim import claim, release
 
 MAIN = '''"""Written by `amsam label`."""
 
@@ -42,6 +44,22 @@ def prepare_app(folder: str | Path, bundles: Sequence[str | Path], *, fresh: boo
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "main.py").write_text(MAIN, encoding="utf-8")
     return folder
+
+
+@contextmanager
+def own_folders(app_dir: str | Path, studies: str | Path) -> Iterator[None]:
+    """Have the app's folder, and one of studies, for this server alone: two would write over each other's lists.
+
+    Raises:
+        OSError: another server has one of them.
+    """
+    places = [Path(app_dir) / ".amsam-server.lock"]
+    if not str(studies).startswith(("http://", "https://")):
+        places.append(Path(studies) / ".amsam-server.lock")
+    with ExitStack() as held:
+        for place in places:
+            held.callback(release, claim(place, "another label server"))
+        yield
 
 
 def server_command(

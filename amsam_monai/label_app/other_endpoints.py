@@ -19,13 +19,17 @@ from starlette.background import BackgroundTask
 
 from amsam_monai.label_app.endpoints import json_object
 
-# Nothing that is served here needs them: they put files into the app, or leave what a client sent on the disk.
+# Nothing that is served here needs them: they put files into the app, leave what a client sent on the disk, or start
+# processes with whatever a client says in their command lines.
 SHUT = (
     ("PUT", "/model/{model}"),
     ("DELETE", "/model/{model}"),
     ("POST", "/infer/wsi/{model}"),
     ("POST", "/infer/wsi_v2/{model}"),
     ("POST", "/reload"),
+    ("POST", "/batch/infer/{model}"),
+    ("POST", "/scoring/"),
+    ("POST", "/scoring/{method}"),
 )
 WAYS = ("wado", "qido", "stow")
 

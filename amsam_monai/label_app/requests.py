@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amsam_monai.session.edits import SessionPoint
+from amsam_monai.session.limits import check_count
 
 Voxel = tuple[float, float, float]
 Box = tuple[Voxel, Voxel]
 ROI_ORDERS = ("pairs", "corners")
-MOST_POINTS = 1000  # of a list; what decodes them grows with their number
-MOST_BOXES = 1000
 
 
 @dataclass
@@ -107,8 +106,7 @@ def _object_boxes(
 
 def _boxes(value: Any, shape: Sequence[int]) -> list[Box]:
     boxes = _list(value, "boxes")
-    if len(boxes) > MOST_BOXES:
-        raise ValueError(f"boxes must hold at most {MOST_BOXES} boxes, got {len(boxes)}.")
+    check_count("boxes", len(boxes), "boxes")
     for box in boxes:
         if not isinstance(box, (list, tuple)) or len(box) != 2:
             raise ValueError(f"boxes must hold pairs of corner voxels [[i, j, k], [i, j, k]], got {box!r} in it.")
@@ -193,8 +191,7 @@ def _list(value: Any, name: str) -> list[Any]:
 
 def _voxels(value: Any, name: str, shape: Sequence[int]) -> list[Voxel]:
     voxels, entries = [], _list(value, name)
-    if len(entries) > MOST_POINTS:
-        raise ValueError(f"{name} must hold at most {MOST_POINTS} points, got {len(entries)}.")
+    check_count(name, len(entries))
     for entry in entries:
         if not isinstance(entry, (list, tuple)):
             raise ValueError(f"{name} must be a list of voxels [i, j, k], got {entry!r} in it.")

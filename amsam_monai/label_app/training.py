@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,16 +17,21 @@ from amsam_monai.bundles.load import LoadedBundle, load_bundle
 from amsam_monai.bundles.refining import REFINE, detector_stays
 from amsam_monai.bundles.run import loss_of, run_training
 from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.data.files.claim import claim, release
+from amsam_monai.data.files.scratch import scratch
 from amsam_monai.handlers import load_adapter
 from amsam_monai.label_app.cases import LabelledCase, samples_of, split_cases, training_entry
 from amsam_monai.label_app.held_out import HeldOut
 from amsam_monai.label_app.progress import TrainingProgress
+from amsam_monai.label_app.temporary import TRAINING
 
 logger = logging.getLogger(__name__)
 
 ANEW = ("train",)
+CLAIM = ".training.lock"
 NUMBERS = ("max_epochs", "steps_per_epoch", "val_split", "seed", "val_interval")
 SERVED = "the new weights are served"
+GONE = "the server that started the training is gone; the weights stay as they were"
 KEPT = "no better on held-out cases: the weights stay as they were"
 
 
@@ -108,13 +112,17 @@ def train_bundle(
     Raises:
         FileNotFoundError: the bundle has no config to be trained by.
         ValueError: no case can be used, or the training diverged; the weights stay as they were.
+        OSError: another process trains this bundle, such as one that a killed server left.
     """
+    mine = claim(root / "models" / CLAIM, "another training")
     try:
         return _train(root, cases, options or TrainOptions(), cache, progress)
     except Exception as error:
         if progress is not None:
-            progress.end(error=str(error))
+            progress.end(error=GONE if isinstance(error, BrokenPipeError) else str(error))
         raise
+    finally:
+        release(mine)
 
 
 def _train(
@@ -129,13 +137,12 @@ def _train(
     training, validation = split_cases(cases, options.val_split, options.seed)
     samples = [sample for case in validation for sample in samples_of(bundle, case)]
     held_out = HeldOut(samples, cache, encoder_stays=options.pretrained)
-    with tempfile.TemporaryDirectory(prefix="amsam-train-") as name:
-        work = Path(name)
+    with scratch(TRAINING) as work:
         entries = [training_entry(bundle, case, work / "labels") for case in training]
         listed = [entry for entry in entries if entry is not None]
         if not listed:
             raise ValueError("no saved label fits the bundle's classes; label an image and save it first.")
-        shutil.copytree(root / "models", work / "models", ignore=shutil.ignore_patterns("previous"))
+        shutil.copytree(root / "models", work / "models", ignore=shutil.ignore_patterns("previous", CLAIM))
         before = held_out.dice(bundle.network)
         if progress is not None:
             progress.begin(options.max_epochs, before)

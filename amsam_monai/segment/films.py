@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from amsam_monai.data.files.atomic import refuse_full
+
 
 class FilmWriter:
     """Write an mp4, whole or not at all; nothing is there before `close`.
@@ -65,12 +67,17 @@ class FilmWriter:
 
         Raises:
             ValueError: no picture was added.
+            OSError: the disk is full.
         """
         if self._writer is None:
             raise ValueError(f"{self.path}: a film must have at least one picture, got none.")
         self._writer.release()
         self._writer = None
-        os.replace(self.partial, self.path)
+        try:
+            refuse_full(self.path)  # OpenCV does not tell
+            os.replace(self.partial, self.path)
+        finally:
+            self.partial.unlink(missing_ok=True)
         return self.path
 
     def __enter__(self) -> FilmWriter:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from amsam_monai.session.image import SessionImage, Voxel
+from amsam_monai.session.limits import check_count
 
 Corners = tuple[Voxel, Voxel]  # of a box: two opposite ones, both inside
 Outline = tuple[Voxel, ...]  # of a lasso, closed
@@ -44,6 +45,10 @@ class ClassEdits:
     box_given: bool = False
     boxes: tuple[Corners, ...] | None = None
     outlines: tuple[Outline, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse more points than `limits` allows."""
+        check_count("a class in a slice", len(self.points or ()))
 
     @property
     def boxed(self) -> bool:

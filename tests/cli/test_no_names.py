@@ -6,10 +6,13 @@ import json
 import numpy as np
 from typer.testing import CliRunner
 
+from amsam_monai.bundles.run import run_training
 from amsam_monai.cli import app
 from amsam_monai.segment.batch_report import Record, without_names
 from tests.data.tiny_sets import mask, picture, save_picture
 from tests.label_app.nano_bundle import write_nano_bundle
+from tests.label_app.test_training import save_ball
+from tests.label_app.trainable_bundle import write_trainable_bundle
 
 NAMES = ("Smith_John", "Müller Anna")
 
@@ -63,3 +66,20 @@ def test_cases_of_an_evaluation_are_numbered_in_all_its_reports(tmp_path):
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open(encoding="utf-8")))
     assert [row["case"] for row in rows] == ["case 1", "case 2"]
     assert "case 1" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_logs_of_a_training_count_volumes_and_name_none(tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
+    cases = []
+    for name in ("Smith_John", "Mueller_Anna"):
+        image = save_ball(tmp_path / f"{name}.nii.gz", (14, 15, 3))
+        label = str(image.parent / f"label-{image.name}")
+        cases.append({"image": str(image), "label": label, "label_rule": "table", "case_id": name})
+    bundle = write_trainable_bundle(tmp_path / "bundles", "amsam", classes="{ball: 1}")
+    options = {"max_epochs": 1, "batch_size": 1, "steps_per_epoch": 2, "val_interval": 1}
+    with caplog.at_level("INFO"):
+        run_training(
+            bundle, datalist={"train": cases, "val": cases, "test": []}, root=tmp_path / "out", overrides=options
+        )
+    assert "2 volumes" in caplog.text
+    assert not [name for name in ("Smith", "Mueller") if name in caplog.text]

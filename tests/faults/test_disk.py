@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 
 import nibabel as nib
@@ -21,8 +22,15 @@ from amsam_monai.data.files.atomic import check_writable
 from amsam_monai.data.files.claim import claim, release
 from amsam_monai.data.files.images import read_image, write_label
 from amsam_monai.data.prepare.prepare import prepare
+from amsam_monai.engines.fit_detector import load_or_fit_detector
 from amsam_monai.handlers import TrainState
+from amsam_monai.networks.detector.box_head import BoxHead
+from amsam_monai.networks.detector.detector import save_detector
+from amsam_monai.networks.detector.embedding import EmbeddingDetector
+from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.amsam import AMSAM
 from amsam_monai.segment.batch import BatchSegmenter, Extras, plan
+from amsam_monai.segment.films import FilmWriter
 from amsam_monai.segment.segmenter import Segmenter
 from tests.bundles.runs import BUNDLES
 from tests.data.tiny_sets import isic_pair, picture
@@ -111,6 +119,37 @@ def test_whatever_is_written_the_file_is_named_and_the_one_before_stays(what, tm
     assert not [one for one in left if "." in one and "fingerprint" not in one]
 
 
+def wish_another_floor(source, folder):
+    shutil.copy(source, folder / "detector.pth")
+    wish = {"class_names": ["a"], "architecture": "embedding", "network": AMSAM(build_sam("vit_nano", image_size=64))}
+    load_or_fit_detector(folder / "detector.pth", [], confidence=0.3, **wish)
+
+
+def test_a_detector_that_has_no_room_is_named_and_the_one_before_stays(tmp_path):
+    source, folder = tmp_path / "d.pth", tmp_path / "disk"
+    folder.mkdir()
+    save_detector(EmbeddingDetector(BoxHead(1, width=64, dilations=(1,)), class_names=["a"], image_size=64), source)
+    work = try_to, wish_another_floor, folder, source, folder
+    error, left = answer_of(on_a_small_disk, source.stat().st_size + 8192, folder, *work)
+    assert re.match(r"OSError: \[Errno 28\] " + FULL + "detector.pth", error), error
+    assert left == ["detector.pth"]
+
+
+def film(path):
+    rng = np.random.default_rng(0)
+    with FilmWriter(path) as writer:
+        for _ in range(20):
+            writer.add(rng.integers(0, 256, (64, 64, 3)).astype(np.uint8))
+
+
+def test_a_film_that_has_no_room_is_named_and_not_there(tmp_path):
+    """OpenCV writes on without a word."""
+    pytest.importorskip("cv2")
+    error, left = answer_of(on_a_small_disk, 16384, tmp_path, try_to, film, tmp_path, tmp_path / "a.mp4")
+    assert re.match(r"OSError: \[Errno 28\] " + FULL + r"a\.mp4", error), error
+    assert left == []
+
+
 def test_a_data_set_that_has_no_room_is_prepared_once_there_is(tmp_path):
     for number in range(4):
         isic_pair(tmp_path / "data", f"ISIC_000000{number}")
@@ -151,6 +190,7 @@ COMMANDS = {
     "train-detector": ["train-detector", "IN", "IN", "OUT/detector.pth", "--start", "nothing.pt"],
     "confusion": ["confusion", "IN", "IN", "--labels", "1=a", "--out", "OUT", "--weights", "nothing"],
     "label": ["label", "start", "IN", "--bundle", "nowhere", "--app-dir", "OUT"],
+    "convert": ["convert", "aisam", "nothing.pt", "OUT/model.pt"],
 }
 
 
@@ -159,11 +199,8 @@ def test_commands_look_at_their_output_before_they_load_anything(command, tmp_pa
     """Bundle and weights, which come later, are not there either."""
     picture(tmp_path / "in" / "a.png", 8, 8)
     (tmp_path / "out").touch()
-    places = {
-        "IN": str(tmp_path / "in"),
-        "OUT": str(tmp_path / "out"),
-        "OUT/detector.pth": str(tmp_path / "out" / "d.pth"),
-    }
+    places = {"IN": "in", "OUT": "out", "OUT/detector.pth": "out/d.pth", "OUT/model.pt": "out/m.pt"}
+    places = {word: str(tmp_path / place) for word, place in places.items()}
     result = CliRunner().invoke(app, [places.get(word, word) for word in COMMANDS[command]])
     assert result.exit_code == 1
     assert "must be a folder that can be written to, got Not a directory" in " ".join(result.output.split())

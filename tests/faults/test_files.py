@@ -16,16 +16,22 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
+from amsam_monai.data.files import limits
 from amsam_monai.data.files.arrays import read_arrays
 from amsam_monai.data.files.images import ImageFileError, read_image, read_label
 from amsam_monai.evaluation.evaluate import evaluate_pairs
 from amsam_monai.evaluation.pairs import Pair
 from amsam_monai.evaluation.report import write_scores
 from amsam_monai.evaluation.scoring.case_scores import Score
-from amsam_monai.segment.batch import Extras, Job, refuse_clashes
+from amsam_monai.segment.batch import BatchSegmenter, Extras, Job, plan, refuse_clashes
+from amsam_monai.segment.batch_report import Record
+from amsam_monai.segment.batch_report import write_table as write_quality
+from amsam_monai.segment.segmenter import Segmenter
 from amsam_monai.session.files import restore_session
 from amsam_monai.session.image import load_source
+from tests.data.tiny_sets import picture
 from tests.faults.fuzzing import tried
+from tests.segment.toy import LABELS, Toy
 from tests.session.test_session import opened
 
 VOXELS = np.random.default_rng(0).normal(100, 20, (8, 16, 12)).astype(np.int16)
@@ -200,6 +206,25 @@ def test_a_picture_of_a_few_bytes_that_declares_many_pixels_is_refused(tmp_path)
         read_label(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("form", ["nii.gz", "mha", "nrrd"])
+def test_a_small_file_that_unpacks_to_far_more_than_it_declares_is_not_read_on(form, tmp_path, monkeypatch):
+    """A volume of 4 x 4 x 4, and after its voxels as many zeros as one likes."""
+    path, zeros = tmp_path / f"a.{form}", bytes(2**22)
+    if form == "nii.gz":
+        data = nib.Nifti1Image(VOXELS[:4, :4, :4], np.eye(4)).to_bytes()
+        path.write_bytes(gzip.compress(data + zeros))
+    elif form == "mha":
+        head = "NDims = 3\nDimSize = 4 4 4\nElementType = MET_UCHAR\nCompressedData = True\nElementDataFile = LOCAL\n"
+        path.write_bytes(head.encode() + zlib.compress(zeros))
+    else:
+        head = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: gzip\n\n"
+        path.write_bytes(head.encode() + gzip.compress(zeros))
+    assert read_image(path).array.shape == (4, 4, 4)  # some padding is no harm
+    monkeypatch.setattr(limits, "MAX_REST", 2**21)
+    with pytest.raises(ImageFileError, match="unpacks to over 2097152 bytes beyond the voxels that it declares"):
+        read_image(path)
+
+
 # Other things than numbers
 
 
@@ -224,6 +249,22 @@ def test_no_name_becomes_a_formula_in_a_table(tmp_path):
     rows = list(csv.reader((tmp_path / "scores.csv").open(encoding="utf-8")))[1:]
     assert [row[0] for row in rows] == ["'=1+1", "'@a", "'+b", "plain"]
     assert [row[1:3] for row in rows] == [["'-lesion", "-0.5"]] * 4
+
+
+def test_no_name_becomes_a_formula_in_tables_of_a_run_either(tmp_path):
+    """What to expect of masks, and what objects there are."""
+    told = {"case": (0.5, 0.1), "slices": [(0.5, 0.1)]}
+    table = write_quality([Record("=a.png", "done", quality={"+x": told}, warnings=["-w"])], tmp_path / "quality.csv")
+    _, (name, *_, warnings) = csv.reader(table.open(encoding="utf-8"))
+    assert (name, warnings) == ("'=a.png", "'-w")
+    picture(tmp_path / "in" / "a.png", 8, 8)
+    names = {index: f"={name}" for index, name in LABELS.items()}
+    batch = BatchSegmenter(Segmenter(Toy(), names, intensity={"mode": "min_max"}), extras=Extras(instances=True))
+    (record,) = (batch(job) for job in plan(tmp_path / "in", tmp_path / "out"))
+    (objects,) = (path for path in record.files if path.endswith(".csv"))
+    rows = list(csv.DictReader(Path(objects).read_text(encoding="utf-8").splitlines()))
+    assert rows
+    assert all(row["class"].startswith("'=") for row in rows)
 
 
 def test_an_empty_result_is_none_when_a_run_goes_on(tmp_path):

@@ -13,8 +13,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from PIL import Image
 
 from amsam_monai.data.files.images import read_image
+from tests.data.dicom_files import write_slice
 from tests.faults.children import FORK, answer_of, with_little_memory
 
 pytestmark = [
@@ -58,8 +60,39 @@ def declare_nrrd(path):
     path.write_bytes(head.encode() + gzip.compress(bytes(2**20)))
 
 
+def declare_mha(path):
+    head = "NDims = 3\nDimSize = 2000 2000 3000\nElementType = MET_DOUBLE\n"
+    head += "CompressedData = True\nElementDataFile = LOCAL\n"
+    path.write_bytes(head.encode() + zlib.compress(bytes(2**20)))
+
+
+def declare_tif(path):
+    wide, eight, one = (4, 1, 60000), (3, 1, 8), (3, 1, 1)
+    tags = {256: wide, 257: wide, 258: eight, 259: one, 262: one, 273: (4, 1, 8), 277: one, 278: wide, 279: (4, 1, 8)}
+    listed = b"".join(struct.pack("<HHII", tag, *value) for tag, value in tags.items())
+    path.write_bytes(struct.pack("<2sHI8xH", b"II", 42, 16, len(tags)) + listed + bytes(4))
+
+
+def declare_bmp(path):
+    head = struct.pack("<IiiHHIIiiII", 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0)
+    path.write_bytes(struct.pack("<2sIHHI", b"BM", 54, 0, 0, 54) + head + bytes(100))
+
+
+def declare_jpg(path):
+    Image.new("RGB", (8, 8)).save(path)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"\xff\xc0") + 5  # of height and width
+    data[place : place + 4] = struct.pack(">HH", 65000, 65000)
+    path.write_bytes(data)
+
+
+def declare_dcm(path):
+    write_slice(path, np.zeros((4, 4), np.uint16), Rows=60000, Columns=60000)
+
+
 WRITERS = {"nii": declare_nifti, "nii.gz": declare_nifti, "npz": declare_npz, "h5": declare_h5, "png": declare_png}
-WRITERS |= {"nrrd": declare_nrrd}
+WRITERS |= {"nrrd": declare_nrrd, "mha": declare_mha, "tif": declare_tif, "bmp": declare_bmp, "jpg": declare_jpg}
+WRITERS |= {"dcm": declare_dcm}
 
 
 @pytest.mark.parametrize("ending", WRITERS)
@@ -76,5 +109,7 @@ def read_image_once(folder):
     """Libraries are loaded before memory gets scarce."""
     nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)), folder / "small.nii")
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 2, 2), np.int16)), str(folder / "small.nrrd"))
+    write_slice(folder / "small.dcm", np.zeros((2, 2), np.uint16))
+    assert read_image(folder / "small.dcm").spatial_shape[:2] == (2, 2)
     for name in ("small.nii", "small.nrrd"):
         assert read_image(folder / name).array.shape == (2, 2, 2)

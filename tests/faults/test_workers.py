@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 
 import pytest
 import torch
@@ -13,11 +14,15 @@ from ignite.engine import Events
 from amsam_monai.bundles.model_file import read_model
 from amsam_monai.bundles.plain_errors import words_for
 from amsam_monai.bundles.run import run_training
+from amsam_monai.data.files.claim import claim, release
 from amsam_monai.engines.cycling import cycling_loader, epoch_loader
 from amsam_monai.engines.processes import join_processes
+from amsam_monai.label_app.progress import TrainingProgress
+from amsam_monai.label_app.training import CLAIM, TrainOptions, train_bundle
 from tests.bundles.runs import _free_port, adapter_of
-from tests.faults.children import FORK, answer_of
+from tests.faults.children import FORK, answer_of, run
 from tests.faults.test_killed import entries
+from tests.label_app.test_training import balls
 from tests.label_app.trainable_bundle import write_trainable_bundle
 
 pytestmark = [pytest.mark.skipif(FORK is None, reason="needs fork"), pytest.mark.usefixtures("one_thread")]
@@ -100,6 +105,34 @@ def test_processes_that_train_together_do_not_wait_for_one_that_died():
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [1, -signal.SIGKILL]
+
+
+def train_unheard(bundle, cases, progress):
+    """Train as a server's child does, with nobody any more who reads what it says."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    sys.stdout = sys.stderr = os.fdopen(writing, "w", buffering=1)
+    options = TrainOptions(max_epochs=3, steps_per_epoch=1, val_split=0)
+    train_bundle(bundle, cases, options, progress=TrainingProgress(progress))
+
+
+def test_a_training_whose_server_was_killed_ends_and_says_so(tmp_path):
+    bundle, cases, path = write_trainable_bundle(tmp_path, "amsam"), balls(tmp_path, 2), tmp_path / "training.json"
+    before = (bundle / "models" / "model.pt").read_bytes()
+    assert run(train_unheard, bundle, cases, path) == 1
+    told = TrainingProgress(path).read()
+    assert told["error"] == "the server that started the training is gone; the weights stay as they were"
+    assert (bundle / "models" / "model.pt").read_bytes() == before
+
+
+def test_two_trainings_of_a_served_bundle_do_not_go_on_at_once(tmp_path):
+    """One may be what a server that was killed left."""
+    (tmp_path / "models").mkdir()
+    lock = claim(tmp_path / "models" / CLAIM, "another training")
+    error = answer_of(train_bundle, tmp_path, [])
+    assert isinstance(error, OSError)
+    assert "models: another training writes there already" in str(error)
+    release(lock)
 
 
 @pytest.mark.parametrize(

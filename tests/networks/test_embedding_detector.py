@@ -171,6 +171,22 @@ class TestFiles:
         with pytest.raises(ValueError, match="architecture must be one of yolo, embedding, got 'other'"):
             load_detector(path)
 
+    def test_no_flipped_bit_goes_unseen(self, tmp_path):
+        path, detector = tmp_path / "detector.pth", EmbeddingDetector(random_head(), class_names=["a"], image_size=SIZE)
+        save_detector(detector, path)
+        whole, wanted, words = path.read_bytes(), load_detector(path).model.state_dict(), []
+        for position in range(0, len(whole), 97):
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ 16]) + whole[position + 1 :])
+            try:
+                found = load_detector(path)
+            except ValueError as error:
+                words.append(str(error))
+            else:  # padding, or a field that no reader reads
+                assert found.config() == detector.config()
+                assert all(value.equal(wanted[name]) for name, value in found.model.state_dict().items())
+        assert len(words) > len(whole) / 97 / 4
+        assert all(str(path) in one and "weights_only" not in one for one in words)
+
     def test_what_a_file_does_not_fit_is_told(self, tmp_path):
         path, network = tmp_path / "detector.pth", AMSAM(build_sam("vit_nano", image_size=SIZE))
         save_detector(EmbeddingDetector(random_head(), class_names=["a"], image_size=SIZE), path)

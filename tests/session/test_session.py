@@ -367,3 +367,27 @@ def test_a_saved_session_of_another_image_is_refused(nano_sam, phantom, tmp_path
     sidecar.write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match="is no saved session"):
         session.open(phantom, state=saved)
+
+
+def test_points_are_bounded_where_they_are_set_and_where_they_are_read(tmp_path, monkeypatch):
+    session = opened()
+    session.segment(0)
+    session.save(tmp_path / "case.nii.gz")
+    many = [SessionPoint((3, 3, 1))] * 10_000
+    with pytest.raises(ValueError, match=r"a class in a slice must hold at most 1000 points, got 10000; AMSAM_MAX_POI"):
+        session.set_points(1, many, keep_automatic=False)
+    sidecar = tmp_path / "case.session.json"
+    saved = json.loads(sidecar.read_text(encoding="utf-8"))
+    saved["slices"] = {"1": {session.labels[1]: {"points": [{"voxel": [3, 3, 1], "positive": True}] * 10_000}}}
+    sidecar.write_text(json.dumps(saved), encoding="utf-8")
+    with pytest.raises(ValueError, match="must hold at most 1000 points"):
+        session.open(two_bars(), affine=AXIAL, state=sidecar)
+    monkeypatch.setenv("AMSAM_MAX_POINTS", "2")
+    for voxel in ((3, 3, 1), (8, 6, 1)):
+        session.add_point(1, voxel)
+    with pytest.raises(ValueError, match="must hold at most 2 points, got 3"):
+        session.add_point(1, (4, 4, 1))
+    assert len(session.points(1, 1)) == 2
+    monkeypatch.setenv("AMSAM_MAX_POINTS", "many")
+    with pytest.raises(ValueError, match="AMSAM_MAX_POINTS must be a whole number, got 'many'"):
+        session.add_point(1, (3, 3, 2))

@@ -54,11 +54,21 @@ def room_for(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except RuntimeError as error:  # what torch and ITK raise, whatever the reason
         folder = Path(path).parent
-        if _is_full(folder):
+        if is_full(folder):
             raise _no_room(path, errno.ENOSPC) from error
         if not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise _no_right(path, errno.EACCES if folder.is_dir() else errno.ENOTDIR) from error
         raise
+
+
+def refuse_full(path: str | os.PathLike[str]) -> None:
+    """Refuse what a library wrote without telling whether there was room.
+
+    Raises:
+        OSError: the disk is full now.
+    """
+    if is_full(Path(path).parent):
+        raise _no_room(path, errno.ENOSPC)
 
 
 def taken(path: str | os.PathLike[str]) -> bool:
@@ -99,7 +109,8 @@ def _lies_beside(name: object, path: Path) -> bool:
     return isinstance(name, str | os.PathLike) and (Path(name).parent == path.parent or Path(name) in path.parents)
 
 
-def _is_full(folder: Path) -> bool:
+def is_full(folder: Path) -> bool:
+    """Whether a folder's disk has next to no room."""
     if not hasattr(os, "statvfs"):
         return False
     disk = os.statvfs(folder)

@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from amsam_monai.data.files.limits import check_rest
 from amsam_monai.data.files.loaded_image import ImageFileError
 
 HEADER_BYTES = 1 << 20
@@ -28,8 +29,8 @@ class Voxels:
     compressed: bool
 
 
-def check_itk_file(path: Path, *, alone: bool = False) -> None:
-    """Refuse a header that points out of its folder, and compressed voxels that are damaged.
+def check_itk_file(path: Path, *, alone: bool = False) -> Voxels:
+    """Refuse a header that points out of its folder; gives where its voxels lie.
 
     Args:
         path: NRRD or MetaImage.
@@ -43,10 +44,19 @@ def check_itk_file(path: Path, *, alone: bool = False) -> None:
     voxels = nrrd_voxels(start) if start[:4] == b"NRRD" else meta_voxels(start)
     for name in voxels.files:
         check_beside(path, name, alone)
+    return voxels
+
+
+def check_packed(path: Path, voxels: Voxels, most: int) -> None:
+    """Refuse compressed voxels that are damaged, or far more than `most` bytes.
+
+    Raises:
+        ImageFileError: such a file, named.
+    """
     if voxels.compressed:
         for file_name in [path.parent / name for name in voxels.files] or [path]:
             if file_name.is_file():
-                check_deflated(path, file_name, 0 if voxels.files else voxels.start)
+                check_deflated(path, file_name, 0 if voxels.files else voxels.start, most)
 
 
 def check_beside(path: Path, name: str, alone: bool) -> None:
@@ -103,15 +113,16 @@ def named(value: str) -> tuple[str, ...]:
     return () if not value else (value.split()[0] if "%" in value else value,)
 
 
-def check_deflated(path: Path, file_name: Path, start: int) -> None:
-    """Refuse a deflated stream whose checksum is wrong, or that ends too early; libraries read on without a word."""
-    stream = zlib.decompressobj(wbits=47)  # zlib's or gzip's head, whichever is there
+def check_deflated(path: Path, file_name: Path, start: int, most: int) -> None:
+    """Refuse a deflated stream whose checksum is wrong, or that ends too early or late; libraries do not tell."""
+    unpacked, stream = 0, zlib.decompressobj(wbits=47)  # zlib's or gzip's head, whichever is there
     with open(file_name, "rb") as file:
         file.seek(start)
         try:
             while not stream.eof and (piece := file.read(PIECE)):
                 while piece and not stream.eof:
-                    stream.decompress(piece, PIECE)
+                    unpacked += len(stream.decompress(piece, PIECE))
+                    check_rest(path, unpacked - most)
                     piece = stream.unconsumed_tail
         except zlib.error as error:
             raise ImageFileError(path, f"its compressed voxels are damaged ({error}); copy it again.") from error

@@ -11,6 +11,7 @@ from amsam_monai.data.files.loaded_image import ImageFileError
 
 MAX_PIXELS = 178_956_970  # of a picture: Pillow's own limit
 MAX_VOXELS = 2**30  # of a volume: 1024 slices of 1024 x 1024
+MAX_REST = 2**26  # bytes beyond the voxels that a compressed file declares
 VARIABLE = "AMSAM_MAX_PIXELS"  # the limit for all commands and servers
 
 
@@ -55,4 +56,12 @@ def check_voxels(path: Path, shape: Sequence[int], limit: int | None = None) -> 
             path,
             f"must have at most {largest} voxels, declares {shown}; give --max-pixels {found} ({VARIABLE}={found}) "
             "if that is true and the memory holds it.",
+        )
+
+
+def check_rest(path: Path, rest: int) -> None:
+    """Refuse a compressed file that unpacks to far more than the voxels it declares, so that it is not read on."""
+    if rest > MAX_REST:
+        raise ImageFileError(
+            path, f"unpacks to over {MAX_REST} bytes beyond the voxels that it declares; it is damaged, or no image."
         )

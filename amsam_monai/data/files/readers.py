@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amsam_monai.data.files.itk_headers import check_itk_file
-from amsam_monai.data.files.limits import check_voxels
+from amsam_monai.data.files.itk_headers import check_itk_file, check_packed
+from amsam_monai.data.files.limits import check_rest, check_voxels
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_affine, spacing_of
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -19,6 +20,7 @@ SPACING_UNKNOWN = "spacing unknown"  # how a label map says that its image's len
 FORMS_APART = 0.1  # voxels by which a NIfTI file's two transforms may differ unsaid
 MOST_DEFLATED = 1100  # times that deflate can shorten a file
 PIECE = 1 << 20
+LARGEST_VOXEL = 8  # bytes of one number
 UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 
@@ -80,8 +82,9 @@ def nifti_file(path: Path) -> Iterator[Any]:
             return
         stream.seek(0)
         yield kind.from_stream(stream)
-        while stream.read(PIECE):  # to the end, where gzip's checksum is
-            pass
+        rest = 0
+        while piece := stream.read(PIECE):  # to the end, where gzip's checksum is
+            check_rest(path, rest := rest + len(piece))
 
 
 def forms_apart(header: Any, shape: tuple[int, int, int]) -> float:
@@ -120,11 +123,13 @@ def open_itk(path: Path, max_voxels: int | None = None, *, alone: bool = False) 
     """SimpleITK's reader of a file whose header has been read and checked."""
     import SimpleITK as sitk  # noqa: N813
 
-    check_itk_file(path, alone=alone)
+    voxels = check_itk_file(path, alone=alone)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    check_voxels(path, (*reader.GetSize(), reader.GetNumberOfComponents()), max_voxels)
+    shape = (*reader.GetSize(), reader.GetNumberOfComponents())
+    check_voxels(path, shape, max_voxels)
+    check_packed(path, voxels, LARGEST_VOXEL * math.prod(shape))
     return reader
 
 
