@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from amsam_monai.auto.refine import refine
     from amsam_monai.auto.train import train
     from amsam_monai.bundles.model import load
+    from amsam_monai.graphs.export import export
     from amsam_monai.networks.prompts import Prompts
     from amsam_monai.networks.sam import build_sam
     from amsam_monai.networks.systems.aisam import AISAM
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from amsam_monai.networks.systems.autosam import AutoSAM
     from amsam_monai.version import __version__
 
-__all__ = ["AISAM", "AMSAM", "AutoSAM", "Prompts", "__version__", "build_sam", "load", "refine", "train"]
+__all__ = ["AISAM", "AMSAM", "AutoSAM", "Prompts", "__version__", "build_sam", "export", "load", "refine", "train"]
 
 __getattr__ = lazily(
     __name__,
@@ -26,6 +27,7 @@ __getattr__ = lazily(
         "Prompts": "networks.prompts",
         "__version__": "version",
         "build_sam": "networks.sam",
+        "export": "graphs.export",
         "load": "bundles.model",
         "refine": "auto.refine",
         "train": "auto.train",

@@ -8,51 +8,14 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-RESIZE_MODES = ("pad", "stretch")
+from amsam_monai.square import RESIZE_MODES, Square
+
+__all__ = ["RESIZE_MODES", "SquareFrame"]
 
 
 @dataclass(frozen=True)
-class SquareFrame:
-    """An image of height x width inside a size x size square.
-
-    `pad` scales the longest side to `size` and pads bottom and right, as SAM does; `stretch` scales both sides,
-    as BLO-SAM and SAMed do. Pixel coordinates are (x, y) with (0, 0) the centre of the top-left pixel;
-    boxes are edges x1, y1, x2, y2 with 0 the left edge of the first pixel.
-
-    Args:
-        height: rows of the image.
-        width: columns of the image.
-        size: side of the square.
-        mode: one of RESIZE_MODES.
-
-    Raises:
-        ValueError: unknown mode, or an empty image.
-    """
-
-    height: int
-    width: int
-    size: int
-    mode: str = "pad"
-
-    def __post_init__(self) -> None:
-        if self.mode not in RESIZE_MODES:
-            raise ValueError(f"resize mode must be one of {RESIZE_MODES}, got {self.mode!r}.")
-        if min(self.height, self.width, self.size) < 1:
-            raise ValueError(f"image and frame must not be empty, got {self.height}x{self.width} in {self.size}.")
-
-    @property
-    def scaled_hw(self) -> tuple[int, int]:
-        """(rows, columns) that the image takes in the square."""
-        if self.mode == "stretch":
-            return self.size, self.size
-        scale = self.size / max(self.height, self.width)
-        return max(1, int(self.height * scale + 0.5)), max(1, int(self.width * scale + 0.5))
-
-    @property
-    def scale_xy(self) -> tuple[float, float]:
-        """Factors from pixels of the image to pixels of the square, (x, y)."""
-        rows, columns = self.scaled_hw
-        return columns / self.width, rows / self.height
+class SquareFrame(Square):
+    """An image of height x width inside a size x size square, see `Square`; tensors in and out of it."""
 
     def image(self, image: Tensor, fill: Sequence[float] | Tensor = 0.0) -> Tensor:  # type: ignore[assignment]
         """Image (B, C, H, W) -> (B, C, S, S), antialiased bilinear; padding takes `fill` (one value, or C)."""

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = "3.11"
 FILES = {
-    "constraints.txt": ("detector", "backbones", "outlines", "annotate", "scale", "docs", "dev"),
+    "constraints.txt": ("detector", "backbones", "outlines", "annotate", "export", "scale", "docs", "dev"),
     "constraints-label.txt": ("label", "detector"),
 }
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)$")

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "amsam_monai"
-SHARED = {"bit_depth", "keys", "framing", "lazy", "version"}
+SHARED = {"bit_depth", "keys", "square", "framing", "lazy", "version"}
 BASE = {"networks", "losses", "transforms", "data"}
 MODEL_FILES = {"arguments", "measured", "settings", "network", "fit", "model_file"}  # of bundles
 MIDDLE = {"engines", "handlers", "segment", "session", "evaluation", "phantoms"}
-TOP = {"cli", "label_app", "annotate", "doctor", "gate", "bodies", "cluster"}
+TOP = {"cli", "label_app", "annotate", "doctor", "runtime", "gate", "bodies", "cluster"}
 
 
 def imported_parts(path: Path) -> set[str]:
@@ -37,7 +37,9 @@ def test_a_file_imports_only_what_lies_below_it(path):
         **dict.fromkeys(MIDDLE, SHARED | BASE | MIDDLE | {"model"}),
         "bundles": SHARED | BASE | MIDDLE | {"model", "bundles"},
         "auto": SHARED | BASE | MIDDLE | {"model", "bundles", "auto"},
-    }.get(part, SHARED | BASE | MIDDLE | TOP | {"model", "bundles", "auto"})
+        "graphs": SHARED | BASE | MIDDLE | {"model", "bundles", "graphs"},
+        "runtime": SHARED | {"data", "segment", "transforms", "runtime"},
+    }.get(part, SHARED | BASE | MIDDLE | TOP | {"model", "bundles", "auto", "graphs"})
     assert imported_parts(path) <= allowed
 
 

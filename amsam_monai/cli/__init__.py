@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "Score predictions against labels."),
     "compare": ("compare", "Compare two score summaries, case by case."),
     "confusion": ("confusion", "Prompt and output confusion matrices (AI-SAM, section 3)."),
+    "export": ("export", "Write a bundle for other runtimes: ONNX, TorchScript, OpenVINO."),
     "convert": ("convert", "Convert published checkpoints."),
     "label": ("label", "Serve bundles through MONAI Label."),
     "annotate": ("annotate", "Open the web page for interactive segmentation."),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from amsam_monai.data.files.loaded_image import spacing_of
 
-Array = TypeVar("Array", np.ndarray, Tensor)
+if TYPE_CHECKING:  # a program without torch sees slices, too
+    from torch import Tensor
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # world axis that the slices follow: right-left, front-back, up-down
 ORIENTATIONS = ("radiological", "stored")

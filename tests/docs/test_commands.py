@@ -1,6 +1,7 @@
 """Every command on the pages is one: its options, files and names are there."""
 
 import functools
+import inspect
 import re
 import shlex
 from importlib import metadata
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from monai.bundle import ckpt_export
 
 from amsam_monai.cli import app
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose
@@ -81,6 +83,13 @@ def wrong_with_python(arguments: list[str]) -> str:
         arguments = arguments[1 if "=" in arguments[0] or arguments[0] == "--standalone" else 2 :]
     if arguments[:3] == ["-m", "monai.bundle", "run"]:
         return wrong_with_monai(arguments[3:])
+    if arguments[:3] == ["-m", "monai.bundle", "ckpt_export"]:
+        known = inspect.signature(ckpt_export).parameters
+        return ", ".join(
+            f"ckpt_export has no {word}" for word in arguments[3::2] if word.removeprefix("--") not in known
+        )
+    if arguments[:2] == ["-m", "amsam_monai.runtime"]:
+        return "" if len(arguments) == 5 else f"amsam_monai.runtime takes 3 arguments, got {len(arguments) - 2}"
     if arguments[:1] == ["-m"] and arguments[1] in ("venv", "pip", "pytest", "build"):
         return wrong_with_pip(arguments[2:]) if arguments[1] == "pip" else ""
     if arguments and arguments[0].endswith(".py"):
@@ -180,6 +189,8 @@ def test_commands_of_a_page_are_commands(page):
         ("python scripts/bench_own.py --rowz a", "scripts/bench_own.py has no --rowz"),
         ("python -m monai.bundle run --config_file configs/gone.yaml", "no bundle has all of gone"),
         ("python -m monai.bundle run --config_file configs/train.yaml --shotz 8", "no config has shotz"),
+        ("python -m monai.bundle ckpt_export --net_ids a", "ckpt_export has no --net_ids"),
+        ("python -m amsam_monai.runtime a b", "amsam_monai.runtime takes 3 arguments, got 2"),
         ("pip install 'amsam-monai[detector]'", "amsam-monai[detector] is on no index"),
         ("pip install '.[detectors]'", "there is no extra detectors"),
         ("make tests", "make has no target tests"),

@@ -14,8 +14,8 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 from torch import Tensor
 
-from amsam_monai.bit_depth import white
 from amsam_monai.data.files.images import LoadedImage, list_inputs, read_image, read_label
+from amsam_monai.data.files.loaded_image import channels_first, picture_values
 from amsam_monai.keys import IMAGE, LABEL
 
 
@@ -75,11 +75,7 @@ def as_tensor(loaded: LoadedImage, dtype: torch.dtype) -> MetaTensor:
 
     Shape: (H, W) -> (1, H, W), (H, W, 3) -> (3, H, W), (I, J, K) -> (1, I, J, K).
     """
-    array = loaded.array
-    colour = loaded.kind == "image" and array.ndim == 3
-    array = np.moveaxis(array, -1, 0) if colour else array[None]
-    if loaded.kind == "image" and array.dtype == np.uint16 and dtype.is_floating_point:
-        array = array.astype(np.float32) * (255.0 / white(float(array.max(initial=0)), loaded.bits))
+    array = picture_values(loaded) if dtype.is_floating_point and loaded.kind == "image" else channels_first(loaded)
     tensor = torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
     affine = np.eye(4) if loaded.affine is None else loaded.affine
     meta: dict[str, Any] = {

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from amsam_monai.bit_depth import white
+
 GEOMETRY_TOLERANCE = 1e-3  # mm, between the affines of an image and of its label
 
 
@@ -84,6 +86,23 @@ class LoadedImage:
             return volume
         axes = self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
         return volume * abs(float(np.linalg.det(axes)))  # sheared voxels are smaller than their edges say
+
+
+def channels_first(loaded: LoadedImage) -> np.ndarray:
+    """Stored values with the channel first.
+
+    Shape: (H, W) -> (1, H, W), (H, W, 3) -> (3, H, W), (I, J, K) -> (1, I, J, K).
+    """
+    colour = loaded.kind == "image" and loaded.array.ndim == 3
+    return np.moveaxis(loaded.array, -1, 0) if colour else loaded.array[None]
+
+
+def picture_values(loaded: LoadedImage) -> np.ndarray:
+    """A picture's values as every door takes them: channel first, float32, 16 bits as 8. Shape (C, H, W)."""
+    values = channels_first(loaded).astype(np.float32)
+    if loaded.kind == "image" and loaded.array.dtype == np.uint16:
+        values *= np.float32(255.0 / white(float(loaded.array.max(initial=0)), loaded.bits))
+    return np.ascontiguousarray(values)
 
 
 def spacing_of(affine: np.ndarray | None) -> tuple[float, ...] | None:

@@ -97,10 +97,15 @@ class EmbeddingDetector(VotingDetector):
             )
         if embedding.ndim != 4 or embedding.shape[1] != EMBED_DIM or embedding.shape[2] != embedding.shape[3]:
             raise ValueError(f"embedding must have shape (B, {EMBED_DIM}, g, g), got {tuple(embedding.shape)}.")
+        boxes, scores = self.candidates(embedding)
+        frame = SquareFrame(image.shape[-2], image.shape[-1], self.image_size, self.resize)
+        return frame.boxes_back(boxes), scores
+
+    def candidates(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """All boxes (B, A, 4) in pixels of SAM's square, and their scores (B, A, K)."""
         side = self.image_size
         boxes, scores = with_mirror(self._read, embedding, side) if self.flips else self._read(embedding)
-        frame = SquareFrame(image.shape[-2], image.shape[-1], self.image_size, self.resize)
-        return frame.boxes_back(boxes), scores[..., self.classes]
+        return boxes, scores[..., self.classes]
 
     def _read(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes (B, A, 4) of all cells and classes in pixels of the square, and scores (B, A, K): its class's alone."""

@@ -106,8 +106,7 @@ class VotingDetector(nn.Module, ABC):
     @torch.no_grad()
     def forward(self, image: Tensor, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Boxes and confidences of an image; see the class."""
-        best, confidence = vote(*self.looks(image, embedding), self.vote_iou)
-        return self._finished(image, best, confidence, self.confidence)
+        return self._snapped(image, *self.chosen(*self.looks(image, embedding), edges_of(image)))
 
     @torch.no_grad()
     def objects(self, image: Tensor, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -117,34 +116,51 @@ class VotingDetector(nn.Module, ABC):
 
         Shape: image (B, 3, H, W) in [0, 1] -> boxes (B, K, M, 4), NaN = none; confidence (B, K, M), 0 = none.
         """
-        boxes, scores = self.looks(image, embedding)
-        best, confidence = vote_objects(
-            boxes,
-            scores,
-            self.vote_iou,
-            overlap=self.object_overlap,
-            most=self.most_objects,
-            floor=self.object_confidence,
-        )
-        floors = confidence.new_full(confidence.shape[-1:], max(self.object_confidence, 1e-9))
-        floors[0] = self.confidence
-        return self._finished(image, best, confidence, floors)
+        return self._snapped(image, *self.chosen(*self.looks(image, embedding), edges_of(image), objects=True))
 
     @abstractmethod
     def looks(self, image: Tensor, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """All boxes (B, A, 4) in pixels of the image, and their scores (B, A, K)."""
 
-    def _finished(
-        self, image: Tensor, boxes: Tensor, confidence: Tensor, floor: float | Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Boxes (B, K, ..., 4) within the image, NaN below the floor and where nothing of them lies in the image."""
-        edges = boxes.new_tensor([image.shape[-1], image.shape[-2]] * 2)
-        boxes = torch.minimum(boxes.clamp(min=0), edges)
-        nothing = (boxes[..., 2:] <= boxes[..., :2]).any(-1)
-        boxes = boxes.masked_fill(((confidence < floor) | nothing)[..., None], torch.nan)
+    def chosen(self, boxes: Tensor, scores: Tensor, edges: Tensor, *, objects: bool = False) -> tuple[Tensor, Tensor]:
+        """The boxes that all boxes vote for, within the image; NaN below the floor and where nothing lies in the image.
+
+        Args:
+            boxes: as `looks` gives them.
+            scores: of each box for each class.
+            edges: of the image, see `edges_of`.
+            objects: a box for each object, not one for each class.
+
+        Shape: boxes (B, A, 4), scores (B, A, K), edges (4,) -> (B, K, 4), (B, K), or (B, K, M, 4), (B, K, M).
+        """
+        floor: float | Tensor = self.confidence
+        if objects:
+            found, confidence = vote_objects(
+                boxes,
+                scores,
+                self.vote_iou,
+                overlap=self.object_overlap,
+                most=self.most_objects,
+                floor=self.object_confidence,
+            )
+            floor = confidence.new_full(confidence.shape[-1:], max(self.object_confidence, 1e-9))
+            floor[0] = self.confidence
+        else:
+            found, confidence = vote(boxes, scores, self.vote_iou)
+        found = torch.minimum(found.clamp(min=0), edges)
+        nothing = (found[..., 2:] <= found[..., :2]).any(-1)
+        return found.masked_fill(((confidence < floor) | nothing)[..., None], torch.nan), confidence
+
+    def _snapped(self, image: Tensor, boxes: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes (B, K, ..., 4), each replaced by that of the dark object under it where that is wanted."""
         if self.snap_to_dark_object:
             boxes = dark_boxes(image, boxes.flatten(1, -2)).reshape(boxes.shape)
         return boxes, confidence
+
+
+def edges_of(image: Tensor) -> Tensor:
+    """Width and height of images (B, 3, H, W), twice, as boxes have their edges. Shape (4,)."""
+    return torch.tensor([image.shape[-1], image.shape[-2]] * 2, dtype=image.dtype, device=image.device)
 
 
 def with_mirror(look: Callable[[Tensor], tuple[Tensor, Tensor]], seen: Tensor, side: float) -> tuple[Tensor, Tensor]:

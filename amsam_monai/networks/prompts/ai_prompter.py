@@ -151,12 +151,12 @@ class AIPrompter(nn.Module):
 
         Shape: embedding (B, 256, h, w).
         """
-        places = (len(embedding), self.num_classes, self.num_points)
+        places = (embedding.shape[0], self.num_classes, self.num_points)
         return PrompterOutput(
             weights=embedding.new_zeros(*places, *embedding.shape[-2:]),
             points=embedding.new_zeros(*places, WIDTH),
             features=embedding.new_zeros(*places, WIDTH),
-            sparse=embedding.new_zeros(len(embedding), *self.order.shape, WIDTH),
+            sparse=embedding.new_zeros(embedding.shape[0], *self.order.shape, WIDTH),
             points_xy=embedding.new_full((*places, 2), torch.nan),
         )
 

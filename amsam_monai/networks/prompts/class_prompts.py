@@ -91,7 +91,8 @@ def wants_automatic(prompts: Prompts, like: Tensor) -> Tensor:
     automatic = prompts.automatic if isinstance(prompts, ClassPrompts) else True
     if isinstance(automatic, Tensor):
         return automatic.to(device=like.device, dtype=torch.bool)
-    return torch.full(like.shape, automatic, device=like.device)
+    every = torch.ones_like(like, dtype=torch.bool)
+    return every if automatic else ~every
 
 
 def has_positive(prompts: Prompts, like: Tensor) -> Tensor:

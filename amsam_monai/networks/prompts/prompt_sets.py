@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from amsam_monai.networks.in_graph import in_graph
 from amsam_monai.networks.prompts.prompts import Prompts
 from amsam_monai.networks.sam import SAM
 
@@ -58,9 +59,9 @@ def decode_sets(
     Shape: tokens (n, T, 256), there (n, T) -> two tensors of n rows.
     """
     if not tokens.numel():
-        return decode(torch.arange(len(tokens), device=tokens.device), tokens, None)
+        return decode(torch.arange(tokens.shape[0], device=tokens.device), tokens, None)
     if not may_read_back(tokens):
-        return decode(torch.arange(len(tokens), device=tokens.device), tokens, there)
+        return decode(torch.arange(tokens.shape[0], device=tokens.device), tokens, there)
     groups = group_by_length(tokens, there)
     answers = [decode(rows, part, None) for rows, part in groups]
     if len(groups) == 1:
@@ -71,11 +72,11 @@ def decode_sets(
 
 
 def may_read_back(x: Tensor) -> bool:
-    """Whether values of `x` may decide what is computed: on CPUs, outside of compiled code.
+    """Whether values of `x` may decide what is computed: on CPUs, outside of graphs.
 
     On any other device the host would wait for the value, and no compiled graph could hold what follows.
     """
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return x.device.type == "cpu" and not in_graph()
 
 
 def group_by_length(tokens: Tensor, there: Tensor) -> list[tuple[Tensor, Tensor]]:

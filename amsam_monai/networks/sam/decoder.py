@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amsam_monai.networks.in_graph import in_graph
 from amsam_monai.networks.sam.decoder_attention import Sharing, attend, look_at_cells, look_at_tokens
 
 
@@ -62,9 +63,8 @@ def run_decoder(
     """
     transformer = cast(Any, decoder.transformer)
     places = position.flatten(2).transpose(1, 2)  # (1, g*g, 256)
-    # One image at a time: PyTorch transposes matrices in blocks, five times faster than batches of them.
-    queries, keys = tokens, torch.stack([channels.t().contiguous() for channels in image.flatten(2)])
-    if sharing.rows is not None and len(sharing.rows) <= len(keys):  # nothing to share
+    queries, keys = tokens, _cells_first(image.flatten(2))
+    if sharing.rows is not None and sharing.rows.shape[0] <= keys.shape[0]:  # nothing to share
         keys, sharing = keys[sharing.rows], Sharing(constant=sharing.constant)
     for block in transformer.layers:
         queries, keys = _block(block, queries, keys, tokens, places, sharing, there)
@@ -78,6 +78,14 @@ def run_decoder(
         iou_token=queries[:, 0],
         features=_upscale(decoder.output_upscaling, keys),
     )
+
+
+def _cells_first(channels: Tensor) -> Tensor:
+    """Channels of cells as cells of channels, contiguous. Shape (B, c, g*g) -> (B, g*g, c)."""
+    if in_graph():
+        return channels.mT.contiguous()
+    # One image at a time: PyTorch transposes matrices in blocks, five times faster than batches of them.
+    return torch.stack([one.t().contiguous() for one in channels])
 
 
 def _block(

@@ -110,7 +110,8 @@ def look_at_tokens(
 
 def _few(attention: Any, tokens: Tensor, sharing: Sharing) -> bool:
     """Whether products as wide as tokens and heads are narrower than the projections, each row having its own image."""
-    return sharing.rows is None and attention.num_heads * tokens.shape[1] < attention.internal_dim
+    count = tokens.shape[1]  # a symbol in a graph for any number of prompts
+    return sharing.rows is None and isinstance(count, int) and attention.num_heads * count < attention.internal_dim
 
 
 def _attend(attention: Any, q: Tensor, k: Tensor, v: Tensor, there: Tensor | None = None) -> Tensor:

@@ -151,7 +151,7 @@ class SAM(nn.Module):
         if points_xy is None or point_labels is None:
             return self.pixel_mean.new_zeros(rows or 0, 0, EMBED_DIM) if boxes is None else self.box_tokens(boxes)
         points = self.point_tokens(points_xy, point_labels)
-        rest = self.no_point_token(len(points)) if boxes is None else self.box_tokens(boxes)
+        rest = self.no_point_token(points.shape[0]) if boxes is None else self.box_tokens(boxes)
         return torch.cat([points, rest], dim=1)
 
     def point_tokens(self, points_xy: Tensor, point_labels: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ class SAM(nn.Module):
             tokens (n, 1 + M, 256), images (n,), there (n, T).
         """
         if tokens is None:
-            tokens = self.output_tokens().expand(len(sparse), -1, -1)
+            tokens = self.output_tokens().expand(sparse.shape[0], -1, -1)
         sharing = Sharing(images)
         if dense is None:
             image = embedding + self.no_mask_dense(1)

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from segment_anything.modeling.image_encoder import Attention, Block, ImageEncoderViT, get_rel_pos
 from torch import Tensor, nn
 
+from amsam_monai.networks.in_graph import in_graph
+
 TILED = 1024  # tokens from which a CPU attends tile by tile
 TILE = 256  # queries of a tile: its attention to 4096 tokens (4 MiB) stays in the processor's cache
 
@@ -71,7 +73,7 @@ class LeanAttention(nn.Module):
 
     def _empty(self, qkv: Tensor, rows: int, columns: int) -> Tensor:
         """q, k and v of cells of zeros: the projection's bias."""
-        return self.qkv.bias.to(qkv.dtype).expand(len(qkv), rows, columns, -1)
+        return self.qkv.bias.to(qkv.dtype).expand(qkv.shape[0], rows, columns, -1)
 
     def _attend(self, qkv: Tensor) -> Tensor:
         """Shape: (B, H, W, 3C) -> (B, H, W, C)."""
@@ -102,8 +104,7 @@ def _tiled(x: Tensor, tokens: int) -> bool:
         tokens >= TILED
         and x.device.type == "cpu"
         and not (torch.is_grad_enabled() and x.requires_grad)
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        and not in_graph()
     )
 
 

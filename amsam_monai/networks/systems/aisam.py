@@ -199,13 +199,15 @@ class AISAM(System):
         probability = presence_logits.sigmoid()[:, 1:]
         stated = stated_presence(prompts, probability)
         presence = torch.where(stated.isnan(), probability, stated)  # (B, K)
-        automatic = wants_automatic(prompts, presence_logits) & self.automatic_points  # (B, C)
+        automatic = wants_automatic(prompts, presence_logits)  # (B, C)
+        if not self.automatic_points:
+            automatic = torch.zeros_like(automatic)
         shown, counted = self._roles(prompts, presence, stated, automatic, boxes)
         # Not where a person's points take the place of all.
         asked = self.training or (self.automatic_points and not wants_none_automatic(prompts))
         points = self._points(embedding, boxes) if asked else self.prompter.no_points(embedding)
         made = None if self.dense_prompter is None else self.dense_prompter(pixels, embedding)
-        dense = class_dense(self.sam, made, prompts.mask, len(embedding), self.num_classes)
+        dense = class_dense(self.sam, made, prompts.mask, embedding.shape[0], self.num_classes)
 
         def decoded(points: PrompterOutput) -> tuple[Tensor, Tensor]:
             tokens, there = self._tokens(points, prompts, automatic, counted, boxes)
@@ -267,7 +269,9 @@ class AISAM(System):
         if self.training:
             return torch.ones_like(automatic), torch.cat([always, stated != 0], dim=1)
         there = presence > self.presence_threshold if self.gate else stated != 0
-        prompted = automatic[:, 1:] | has_positive(prompts, presence) | (self.dense_prompter is not None)
+        prompted = automatic[:, 1:] | has_positive(prompts, presence)
+        if self.dense_prompter is not None:
+            prompted = torch.ones_like(prompted)
         if prompts.mask is not None:
             prompted = prompted | has_mask(prompts.mask)
         if self.box_tokens and boxes is not None:
@@ -288,7 +292,7 @@ class AISAM(System):
         own = owner == torch.arange(len(owner), device=owner.device)[:, None]
         parts = [(points.sparse, automatic[:, owner] & (counted[:, owner] | own))]
         if self.class_prompts is not None:
-            learned = self.class_prompts.expand(len(counted), -1, -1, -1)
+            learned = self.class_prompts.expand(counted.shape[0], -1, -1, -1)
             parts.append((learned, torch.ones_like(learned[..., 0], dtype=torch.bool)))
         if self.box_tokens and boxes is not None:
             parts.append(corner_tokens(self.sam, boxes))

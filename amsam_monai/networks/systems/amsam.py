@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.dark_object import dark_masks
 from amsam_monai.networks.detector.embedding import boxes_of, check_reads
+from amsam_monai.networks.in_graph import in_graph
 from amsam_monai.networks.prompts import Prompts
 from amsam_monai.networks.prompts.objects import NOTHING, Objects, as_sets, union
 from amsam_monai.networks.prompts.prompt_sets import decode_sets, may_read_back, set_tokens
@@ -218,10 +219,14 @@ class AMSAM(System):
         if not any(self.several):
             return _with_area(replace(prompts, box_xyxy=boxes_of(detector, picture, embedding)[0])), None
         boxes, confidence = boxes_of(detector, picture, embedding, objects=True)
+        boxes = self.of_several(boxes)
+        return _with_area(replace(prompts, box_xyxy=boxes[:, :, 0], object_boxes=boxes)), confidence
+
+    def of_several(self, boxes: Tensor) -> Tensor:
+        """A detector's boxes (B, K, M, 4) with the first alone of a class that has one; NaN are the others."""
         one = torch.tensor([not several for several in self.several], device=boxes.device)[:, None]
         further = one & (torch.arange(boxes.shape[2], device=boxes.device) > 0)  # (K, M)
-        boxes = boxes.masked_fill(further[..., None], torch.nan)
-        return _with_area(replace(prompts, box_xyxy=boxes[:, :, 0], object_boxes=boxes)), confidence
+        return boxes.masked_fill(further[..., None], torch.nan)
 
     def _union(
         self,
@@ -278,7 +283,7 @@ class AMSAM(System):
         asked = [index - 1 for index in classes] if classes is not None and self.classes_alone else None
         if asked is not None:
             rows = rows.reshape(batch, sets, each)[:, asked].flatten()
-        windows = self.windows and wanted is not None and not self.training and not torch.compiler.is_compiling()
+        windows = self.windows and wanted is not None and not self.training and not in_graph()
         if wanted is not None and (windows or may_read_back(wanted)):
             rows = rows[wanted.flatten()[rows]]
         tokens, there = set_tokens(self.sam, prompts, batch * sets * each)
@@ -286,10 +291,10 @@ class AMSAM(System):
         parts = []
         for near, chosen in ((False, rows[~small]), (True, rows[small])) if windows else ((False, rows),):
             decode = self._decoding(embedding, prompts, chosen, each, near)
-            if len(chosen) or not windows:
+            if not windows or len(chosen):
                 parts.append((chosen, *decode_sets(decode, tokens[chosen], there[chosen])))
         rows, masks, scores = (torch.cat(part) for part in zip(*parts, strict=True))
-        if len(rows) < len(tokens) or windows:
+        if rows.shape[0] < tokens.shape[0] or windows:
             masks = masks.new_full((len(tokens), *masks.shape[1:]), torch.nan).index_copy(0, rows, masks)
             scores = scores.new_full((len(tokens), *scores.shape[1:]), torch.nan).index_copy(0, rows, scores)
         if wanted is not None:
@@ -300,6 +305,10 @@ class AMSAM(System):
         self, embedding: Tensor, prompts: Prompts, rows: Tensor, each: int, near: bool
     ) -> Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]:
         """What decodes some of the prompt sets `rows` in batches that fit memory, for `decode_sets`."""
+        if in_graph():  # which holds for any number of sets
+            return lambda chosen, sparse, there: self._decode_rows(
+                embedding, prompts, rows[chosen], sparse, there, each, near
+            )
         cells = (self.sam.grid // 2 if near else self.sam.grid) ** 2
         step = max(1, SETS_OF_CELLS // max(1, cells))
 
@@ -332,8 +341,8 @@ class AMSAM(System):
         """Masks and predicted IoU of some prompt sets, (image * K + class) * `each` + object; `near` in windows."""
         count = len(self.prompt_embedding)
         images, sets = rows // (count * each), rows // each % count
-        every = count * each == 1 and len(images) == len(embedding)  # then row n has image n
-        tokens = self.sam.output_tokens().repeat(len(sets), 1, 1)  # (n, 1 + M, 256)
+        every = count * each == 1 and images.shape[0] == embedding.shape[0]  # then row n has image n
+        tokens = self.sam.output_tokens().repeat(sets.shape[0], 1, 1)  # (n, 1 + M, 256)
         tokens = torch.cat([tokens[:, :1], tokens[:, 1:] + self.class_token[sets][:, None]], dim=1)
         dense = self._dense(prompts, rows, sets)
         if near:

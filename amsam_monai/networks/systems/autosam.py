@@ -119,7 +119,7 @@ class AutoSAM(System):
         Shape: pixels (B, 3, S, S) -> (B, K*256, g, g).
         """
         if domain is None and self.domain is not None:
-            domain = torch.full((len(pixels),), self.domain, device=pixels.device)
+            domain = torch.full((pixels.shape[0],), self.domain, device=pixels.device)
         return self.generator.of_images(pixels, embedding, side=self.prompt_size, domain=domain)
 
     def predict(
@@ -148,7 +148,7 @@ class AutoSAM(System):
 
         Shape: embedding (B, 256, g, g), dense (B, K*256, g, g) -> logits (B, K, 4g, 4g), IoU (B, K).
         """
-        batch, classes = len(embedding), self.num_classes
+        batch, classes = embedding.shape[0], self.num_classes
         dense = dense.reshape(batch * classes, EMBED_DIM, *dense.shape[-2:])
         if prompts.mask is not None:
             dense = self._with_masks(dense, prompts.mask.flatten(0, 1)[:, None])

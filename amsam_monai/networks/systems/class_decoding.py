@@ -40,7 +40,7 @@ def decode_classes(
         -> (B, C, 4g, 4g), (B, C).
     """
     wanted = shown.flatten()
-    rows = wanted.nonzero()[:, 0] if may_read_back(wanted) else torch.arange(len(wanted), device=wanted.device)
+    rows = wanted.nonzero()[:, 0] if may_read_back(wanted) else torch.arange(wanted.shape[0], device=wanted.device)
 
     def decode(chosen: Tensor, sparse: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         places = rows[chosen]  # image * C + class
@@ -50,7 +50,7 @@ def decode_classes(
         return output.picture(masks)[:, 0], sam.iou(output)[:, 0]
 
     masks, iou = decode_sets(decode, tokens.flatten(0, 1)[rows], there.flatten(0, 1)[rows])
-    if len(rows) < len(wanted):
+    if rows.shape[0] < wanted.shape[0]:
         masks = masks.new_full((len(wanted), *masks.shape[1:]), SUPPRESSED_LOGIT).index_copy(0, rows, masks)
         iou = iou.new_full((len(wanted),), torch.nan).index_copy(0, rows, iou)
     logits, iou = masks.unflatten(0, shown.shape), iou.unflatten(0, shown.shape)

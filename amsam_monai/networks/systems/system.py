@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -252,6 +253,17 @@ class System(nn.Module, ABC):
         """The adapter: what training changed, a subset of the network's own keys, nothing of the frozen SAM."""
         state = self.state_dict()
         return {name: state[name] for name in self.adapter_keys()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """See `nn.Module.load_state_dict`; a complete adapter is a state, too: the frozen rest stays as it is."""
+        whole = set(state_dict) != set(self.adapter_keys())
+        return super().load_state_dict(state_dict, strict=strict and whole, assign=assign)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What `torch.jit.script` takes in the system's place."""
+        from amsam_monai.networks.systems.scripted import scriptable
+
+        return scriptable(self)
 
     def load_adapter_state_dict(self, state: dict[str, Tensor]) -> None:
         """Load an adapter; every key must be there and fit.
