@@ -67,7 +67,7 @@ def train(bundle, cases, out, kill):
         bundle,
         datalist={"train": cases, "val": [], "test": []},
         root=out,
-        overrides={"max_epochs": 3, "batch_size": 2, "steps_per_epoch": 6, "workers": 1},
+        overrides={"max_epochs": 3, "batch_size": 2, "workers": 1},
         handlers=[KillWorkers()] if kill else [],
     )
 
