@@ -12,14 +12,15 @@ import gradio as gr
 from amsam_monai.annotate import actions
 from amsam_monai.annotate.browser_files import browser_files
 from amsam_monai.annotate.layout import Parts, lay_out
-from amsam_monai.annotate.page import SCRIPT, boxes_table, facts_table, image_tag
+from amsam_monai.annotate.page import boxes_table, facts_table, image_tag, preview_strip
+from amsam_monai.annotate.script import SCRIPT
 from amsam_monai.annotate.tabs import Tabs
 from amsam_monai.annotate.workbench import Workbench
 from amsam_monai.bundles.load import LoadedBundle
 
 NOTHING = "Open an image first."
 WARN = "⚠"
-SHOWN = 8  # values of `Parts.shown`
+SHOWN = 9  # values of `Parts.shown`
 
 
 def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
@@ -34,7 +35,7 @@ def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
     browser_files()
     tabs = Tabs(bundle, files, out)
     name = str(bundle.metadata.get("name") or bundle.name)
-    about = f"{name}. Click to correct; drag for a box, or to move a point or a box."
+    about = f"{name}. Click to correct, or draw; press ? for the keys."
     with gr.Blocks(title="amsam annotate", analytics_enabled=False) as page:
         classes = [(label, index) for index, label in bundle.labels.items()]
         parts = lay_out(about, classes, [(path.name, str(path)) for path in files])
@@ -59,11 +60,11 @@ def listen_to_files(parts: Parts, tabs: Tabs) -> None:
     def open_case(path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> list[Any]:
         with tabs.working(request.session_hash) as bench:
             if not path:
-                return [*show(bench, ""), *[gr.skip()] * 3]
+                return [*show(bench, ""), *[gr.skip()] * 4]
             if not tabs.may_open(path):
                 return [
                     *show(bench, f"{WARN} {Path(path).name} must be one of the cases, or a file opened here."),
-                    *[gr.skip()] * 3,
+                    *[gr.skip()] * 4,
                 ]
             progress((0, 2), desc="Reading")
             try:
@@ -72,10 +73,11 @@ def listen_to_files(parts: Parts, tabs: Tabs) -> None:
                 tabs.forget(path)
                 said = str(error) or "there is not enough memory to open it."
                 problem = said.replace(str(path), Path(path).name)  # an upload's folder says nothing to a person
-                return [*show(bench, f"{WARN} {problem}"), *[gr.skip()] * 3]
+                return [*show(bench, f"{WARN} {problem}"), *[gr.skip()] * 4]
             formats = list(bench.formats)
             shown = show(bench, f"{Path(path).name}: the network's own points and masks. Click to correct them.")
-            return [*shown, gr.update(choices=formats, value=formats[0]), 0.5, 1.0]
+            contrast = gr.update(choices=bench.contrasts, value=bench.contrast)
+            return [*shown, gr.update(choices=formats, value=formats[0]), contrast, *bench.window]
 
     def step_on(request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any:
         with tabs.working(request.session_hash, alone=False) as bench:  # it takes long, and clicks go on meanwhile
@@ -105,7 +107,7 @@ def listen_to_files(parts: Parts, tabs: Tabs) -> None:
             before = f"; the one before is now {bench.replaced}" if bench.replaced else ""
             return [gr.update(value=str(path), visible=True), f"Saved {path}{before}"]
 
-    opened = [*parts.shown, parts.form, parts.level, parts.width]
+    opened = [*parts.shown, parts.form, parts.contrast, parts.level, parts.width]
     parts.case.change(open_case, parts.case, opened, show_progress_on=[parts.main])
     parts.upload.upload(upload_case, parts.upload, parts.case)
     parts.following.click(step_on, None, [parts.case, parts.status], show_progress_on=[parts.status])
@@ -117,18 +119,26 @@ def listen_to_view(parts: Parts, tabs: Tabs) -> None:
     for control, act in (
         (parts.label, actions.choose_label),
         (parts.tool, actions.choose_tool),
+        (parts.brush, actions.choose_brush),
         (parts.opacity, actions.choose_opacity),
     ):
         control.change(acting(tabs, act), control, parts.shown, show_progress="hidden")
     greys = [parts.level, parts.width]
     for slider in greys:
         slider.change(acting(tabs, actions.choose_window), greys, parts.shown, show_progress="hidden")
+
+    def choose_contrast(name: str, request: gr.Request) -> list[Any]:
+        shown = acting(tabs, actions.choose_contrast)(name, request)
+        with tabs.working(request.session_hash) as bench:
+            return [*shown, *bench.window]
+
+    parts.contrast.input(choose_contrast, parts.contrast, [*parts.shown, *greys], show_progress="hidden")
     parts.place.release(acting(tabs, actions.go_to), parts.place, parts.shown, show_progress_on=[parts.main])
     parts.plane.input(acting(tabs, actions.turn_to), parts.plane, parts.shown, show_progress="hidden")
 
 
 def listen_to_corrections(parts: Parts, tabs: Tabs) -> None:
-    """Mouse, keys, undo, redo, clear, propagate and all slices."""
+    """Mouse, pen, keys, undo, redo, clear, propagate and all slices."""
 
     def segment_all(request: gr.Request, progress: gr.Progress = gr.Progress()) -> list[Any]:
         def tell(done: int, total: int) -> None:
@@ -151,7 +161,7 @@ def listen_to_corrections(parts: Parts, tabs: Tabs) -> None:
         (parts.clear, Workbench.clear),
     ):
         button.click(acting(tabs, act), None, parts.shown, show_progress="hidden")
-    parts.propagate.click(acting(tabs, Workbench.propagate), None, parts.shown, show_progress_on=[parts.status])
+    parts.propagate.click(acting(tabs, Workbench.propose), None, parts.shown, show_progress_on=[parts.status])
     parts.everything.click(segment_all, None, parts.shown, show_progress_on=[parts.status])
 
 
@@ -193,5 +203,6 @@ def show(bench: Workbench, message: str) -> list[Any]:
     slider = gr.update(value=bench.place, maximum=max(depth - 1, 1), visible=depth > 1, label=f"Slice (0–{depth - 1})")
     turn = gr.update(choices=bench.planes, value=bench.plane, visible=len(others) > 0)
     name = bench.session.labels[bench.label]
-    tables = facts_table(bench.facts()), boxes_table(name, bench.boxes())
-    return [image_tag(bench.picture()), *small, slider, turn, *tables, message]
+    tables = facts_table(bench.facts()), boxes_table(name, bench.boxes()), preview_strip(bench.previews())
+    main = image_tag(bench.picture(), pixel=bench.canvas(bench.plane).scale[0] / bench.side)
+    return [main, *small, slider, turn, *tables, message]

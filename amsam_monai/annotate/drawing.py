@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from amsam_monai.data.files.palette import class_colours
 
 XY = tuple[float, float]
 BACKDROP = (17, 20, 26)
+DASH = 6.0  # screen pixels of a dash of a lasso, and of what is between two
 TAG = (22.0, 17.0)  # width and height of a box's number, in screen pixels
 
 
@@ -96,11 +97,16 @@ class Canvas:
         middle, top = (left + right) / 2, top if top < TAG[1] else top - TAG[1]
         return middle - TAG[0] / 2, top, middle + TAG[0] / 2, top + TAG[1]
 
+    def nearest(self, x: float, y: float) -> XY:
+        """Place on the screen -> pixel of the slice, the nearest one of a place beside it."""
+        px, py = (x - self.offset[0]) / self.scale[0] - 0.5, (y - self.offset[1]) / self.scale[1] - 0.5
+        return min(max(px, 0.0), self.width - 1.0), min(max(py, 0.0), self.height - 1.0)
+
     def pixel(self, x: float, y: float) -> XY | None:
         """Place on the screen -> pixel of the slice; None beside the slice."""
         px, py = (x - self.offset[0]) / self.scale[0] - 0.5, (y - self.offset[1]) / self.scale[1] - 0.5
         inside = -0.5 <= px <= self.width - 0.5 and -0.5 <= py <= self.height - 0.5
-        return (min(max(px, 0.0), self.width - 1.0), min(max(py, 0.0), self.height - 1.0)) if inside else None
+        return self.nearest(x, y) if inside else None
 
 
 def draw(
@@ -111,6 +117,7 @@ def draw(
     opacity: float = 0.4,
     marks: Iterable[Mark] = (),
     boxes: Iterable[BoxMark] = (),
+    outlines: Iterable[tuple[int, Sequence[XY]]] = (),
     cross: XY | None = None,
 ) -> np.ndarray:
     """A slice as the page shows it.
@@ -122,6 +129,7 @@ def draw(
         opacity: of the masks; their outlines are always solid.
         marks: points.
         boxes: boxes, the chosen ones on top.
+        outlines: lassos, each a class and pixels of the slice.
         cross: a place to mark with thin lines, in pixels of the slice.
 
     Shape: pixels (H, W) or (H, W, 3), mask (H, W) -> (side, side, 3), uint8.
@@ -135,6 +143,8 @@ def draw(
     pen = ImageDraw.Draw(square)
     if cross is not None:
         draw_cross(pen, canvas, cross)
+    for index, outline in outlines:
+        draw_outline(pen, [canvas.screen(*place) for place in outline], colour(index))
     for box in sorted(boxes, key=lambda one: one.chosen):
         draw_box(pen, canvas, box)
     for mark in marks:
@@ -158,12 +168,15 @@ def blend(image: np.ndarray, labels: np.ndarray, opacity: float) -> np.ndarray:
 
 
 def draw_mark(pen: ImageDraw.ImageDraw, place: XY, mark: Mark) -> None:
-    """A person's point: a filled disc with + or -; the network's: a ring."""
+    """A person's point: a filled disc with + or -; the network's: a ring, with a bar through it where outside."""
     x, y = place
     if mark.automatic:
         pen.ellipse([x - 6, y - 6, x + 6, y + 6], outline=(0, 0, 0), width=4)
         ring = colour(mark.index) if mark.positive else (225, 60, 60)
         pen.ellipse([x - 5, y - 5, x + 5, y + 5], outline=ring, width=2)
+        if not mark.positive:
+            pen.line([x - 8, y, x + 8, y], fill=(0, 0, 0), width=4)
+            pen.line([x - 8, y, x + 8, y], fill=ring, width=2)
         return
     pen.ellipse([x - 9, y - 9, x + 9, y + 9], fill=(255, 255, 255), outline=(0, 0, 0))
     pen.ellipse([x - 7, y - 7, x + 7, y + 7], fill=colour(mark.index) if mark.positive else (205, 40, 40))
@@ -184,6 +197,17 @@ def draw_box(pen: ImageDraw.ImageDraw, canvas: Canvas, box: BoxMark) -> None:
         pen.rectangle(tag, fill=(255, 255, 255) if box.chosen else colour(box.index), outline=(0, 0, 0))
         place = (tag[0] + tag[2]) / 2, (tag[1] + tag[3]) / 2
         pen.text(place, str(box.number), fill=(0, 0, 0), font=ImageFont.load_default(12), anchor="mm")
+
+
+def draw_outline(pen: ImageDraw.ImageDraw, places: Sequence[XY], ink: tuple[int, int, int]) -> None:
+    """A closed, dashed line."""
+    xy = np.array([*places, places[0]])
+    along = np.concatenate([[0.0], np.hypot(*np.diff(xy, axis=0).T).cumsum()])
+    for begin in np.arange(0, along[-1], 2 * DASH):
+        marks = [begin, *along[(along > begin) & (along < begin + DASH)], min(begin + DASH, along[-1])]
+        line = [(float(np.interp(at, along, xy[:, 0])), float(np.interp(at, along, xy[:, 1]))) for at in marks]
+        pen.line(line, fill=(0, 0, 0), width=4)
+        pen.line(line, fill=ink, width=2)
 
 
 def draw_cross(pen: ImageDraw.ImageDraw, canvas: Canvas, xy: XY) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from amsam_monai.annotate.box_views import BoxViews
 from amsam_monai.session.session import InteractiveSession
 
-TOOLS = ("add", "remove", "box", "delete", "look")
 REACH = 14.0  # screen pixels within which a click hits a point
 
 

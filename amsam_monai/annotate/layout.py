@@ -10,8 +10,10 @@ import gradio as gr
 import numpy as np
 
 from amsam_monai.annotate.actions import TOOL_NAMES
+from amsam_monai.annotate.contrast import AS_SEEN
 from amsam_monai.annotate.drawing import BACKDROP
-from amsam_monai.annotate.page import KEYS, LEGEND, class_style, facts_table, heading, image_tag
+from amsam_monai.annotate.page import KEY_SHEET, LEGEND, class_style, facts_table, heading, image_tag
+from amsam_monai.annotate.pen import BRUSH
 from amsam_monai.annotate.tabs import SIDE
 
 
@@ -24,6 +26,7 @@ class Parts:
     following: Any
     label: Any
     tool: Any
+    brush: Any
     undo: Any
     redo: Any
     clear: Any
@@ -37,8 +40,10 @@ class Parts:
     main: Any
     place: Any
     status: Any
+    preview: Any
     plane: Any
     sides: list[Any]
+    contrast: Any
     level: Any
     width: Any
     opacity: Any
@@ -48,7 +53,7 @@ class Parts:
     @property
     def shown(self) -> list[Any]:
         """What changes with every action."""
-        return [self.main, *self.sides, self.place, self.plane, self.facts, self.boxes, self.status]
+        return [self.main, *self.sides, self.place, self.plane, self.facts, self.boxes, self.preview, self.status]
 
 
 def lay_out(about: str, classes: Sequence[tuple[str, int]], cases: Sequence[tuple[str, str]]) -> Parts:
@@ -60,28 +65,35 @@ def lay_out(about: str, classes: Sequence[tuple[str, int]], cases: Sequence[tupl
         cases: names and paths of the images to step through.
     """
     gr.HTML(heading("amsam annotate", about) + class_style([index for _, index in classes]), elem_id="heading")
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=3, min_width=250):
+    with gr.Row(equal_height=False, elem_id="desk"):
+        with gr.Column(scale=3, min_width=200, elem_id="tools-side"):
             left = _left(classes, cases)
-        with gr.Column(scale=6, min_width=480):
+        with gr.Column(scale=6, min_width=320, elem_id="picture-side"):
             middle = _middle()
-        with gr.Column(scale=3, min_width=230):
+        with gr.Column(scale=3, min_width=200, elem_id="planes-side"):
             right = _right()
+    gr.HTML(KEY_SHEET)
     relay = gr.Textbox(elem_id="relay", elem_classes="relay", show_label=False)
     sent = gr.Button("sent", elem_id="sent", elem_classes="relay")
     return Parts(**left, **middle, **right, relay=relay, sent=sent)
 
 
 def _left(classes: Sequence[tuple[str, int]], cases: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Case, class, tool, steps, numbers and saving."""
+    """Case, saving, class, tool, steps and numbers."""
     parts: dict[str, Any] = {
         "case": gr.Dropdown(list(cases), value=None, label="Case", elem_id="case", interactive=True)
     }
     with gr.Row():
         parts["upload"] = gr.UploadButton("Open a file…", size="sm", elem_id="upload", min_width=90)
         parts["following"] = _button("Next least certain", "next", min_width=120)
+    with gr.Row():
+        parts["form"] = gr.Dropdown(
+            ["NIfTI"], value="NIfTI", show_label=False, container=False, min_width=90, elem_id="form"
+        )
+        parts["save"] = gr.Button("Save", variant="primary", size="sm", elem_id="save", min_width=70)
     parts["label"] = gr.Radio(list(classes), value=classes[0][1], label="Class", elem_id="classes")
     parts["tool"] = gr.Radio(list(TOOL_NAMES.items()), value="add", label="Tool", elem_id="tools")
+    parts["brush"] = gr.Slider(1, 61, value=BRUSH, step=2, label="Brush size (px)", elem_id="brush", buttons=[])
     with gr.Row():
         parts |= {key: _button(key.capitalize(), key) for key in ("undo", "redo", "clear")}
     with gr.Row():
@@ -89,11 +101,6 @@ def _left(classes: Sequence[tuple[str, int]], cases: Sequence[tuple[str, str]]) 
         parts["everything"] = _button("Segment all slices", "everything", min_width=110)
     parts["facts"] = gr.HTML(facts_table([]), elem_id="facts")
     parts["boxes"] = gr.HTML("", elem_id="boxes")
-    with gr.Row():
-        parts["form"] = gr.Dropdown(
-            ["NIfTI"], value="NIfTI", show_label=False, container=False, min_width=90, elem_id="form"
-        )
-        parts["save"] = gr.Button("Save", variant="primary", size="sm", elem_id="save", min_width=70)
     parts["saved"] = gr.File(None, label="Saved", visible=False, elem_id="saved")
     return parts
 
@@ -107,16 +114,19 @@ def _middle() -> dict[str, Any]:
 
 
 def _right() -> dict[str, Any]:
-    """The other planes, grey values, legend and keys."""
+    """What is proposed, the other planes, grey values and legend."""
+    preview = gr.HTML("", elem_id="preview")
     planes = ["axial", "coronal", "sagittal"]
     plane = gr.Radio(planes, value="axial", label="Large view", elem_id="plane", visible=False)
     sides = [_picture(None, f"side-{at}", classes="side-view", visible=False) for at in range(2)]
     with gr.Group(elem_id="greys"):
+        contrast = gr.Dropdown([AS_SEEN], value=AS_SEEN, label="Contrast", elem_id="contrast", interactive=True)
         level = gr.Slider(0, 1, value=0.5, step=0.01, label="Level", elem_id="level", buttons=[])
         width = gr.Slider(0.02, 2, value=1.0, step=0.01, label="Window", elem_id="window", buttons=[])
         opacity = gr.Slider(0, 1, value=0.4, step=0.05, label="Mask opacity", elem_id="opacity", buttons=[])
-    gr.HTML(LEGEND + KEYS)
-    return {"plane": plane, "sides": sides, "level": level, "width": width, "opacity": opacity}
+    gr.HTML(LEGEND)
+    greys = {"contrast": contrast, "level": level, "width": width, "opacity": opacity}
+    return {"preview": preview, "plane": plane, "sides": sides, **greys}
 
 
 def _button(text: str, name: str, min_width: int = 60) -> Any:

@@ -1,4 +1,4 @@
-"""The page's markup that Gradio has no parts for: styles, the script for mouse and keys, and small tables."""
+"""The page's markup that Gradio has no parts for: styles, the sheet of keys, and small tables."""
 
 from __future__ import annotations
 
@@ -14,31 +14,53 @@ from PIL import Image
 from amsam_monai.annotate.drawing import colour
 
 STYLE = """
-.gradio-container {max-width: 1320px !important; margin: 0 auto !important; padding: 6px 14px !important;}
-.gradio-container .gap, .gradio-container .column, .gradio-container .row {gap: 10px !important;}
-#heading {padding: 0 2px;} #heading h1 {font-size: 1.2rem; margin: 0; display: inline;}
-#heading p {margin: 0 0 0 12px; opacity: .75; display: inline;}
-#classes .wrap, #tools .wrap, #plane .wrap {gap: 6px;}
-#classes label, #tools label, #plane label {padding: 4px 8px;}
+.gradio-container {max-width: 1320px !important; margin: 0 auto !important; padding: 4px 12px !important;}
+.gradio-container .app {padding: 4px 6px !important;}
+#main-view .html-container, .side-view .html-container, #facts .html-container, #preview .html-container,
+  #heading .html-container {padding: 0 !important;}
+#status .html-container {padding: 2px 0 !important;}
+.gradio-container .gap, .gradio-container .column, .gradio-container .row {gap: 8px !important;}
+#heading {padding: 0 2px;} #heading h1 {font-size: 1.1rem; margin: 0; display: inline;}
+#heading p {margin: 0 12px; opacity: .75; display: inline;}
+#heading button, #preview button, #sheet button, #boxes button {padding: 0 9px; cursor: pointer;
+  border: 1px solid var(--border-color-primary); border-radius: 4px; background: var(--background-fill-secondary);}
+#classes .wrap, #tools .wrap, #plane .wrap {gap: 4px;}
+#classes label, #tools label, #plane label {padding: 3px 7px;}
+#classes, #tools, #plane, #brush {padding: 5px 8px !important;}
 #main-view, .side-view {background: #11141a; border: 1px solid #2b313c !important; padding: 0 !important;}
 #main-view .prose, .side-view .prose {margin: 0; max-width: none;}
-#main-view img, .side-view img {margin: 0 !important;}
+#main-view img, .side-view img {margin: 0 auto !important;}
 #main-view img, .side-view img {width: 100% !important; height: auto !important; object-fit: contain; display: block;
-  border-radius: 6px; user-select: none; -webkit-user-drag: none; cursor: crosshair;}
+  border-radius: 6px; user-select: none; -webkit-user-drag: none; cursor: crosshair; touch-action: none;}
+#main-view img {width: min(100%, max(300px, 100vh - 155px)) !important;}
 #main-view {position: relative;}
 #drag-box {position: fixed; border: 2px dashed #56b4e9; pointer-events: none; z-index: 9;}
+#stroke {position: fixed; inset: 0; width: 100vw; height: 100vh; pointer-events: none; z-index: 9;}
+#brush-ring {position: fixed; border: 1px solid #fff; outline: 1px solid #000; border-radius: 50%;
+  pointer-events: none; z-index: 9; transform: translate(-50%, -50%);}
 #status {min-height: 2.2em; padding: 2px 10px; border-left: 3px solid #56b4e9;
   background: var(--background-fill-secondary);}
+#preview {padding: 0 !important;} #preview .prose {margin: 0; max-width: none;}
+#preview .strip {display: flex; gap: 6px; flex-wrap: wrap;} #preview figure {margin: 0; cursor: pointer; flex: none;}
+#preview img {margin: 0; width: 72px; border-radius: 4px; display: block;}
+#preview figcaption {text-align: center; font-size: .75rem;}
+#preview .choice {display: flex; gap: 8px; padding: 4px 0;} #preview .choice button {padding: 2px 16px;}
+#preview .choice button[data-keep=true] {background: #0072b2; color: #fff;}
+#sheet {position: fixed; inset: 0; margin: auto; width: min(560px, 94vw); height: fit-content; max-height: 92vh;
+  overflow-y: auto; padding: 14px 18px; z-index: 20; border-radius: 8px; border: 1px solid var(--border-color-primary);
+  background: var(--background-fill-primary); box-shadow: 0 8px 40px #0008;}
+#sheet[hidden] {display: none;} #sheet h2 {margin: 0 0 8px; font-size: 1.05rem;}
+#sheet dl {display: grid; grid-template-columns: max-content 1fr; gap: 3px 14px; margin: 0 0 10px; font-size: .9rem;}
+#sheet dd, #sheet dt {margin: 0;}
 #facts .prose, #facts {padding: 0;}
 #facts table {width: 100%; border-collapse: collapse; font-size: .85rem; border: 0 !important; margin: 0;}
 #facts tr, #facts th, #facts td {border: 0 !important;}
-#facts th, #facts td {text-align: left; padding: 3px 4px; white-space: nowrap;
+#facts th, #facts td {text-align: left; padding: 2px 4px; white-space: nowrap;
   border-bottom: 1px solid var(--border-color-primary) !important;}
 #facts th {font-weight: 500; opacity: .7;}
 #boxes ul {list-style: none; margin: 0; padding: 0; max-height: 190px; overflow-y: auto; font-size: .85rem;}
 #boxes li {display: flex; align-items: center; gap: 6px; margin: 0; padding: 1px 4px; border-radius: 4px;}
 #boxes li.chosen {background: #56b4e933;} #boxes li span {flex: 1; cursor: pointer; white-space: nowrap;}
-#boxes button {padding: 0 7px; border: 1px solid var(--border-color-primary); border-radius: 4px; cursor: pointer;}
 #boxes h2 {font-size: .85rem; font-weight: 500; opacity: .7; margin: 0; padding: 3px 4px;}
 .swatch {display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin-right: .45em;}
 .bar {display: inline-block; width: 2.2em; height: .55em; border-radius: 3px; background: #8884; margin-right: .4em;}
@@ -46,74 +68,15 @@ STYLE = """
 .relay {display: none !important;} footer {display: none !important;}
 .gradio-container hr, .gradio-container > .main > .wrap > .contain {border: 0;}
 #greys .block {padding: 4px 10px;}
-#legend, #keys {font-size: .8rem; line-height: 1.75;}
-#legend, #keys {display: grid; grid-template-columns: 1fr 1fr; column-gap: 8px;} #legend {margin-bottom: 8px;}
+#legend {display: grid; grid-template-columns: 1fr 1fr; column-gap: 8px; font-size: .8rem; line-height: 1.75;}
 #legend svg {display: inline-block; vertical-align: -3px; margin: 0 4px 0 0;}
-#keys kbd {border: 1px solid var(--border-color-primary); border-radius: 4px; padding: 0 5px; font-size: .8rem;}
-"""
-
-# Mouse and keys become events of hidden or visible Gradio parts; coordinates are fractions of the picture.
-SCRIPT = """
-() => {
-  let start = null, box = null;
-  const picture = (event) => {
-    const view = event.target.closest('#main-view, #side-0, #side-1');
-    const image = view && view.querySelector('img');
-    return image ? {id: view.id, image} : null;
-  };
-  const place = (image, event) => {
-    const frame = image.getBoundingClientRect();
-    return [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height];
-  };
-  const send = (value) => {
-    const field = document.querySelector('#relay textarea, #relay input');
-    if (!field) return;
-    const set = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), 'value').set;
-    set.call(field, JSON.stringify({...value, at: Date.now()}));
-    field.dispatchEvent(new Event('input', {bubbles: true}));
-    setTimeout(() => { const button = document.querySelector('#sent'); if (button) button.click(); }, 80);
-  };
-  document.addEventListener('dragstart', (event) => { if (picture(event)) event.preventDefault(); });
-  document.addEventListener('mousedown', (event) => {
-    const hit = event.button === 0 && event.target.tagName === 'IMG' && picture(event);
-    if (!hit) return;
-    event.preventDefault();
-    start = {...hit, from: place(hit.image, event), x: event.clientX, y: event.clientY};
-  });
-  document.addEventListener('mousemove', (event) => {
-    if (!start || Math.hypot(event.clientX - start.x, event.clientY - start.y) < 5) return;
-    if (!box) { box = document.createElement('div'); box.id = 'drag-box'; document.body.append(box); }
-    Object.assign(box.style, {
-      left: Math.min(start.x, event.clientX) + 'px', top: Math.min(start.y, event.clientY) + 'px',
-      width: Math.abs(start.x - event.clientX) + 'px', height: Math.abs(start.y - event.clientY) + 'px'});
-  });
-  document.addEventListener('mouseup', (event) => {
-    if (!start) return;
-    const moved = Math.hypot(event.clientX - start.x, event.clientY - start.y) >= 5;
-    send({view: start.id, from: start.from, to: moved ? place(start.image, event) : null, shift: event.shiftKey});
-    if (box) box.remove();
-    start = box = null;
-  });
-  document.addEventListener('click', (event) => {
-    const line = event.target.closest('#boxes [data-box]');
-    if (line) send({[event.target.closest('button') ? 'drop' : 'choose']: Number(line.dataset.box)});
-  });
-  const keys = {z: 'undo', y: 'redo', c: 'clear', p: 'propagate', s: 'save', n: 'next'};
-  const tools = {a: 0, r: 1, b: 2, d: 3, v: 4};
-  document.addEventListener('keydown', (event) => {
-    const typing = event.target.closest('input:not([type=radio]):not([type=range]), textarea, [contenteditable]');
-    if (typing || event.metaKey || event.altKey) return;
-    const key = event.key.toLowerCase();
-    const press = (selector) => { const part = document.querySelector(selector); if (part) part.click(); };
-    if (key in keys) press('#' + keys[key]);
-    else if (event.ctrlKey) return;
-    else if (key in tools) press(`#tools label:nth-of-type(${tools[key] + 1}) input`);
-    else if (/^[1-9]$/.test(key)) press(`#classes label:nth-of-type(${key}) input`);
-    else if (key === 'delete' || key === 'backspace') send({drop: null});
-    else if (key === 'arrowup' || key === 'arrowdown') send({step: key === 'arrowup' ? 1 : -1});
-    else return;
-    event.preventDefault();
-  });
+kbd {border: 1px solid var(--border-color-primary); border-radius: 4px; padding: 0 5px; font-size: .8rem;}
+@media (max-width: 1000px) {
+  #desk {display: grid !important; grid-template-columns: 215px minmax(0, 1fr);}
+  #facts .bar {display: none;}
+  #tools-side, #picture-side, #planes-side {min-width: 0 !important; width: auto !important;}
+  #tools-side {grid-row: 1 / 3;}
+  #main-view img {width: 100% !important;}
 }
 """
 
@@ -123,7 +86,7 @@ LEGEND = (
     "</svg>"
     "network, inside</span>"
     "<span><svg width='16' height='16'><circle cx='8' cy='8' r='5' fill='none' stroke='#e13c3c' stroke-width='2'/>"
-    "</svg>"
+    "<path d='M0 8h16' stroke='#e13c3c' stroke-width='2'/></svg>"
     "network, outside</span>"
     "<span><svg width='16' height='16'><circle cx='8' cy='8' r='7' fill='#0072b2'/>"
     "<path d='M4 8h8M8 4v8' stroke='#fff' stroke-width='2'/></svg>you, inside</span>"
@@ -132,26 +95,58 @@ LEGEND = (
 )
 
 KEYS = (
-    "<div id='keys'><span><kbd>A</kbd> add</span><span><kbd>R</kbd> remove</span>"
-    "<span><kbd>B</kbd> box</span><span><kbd>D</kbd> delete</span>"
-    "<span><kbd>V</kbd> look</span><span><kbd>1</kbd>…<kbd>9</kbd> class</span>"
-    "<span><kbd>↑</kbd> <kbd>↓</kbd> slice</span><span><kbd>P</kbd> propagate</span>"
-    "<span><kbd>Z</kbd> undo</span><span><kbd>Y</kbd> redo</span>"
-    "<span><kbd>Del</kbd> drop the chosen box</span><span><kbd>Shift</kbd> box: add or replace</span>"
-    "<span><kbd>C</kbd> clear</span><span><kbd>S</kbd> save</span><span><kbd>N</kbd> next</span></div>"
+    ("A, R", "add, remove points"),
+    ("F, G", "scribble inside, outside"),
+    ("L", "lasso"),
+    ("B", "box"),
+    ("W, E", "brush, eraser"),
+    ("[ ]", "smaller, larger brush"),
+    ("D", "delete a point or a box"),
+    ("V", "look"),
+    ("Shift", "the other way round: outside, erase; box or lasso: add or replace"),
+    ("Del", "drop the chosen box"),
+    ("1 … 9", "class"),
+    ("↑ ↓", "slice"),
+    ("P", "propagate: look first"),
+    ("Enter, Esc", "keep or drop what is proposed"),
+    ("Z, Y", "undo, redo"),
+    ("C", "clear the class in this slice"),
+    ("S, N", "save, next case"),
+    ("?", "this sheet"),
+)
+
+KEY_SHEET = (
+    "<div id='sheet' role='dialog' aria-label='Keys' hidden><h2>Keys</h2><dl>"
+    + "".join(
+        "<dt>{}</dt><dd>{}</dd>".format(
+            " ".join(f"<kbd>{html.escape(key.strip(','))}</kbd>" if key != "…" else "…" for key in keys.split()),
+            html.escape(does),
+        )
+        for keys, does in KEYS
+    )
+    + "</dl><button type='button' data-sheet>Close</button></div>"
 )
 
 
-def image_tag(picture: np.ndarray) -> str:
-    """A picture as a tag that holds it, so that none lies on a disk. Shape (H, W, 3), uint8."""
+def image_tag(picture: np.ndarray, *, pixel: float | None = None) -> str:
+    """A picture as a tag that holds it, so that none lies on a disk.
+
+    Args:
+        picture: as it is shown.
+        pixel: width of a pixel of the slice, as a fraction of the picture's; for the brush.
+
+    Shape: picture (H, W, 3), uint8.
+    """
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG", compress_level=1)
-    return f'<img src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}" alt="">'
+    size = "" if pixel is None else f' data-pixel="{pixel:.6f}"'
+    return f'<img src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}" alt=""{size}>'
 
 
 def heading(title: str, about: str) -> str:
     """The head of the page."""
-    return f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>"
+    keys = "<button type='button' data-sheet title='Keys' aria-label='Keys'>?</button>"
+    return f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>{keys}"
 
 
 def class_style(indices: Sequence[int]) -> str:
@@ -175,6 +170,20 @@ def facts_table(rows: Sequence[dict[str, Any]]) -> str:
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "<tr><th>class</th><th>quality</th><th>presence</th><th>size</th></tr>"
     return f"<table>{head}{''.join(lines)}</table>"
+
+
+def preview_strip(rows: Sequence[dict[str, Any]]) -> str:
+    """Small pictures of what is proposed, and buttons that keep or drop it; nothing where nothing is."""
+    if not rows:
+        return ""
+    figures = "".join(
+        f"<figure data-step='{row['step']}'>{image_tag(row['picture'])}<figcaption>{row['place']}</figcaption></figure>"
+        for row in rows
+    )
+    buttons = (
+        "<button type='button' data-keep='true'>Keep</button><button type='button' data-keep='false'>Drop</button>"
+    )
+    return f"<div class='strip'>{figures}</div><div class='choice'>{buttons}</div>"
 
 
 def boxes_table(name: str, rows: Sequence[dict[str, Any]]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from amsam_monai.annotate.contrast import AS_SEEN, contrast_range, contrasts_of
 from amsam_monai.annotate.drawing import BoxMark, Canvas, Mark, draw
 from amsam_monai.data.slices import PLANES, SliceView
 from amsam_monai.session.session import InteractiveSession
@@ -24,7 +25,9 @@ class PlaneViews:
         self.session, self.side = session, side
         self.label, self.opacity = next(iter(session.labels)), 0.4
         self.plane, self.cursor = "image", (0, 0, 0)
-        self.window: tuple[float, float] = (0.5, 1.0)  # level and width, of the range that the network sees
+        self.window: tuple[float, float] = (0.5, 1.0)  # level and width, of the contrast's range
+        self.contrast = AS_SEEN  # see `contrast_range`
+        self._range: tuple[float, float] | None = None
 
     @property
     def planes(self) -> list[str]:
@@ -92,18 +95,20 @@ class PlaneViews:
         plane = plane or self.plane
         image, canvas = self.session.image, self.canvas(plane, side)
         if image.view is None:
-            pixels = image.pixels(0)[0].permute(1, 2, 0).numpy()
+            pixels = self._scaled(image.pixels(0)[0].permute(1, 2, 0).numpy(), (0.0, 1.0))
             return draw(self._windowed(pixels), self.session.label, canvas, opacity=self.opacity, **self._prompts())
         view = self.view(plane)
         place, x, y = (float(part) for part in view.to_slice(self.cursor))
-        raw = view.see(image.source.array)[round(place)].astype(np.float32)
-        low, high = image.limits or (float(raw.min()), float(raw.max()))
-        pixels = np.clip((raw - low) / max(high - low, 1e-9), 0, 1)
-        mask = view.see(self.session.label)[round(place)]
-        own = view.axes[0] == image.axis
         cross = None if plane == self.plane else (x, y)
-        prompts = self._prompts(view) if own else {}
-        return draw(self._windowed(pixels), mask, canvas, opacity=self.opacity, cross=cross, **prompts)
+        prompts = self._prompts(view) if view.axes[0] == image.axis else {}
+        pixels, mask = self.grey(view, round(place)), self.shown_mask(view, round(place))
+        return draw(pixels, mask, canvas, opacity=self.opacity, cross=cross, **prompts)
+
+    def grey(self, view: SliceView, place: int) -> np.ndarray:
+        """A slice of a view as grey values in [0, 1], with the contrast. Shape (H, W)."""
+        raw = view.see(self.session.image.source.array)[place].astype(np.float32)
+        usual = self.session.image.limits or (float(raw.min()), float(raw.max()))
+        return self._windowed(self._scaled(raw, usual))
 
     def side_rows(self, plane: str) -> tuple[int, int]:
         """First and last row of a small view: the slice with some room, not the whole square."""
@@ -122,6 +127,30 @@ class PlaneViews:
         first, last = (0, self.side) if plane == self.plane else self.side_rows(plane)
         return x * self.side, first + y * (last - first)
 
+    def shown_mask(self, view: SliceView, place: int) -> np.ndarray:
+        """Class indices of a slice of a view, as they are shown. Shape (H, W)."""
+        return view.see(self.session.label)[place]
+
+    @property
+    def contrasts(self) -> list[str]:
+        """Contrasts to choose from, see `contrasts_of`."""
+        return contrasts_of(self.session.image)
+
+    def choose_contrast(self, name: str) -> None:
+        """Show another range of values, at its middle and full width.
+
+        Raises:
+            ValueError: the open image has no such contrast.
+        """
+        self._range = contrast_range(name, self.session.image)
+        self.contrast, self.window = name, (0.5, 1.0)
+
+    def _scaled(self, values: np.ndarray, usual: tuple[float, float]) -> np.ndarray:
+        """Values with the contrast's range, or else the usual one, from 0 to 1."""
+        low, high = self._range or usual
+        scaled: np.ndarray = (values - low) / max(high - low, 1e-9)
+        return scaled
+
     def _windowed(self, pixels: np.ndarray) -> np.ndarray:
         level, width = self.window
         return np.clip((pixels - level) / max(width, 1e-3) + 0.5, 0, 1)
@@ -131,13 +160,16 @@ class PlaneViews:
         session, number = self.session, self.slice
         marks: list[Mark] = []
         boxes: list[BoxMark] = []
+        outlines: list[tuple[int, list[tuple[float, float]]]] = []
         for index in session.labels:
             for point in session.points(index, number):
                 if point.automatic and not point.positive and index != self.label:
                     continue  # the background's points count for every class; once is enough to see
                 marks.append(Mark(self._pixel(point.voxel, view), index, point.positive, point.automatic))
             boxes += self._box_marks(view, index)
-        return {"marks": marks, "boxes": boxes}
+            for outline in session.outlines(index, number):
+                outlines.append((index, [self._pixel(place, view) for place in outline]))
+        return {"marks": marks, "boxes": boxes, "outlines": outlines}
 
     @property
     def chosen(self) -> int | None:

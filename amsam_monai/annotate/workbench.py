@@ -9,7 +9,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from amsam_monai.annotate.hand import Hand
+import numpy as np
+
+from amsam_monai.annotate.contrast import AS_SEEN
+from amsam_monai.annotate.previews import Previews
 from amsam_monai.data.files.images import list_inputs, stem_of
 from amsam_monai.segment.ranking import certainty, least_certain, sample_slices
 from amsam_monai.session.files import sidecar_of, state_of
@@ -26,7 +29,7 @@ FORMATS = {
 Progress = Callable[[int, int], None]
 
 
-class Workbench(Hand):
+class Workbench(Previews):
     """Files to work through, the open image's session, and the view of it.
 
     Args:
@@ -74,7 +77,8 @@ class Workbench(Hand):
         i, j, k = (size // 2 for size in image.voxel_shape)
         self.cursor = (i, j, k)
         self.plane = self._own_plane() if image.view else "image"
-        self.window = (0.5, 1.0)
+        self.choose_contrast(AS_SEEN)
+        self.proposal = None
         if when_read is not None:
             when_read()
         self.update()
@@ -183,19 +187,10 @@ class Workbench(Hand):
         self.update()
 
     def clear(self) -> str:
-        """Drop the person's prompts for the class in this slice."""
+        """Drop what the person did to the class in this slice."""
         self.session.clear(self.label, self.slice)
         self.update()
         return f"Prompts for {self.session.labels[self.label]} dropped in this slice."
-
-    def propagate(self) -> str:
-        """Carry the class's mask to the slices around."""
-        name, plane = self.session.labels[self.label], self.session.image.plane(self.session.label, self.slice)
-        if not (plane == self.label).any():
-            return f"There is no {name} in this slice to carry on."
-        reached = self.session.propagate(self.slice, labels=[self.label])
-        count = sum(len(slices) for slices in reached.values())
-        return f"Carried to {count} slice{'s' * (count != 1)}." if count else "The neighbouring slices did not follow."
 
     def segment_all(self, progress: Progress | None = None) -> str:
         """Segment every slice with the prompts there are."""
@@ -207,7 +202,7 @@ class Workbench(Hand):
         result, source = self.session.results.get(self.slice), self.session.image.source
         rows = []
         for index, name in self.session.labels.items():
-            count = int((self.session.label == index).sum())
+            count = int(np.count_nonzero(self.session.label == index))  # of a large volume in milliseconds
             size = f"{count * source.voxel_ml:.1f} ml" if source.voxel_ml else f"{count} px"
             quality = result.quality.get(name) if result else None
             presence = result.presence.get(name) if result else None

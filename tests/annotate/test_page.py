@@ -139,7 +139,7 @@ def test_every_key_does_what_the_page_says(page, address):
         ("ArrowDown", "Slice 2."),
         ("ArrowUp", "Slice 3."),
         ("click", "Added to liver"),  # something to undo, whether or not the random network carries it on
-        ("p", "follow|Carried|no liver"),
+        ("p", "follow|would go on|no liver"),
         ("z", "Undone"),
         ("y", "Done again"),
         ("c", "Prompts for liver dropped"),

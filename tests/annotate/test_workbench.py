@@ -112,9 +112,10 @@ def test_a_drag_draws_a_box_and_moves_a_point(bench):
 
 def test_propagation_and_all_slices(bench):
     bench.label = 2
-    assert bench.propagate() == "There is no node in this slice to carry on."
+    assert bench.propose() == "There is no node in this slice to carry on."
     bench.click("axial", *screen(bench, (8, 6, 2)))
-    assert bench.propagate() == "Carried to 3 slices."
+    assert bench.propose() == "node would go on to 3 slices: Enter keeps this, Esc drops it."
+    assert bench.keep() == "Carried to 3 slices."
     bench.segment_all()
     assert (bench.session.label == 1).sum() == 6 * 9
 

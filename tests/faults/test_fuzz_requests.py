@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amsam_monai.annotate.actions import use_mouse
+from amsam_monai.annotate.pen import TOOLS
 from amsam_monai.annotate.workbench import Workbench
 from amsam_monai.bundles.knobs import check_knobs
 from amsam_monai.bundles.network import build_network
@@ -173,6 +174,7 @@ def test_any_points_and_boxes_give_finite_logits_or_are_refused(network, count, 
 
 places = st.lists(numbers, min_size=1, max_size=3)
 EVENT = {"view": st.sampled_from(["main-view", "side-0", "x"]), "from": places, "to": places, "at": numbers}
+EVENT |= {"path": st.lists(places, max_size=4), "tool": st.sampled_from([*TOOLS, "x"]), "keep": anything}
 
 
 @budget(40)
@@ -180,6 +182,8 @@ EVENT = {"view": st.sampled_from(["main-view", "side-0", "x"]), "from": places, 
 @example("[" * 100_000)
 @example('{"view": "main-view", "from": [Infinity, NaN]}')
 @example('{"step": 1e400}')
+@example(json.dumps({"view": "main-view", "tool": "lasso", "path": [[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]}))
+@example(json.dumps({"view": "main-view", "tool": "brush", "path": [[0.1, 0.1]] * 100_000}))
 def test_any_event_of_a_page_is_done_or_refused_in_words(message):
     bench = Workbench(opened(), [], Path("nowhere"), side=64)
     bench.path, bench.plane, bench.cursor = Path("a.nii.gz"), bench._own_plane(), (0, 0, 0)
