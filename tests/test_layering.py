@@ -1,46 +1,62 @@
 """The import direction of the package, read from its source."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "amsam_monai"
-SHARED = {"bit_depth", "keys", "square", "framing", "lazy", "version"}
-BASE = {"networks", "losses", "transforms", "data"}
-MODEL_FILES = {"arguments", "measured", "settings", "network", "fit", "model_file"}  # of bundles
-MIDDLE = {"engines", "handlers", "segment", "session", "evaluation", "phantoms"}
-TOP = {"cli", "label_app", "annotate", "doctor", "runtime", "gate", "bodies", "cluster"}
+from scripts.import_map import (
+    PACKAGE,
+    PICTURE,
+    ROW_OF,
+    ROWS,
+    SHARED,
+    arrows,
+    data,
+    data_of,
+    imported_rooms,
+    picture,
+    room_of,
+)
 
-
-def imported_parts(path: Path) -> set[str]:
-    parts: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        parts |= {part_of(name.split(".")[1:]) for name in names if name.startswith("amsam_monai.")}
-    return parts - {"__version__"}
-
-
-def part_of(names: list[str]) -> str:
-    """The room of a module; what a model file holds lies below the handlers that write it."""
-    return "model" if names[0] == "bundles" and names[1:2] and names[1] in MODEL_FILES else names[0]
+BASE, MIDDLE = set(ROWS["parts"]), set(ROWS["work on images"])
+BELOW_DOORS = {*SHARED, *BASE, *MIDDLE, "model", "bundles", "auto"}
+ALLOWED = {
+    **{name: {*SHARED, name} for name in (*BASE, *SHARED)},
+    "model": {*SHARED, *BASE, "model"},
+    **{name: {*SHARED, *BASE, *MIDDLE, "model"} for name in MIDDLE},
+    "bundles": {*SHARED, *BASE, *MIDDLE, "model", "bundles"},
+    "auto": BELOW_DOORS,
+}
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_only_what_lies_below_it(path):
-    part = part_of([name.removesuffix(".py") for name in path.relative_to(PACKAGE).parts])
-    allowed = {
-        **{name: SHARED | {name} for name in BASE | SHARED},
-        "model": SHARED | BASE | {"model"},
-        **dict.fromkeys(MIDDLE, SHARED | BASE | MIDDLE | {"model"}),
-        "bundles": SHARED | BASE | MIDDLE | {"model", "bundles"},
-        "auto": SHARED | BASE | MIDDLE | {"model", "bundles", "auto"},
-        "graphs": SHARED | BASE | MIDDLE | {"model", "bundles", "graphs"},
-        "runtime": SHARED | {"data", "segment", "transforms", "runtime"},
-    }.get(part, SHARED | BASE | MIDDLE | TOP | {"model", "bundles", "auto", "graphs"})
-    assert imported_parts(path) <= allowed
+    assert imported_rooms(path) <= ALLOWED.get(room_of(path), set(ROW_OF))
+
+
+def test_every_room_has_its_place_on_the_map():
+    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert rooms - {"__init__", "__main__", "__pycache__", "py.typed", "recipes"} == set(ROW_OF) - {"model"}
+
+
+def test_the_map_in_contributing_shows_the_imports_of_today():
+    """After a change of who imports whom: python scripts/import_map.py."""
+    svg = PICTURE.read_text(encoding="utf-8")
+    assert data_of(svg) == data()
+    assert svg == picture(data())
+
+
+def test_arrows_of_the_map_lead_down():
+    ends = re.findall(r'<path d="M\S+ (\d+)C.* (\d+)" fill="none"', picture(data()))
+    assert len(ends) == len(arrows(data()["imports"])) > 10
+    assert all(int(start) < int(end) for start, end in ends)
+
+
+def test_an_arrow_that_a_longer_way_says_is_left_out():
+    imports = {"cli": ["auto", "data", "doctor"], "auto": ["bundles"], "bundles": ["data"], "doctor": [], "data": []}
+    assert arrows(imports) == [("cli", "auto"), ("cli", "doctor"), ("auto", "bundles"), ("bundles", "data")]
 
 
 @pytest.mark.parametrize(("owners", "library"), [({"build", "vit"}, "segment_anything"), ({"yolo"}, "ultralytics")])

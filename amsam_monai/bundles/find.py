@@ -6,7 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+from amsam_monai.installed import WHEEL, installed_bundles, is_installed
+
 METADATA = Path("configs") / "metadata.json"
+HOW_TO_GET = f"install them (pip install {WHEEL}), or set AMSAM_BUNDLES to a folder of bundles"
 
 
 def bundle_root(name: str) -> str:
@@ -31,7 +34,8 @@ def bundle_root(name: str) -> str:
 def find_bundle(name: str | os.PathLike[str]) -> Path:
     """The folder of a bundle, given as a path or by name.
 
-    A name is looked for in $AMSAM_BUNDLES, in ./bundles, and beside the installed package's source.
+    A name is looked for in $AMSAM_BUNDLES, in ./bundles, beside the source of a package that is installed from its
+    folder, and among the bundles that amsam-monai-bundles installs.
 
     Raises:
         FileNotFoundError: there is no such bundle; the message lists those that are there.
@@ -39,11 +43,9 @@ def find_bundle(name: str | os.PathLike[str]) -> Path:
     for shelf in (Path("."), *_shelves()):
         if (shelf / name / METADATA).is_file():
             return (shelf / name).resolve()
-    there = sorted(root.name for root in bundles_here())
-    raise FileNotFoundError(
-        f"there is no bundle {name} (a folder with configs/metadata.json). "
-        f"Give its path, or one of: {', '.join(there) or 'none found; set AMSAM_BUNDLES to the folder of bundles'}."
-    )
+    there = ", ".join(sorted(root.name for root in bundles_here()))
+    hint = f"Give its path, or one of: {there}." if there else f"No bundles are here: {HOW_TO_GET}."
+    raise FileNotFoundError(f"there is no bundle {name} (a folder with configs/metadata.json). {hint}")
 
 
 def bundles_here() -> list[Path]:
@@ -55,7 +57,18 @@ def bundles_here() -> list[Path]:
     return [found[name] for name in sorted(found)]
 
 
+def work_folder(root: str | os.PathLike[str]) -> str:
+    """Where a bundle's runs look for data and write results unless told: the bundle, or ./NAME where it is installed.
+
+    Args:
+        root: folder of the bundle.
+    """
+    return str(Path(root).name if is_installed(root) else root)
+
+
 def _shelves() -> list[Path]:
-    """Folders of bundles: $AMSAM_BUNDLES, ./bundles, and the one beside the installed package's source."""
-    told = os.environ.get("AMSAM_BUNDLES")
-    return [*([Path(told)] if told else []), Path("bundles"), Path(__file__).resolve().parents[2] / "bundles"]
+    """Folders of bundles, see `find_bundle`."""
+    told, source, installed = os.environ.get("AMSAM_BUNDLES"), Path(__file__).resolve().parents[2], installed_bundles()
+    shelves = [Path(told)] if told else []
+    shelves += [Path("bundles"), *([source / "bundles"] if (source / "pyproject.toml").is_file() else [])]
+    return [*shelves, *([installed] if installed else [])]

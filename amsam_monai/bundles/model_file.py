@@ -14,6 +14,7 @@ from torch import Tensor
 from amsam_monai.bundles.measured import MEASURED
 from amsam_monai.bundles.settings import Settings
 from amsam_monai.data.files.atomic import whole_file
+from amsam_monai.installed import remedy
 from amsam_monai.networks.weights.finite import not_finite
 from amsam_monai.networks.weights.sealed import check_seal, read_plain, sealed
 from amsam_monai.version import __version__
@@ -72,14 +73,15 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
         FileNotFoundError: there is no such file.
         ValueError: it is truncated, damaged, holds NaN or infinite weights, no settings, or more than plain values.
     """
-    return parse_model(Path(path), read_plain(Path(path), remedy=REMEDY))
+    return parse_model(Path(path), read_plain(Path(path), remedy=remedy(path, REMEDY)))
 
 
 def parse_model(path: Path, content: Any) -> ModelFile:
     """`read_model` of what the file holds."""
+    again = remedy(path, REMEDY)
     adapter = content.get("model") if isinstance(content, dict) else None
     if not isinstance(adapter, dict) or not all(isinstance(value, Tensor) for value in adapter.values()):
-        raise ValueError(f'{path} must hold {{"model": adapter, "settings": ...}}, got other content. {REMEDY}')
+        raise ValueError(f'{path} must hold {{"model": adapter, "settings": ...}}, got other content. {again}')
     block = content.get("settings")
     if not isinstance(block, dict):
         raise ValueError(
@@ -87,8 +89,8 @@ def parse_model(path: Path, content: Any) -> ModelFile:
             "version before they were kept. Bring it over with its bundle by `amsam convert bundle BUNDLE`."
         )
     if not isinstance(made := block.get("made"), dict):
-        raise ValueError(f"{path} must tell what made it, got {made!r}. {REMEDY}")
-    check_seal(path, adapter, block, remedy=REMEDY)
+        raise ValueError(f"{path} must tell what made it, got {made!r}. {again}")
+    check_seal(path, adapter, block, remedy=again)
     try:
         settings = Settings.of({name: value for name, value in block.items() if name != "made"})
     except ValueError as error:

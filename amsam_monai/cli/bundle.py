@@ -32,14 +32,15 @@ def list_() -> None:
     """Recipes, and the bundles that are here with their versions."""
     import json
 
-    from amsam_monai.bundles.find import METADATA, bundles_here
+    from amsam_monai.bundles.find import HOW_TO_GET, METADATA, bundles_here
     from amsam_monai.bundles.recipes import recipe_names
 
     typer.echo("recipes:")
     for name in recipe_names():
         typer.echo(f"  {name}")
-    typer.echo("bundles:")
-    for root in bundles_here():
+    found = bundles_here()
+    typer.echo("bundles:" if found else f"bundles: none are here; {HOW_TO_GET}")
+    for root in found:
         version = json.loads((root / METADATA).read_text(encoding="utf-8")).get("version", "?")
         trained = "trained" if (root / "models" / "model.pt").is_file() else "not trained"
         typer.echo(f"  {root.name} {version}, {trained}: {root}")

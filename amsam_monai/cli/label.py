@@ -72,7 +72,7 @@ def start(
     """Start the server; 3D Slicer and OHIF connect to its address. Nothing is downloaded."""
     from amsam_monai.data.files.atomic import check_writable
     from amsam_monai.gate import GateOptions, check_address
-    from amsam_monai.label_app.launch import own_folders, prepare_app, server_command
+    from amsam_monai.label_app.launch import check_monailabel, own_folders, prepare_app, server_command
 
     check_address(host, token, insecure, "pages and scripts can send one; 3D Slicer and OHIF cannot")
     remote = studies.startswith(("http://", "https://"))
@@ -86,6 +86,7 @@ def start(
     if not bundle and not list(home.glob("model/*/configs/metadata.json")):
         raise ValueError("--bundle must name at least one bundle, got none, and none was served from here before.")
     check_writable(home)
+    check_monailabel()
     with own_folders(home, studies):  # looked at here, where it can be told in one line; the server takes them itself
         pass
     folder = prepare_app(home, bundle or [], fresh=fresh)

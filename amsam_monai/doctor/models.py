@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import metadata
 
-from amsam_monai.bundles.find import bundles_here
+from amsam_monai.bundles.find import HOW_TO_GET, bundles_here
 from amsam_monai.doctor.check import Check
+from amsam_monai.installed import remedy
 from amsam_monai.networks.weights import store
 from amsam_monai.networks.weights.catalogue import CATALOGUE
 
@@ -30,7 +31,7 @@ def bundles() -> Iterator[Check]:
 
     found = list(bundles_here())
     if not found:
-        yield Check("bundles", "any", "optional", "none found", "set AMSAM_BUNDLES to the folder of your bundles")
+        yield Check("bundles", "any", "optional", "none found", HOW_TO_GET)
     for root in found:
         path = root / "models" / "model.pt"
         if not path.is_file():
@@ -39,7 +40,9 @@ def bundles() -> Iterator[Check]:
         try:
             settings = read_model(path).settings
         except (ValueError, OSError) as error:
-            yield Check("bundles", root.name, "failed", str(error), "fetch the bundle again, or train it anew")
+            yield Check(
+                "bundles", root.name, "failed", str(error), remedy(path, "fetch the bundle again, or train it anew")
+            )
             continue
         said = f"{path.stat().st_size / 2**20:.1f} MiB, whole"
         if settings.detector is not None and settings.detector_architecture == "yolo" and not _has_ultralytics():

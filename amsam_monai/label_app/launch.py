@@ -11,11 +11,26 @@ from pathlib import Path
 
 from amsam_monai.bundles.find import find_bundle
 from amsam_monai.data.files.claim import claim, release
+from amsam_monai.version import __version__
 
 MAIN = '''"""Written by `amsam label`."""
 
 from amsam_monai.label_app.app import AmsamApp  # noqa: F401
 '''
+
+
+def check_monailabel() -> None:
+    """Refuse to serve without MONAI Label, and say how to get it.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    if find_spec("monailabel") is None:
+        raise ImportError(
+            "monailabel must be installed to serve bundles. It needs numpy below 2 and pydicom below 3, so make an "
+            "environment of its own, and install this package there with the extra label, from its wheel or its "
+            f'folder: pip install "amsam_monai-{__version__}-py3-none-any.whl[label]". docs/monai_label.md says more.'
+        )
 
 
 def prepare_app(folder: str | Path, bundles: Sequence[str | Path], *, fresh: bool = False) -> Path:
@@ -70,11 +85,7 @@ def server_command(
     Raises:
         ImportError: MONAI Label is not installed.
     """
-    if find_spec("monailabel") is None:
-        raise ImportError(
-            "monailabel must be installed to serve bundles; it needs an environment of its own: "
-            "docs/monai_label.md says how to make it."
-        )
+    check_monailabel()
     options = [part for key, value in conf.items() for part in ("--conf", key, value)]
     return [
         *(sys.executable, "-m", "monailabel.main", "start_server"),

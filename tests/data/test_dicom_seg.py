@@ -46,8 +46,8 @@ def test_a_class_is_coded_by_its_name(name, value, side):
 
 
 def test_every_class_of_every_bundle_has_a_term():
-    for root in (Path(__file__).parents[2] / "bundles").iterdir():
-        for name in class_names(root, read_metadata(root)).values():
+    for configs in (Path(__file__).parents[2] / "bundles").glob("*/configs"):
+        for name in class_names(configs.parent, read_metadata(configs.parent)).values():
             assert term_of(name).type.value != STRUCTURE[0], name
 
 

@@ -1,15 +1,9 @@
 """The built wheel in an environment of its own, away from the repository: `make test-wheel`."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 pytestmark = pytest.mark.wheel
 
-BIN = Path(sys.executable).parent
 BUILD = """
 import json, sys
 from pathlib import Path
@@ -41,20 +35,6 @@ import amsam_monai
 model = amsam_monai.load(sys.argv[1])
 print(amsam_monai.__file__, type(model.network).__name__, model.labels)
 """
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Run a program of the environment from an empty folder, without the repository on its path."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AMSAM"))}
-
-    def call(program, *arguments):
-        command = [str(BIN / program), *map(str, arguments)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    return call
 
 
 def test_the_command_line_starts(run):

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from amsam_monai.installed import is_installed
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # the last: its folder is a file
 MIB = 2**20
@@ -81,9 +83,15 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
     """Refuse a folder that cannot be written to, before anything is computed for it; nothing is made.
 
     Raises:
-        OSError: it is a file or lies below one, it may not be written to, or its disk is full.
+        OSError: it is a file or lies below one, it may not be written to, its disk is full, or it is among the
+            installed bundles, which stay as they were installed.
     """
     folder = Path(folder)
+    if is_installed(folder):
+        raise OSError(
+            f"{folder}: must not be among the installed bundles, which stay as they are; choose another folder, or "
+            "copy the bundle (cp -r) and run the copy."
+        )
     place = next(one for one in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(one))
     try:
         with tempfile.NamedTemporaryFile(prefix=".partial-", dir=place) as file:

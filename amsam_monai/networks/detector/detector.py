@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.framing import SquareFrame
+from amsam_monai.installed import remedy
 from amsam_monai.networks.detector.box_head import BoxHead, known_head
 from amsam_monai.networks.detector.embedding import EmbeddingDetector
 from amsam_monai.networks.detector.licence import write_licence
@@ -222,7 +223,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and weights of a detector's file, and that it is as it was written."""
     if not path.is_file():
         raise FileNotFoundError(f"detector must be a file, got {path}. Train one with `amsam train-detector`.")
-    content = read_plain(path, remedy=REMEDY)
+    again = remedy(path, REMEDY)
+    content = read_plain(path, remedy=again)
     told = content.get("format") if isinstance(content, dict) else None
     if told == OLD_FORMAT:
         raise ValueError(
@@ -230,9 +232,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"`amsam convert detector {path} {path} --overwrite`."
         )
     if told != FORMAT:
-        raise ValueError(f"{path} must have format {FORMAT}, got {told!r}; update amsam-monai, or: {REMEDY}")
+        raise ValueError(f"{path} must have format {FORMAT}, got {told!r}; update amsam-monai, or: {again}")
     state = content.pop("state_dict", {})
-    check_seal(path, state, content, remedy=REMEDY)
+    check_seal(path, state, content, remedy=again)
     return dict(content["config"]), state
 
 
