@@ -3,10 +3,14 @@
 # make lint   ruff, mypy, codespell, proselint and scripts/prose.py, and whether bundles/ is what its recipes give
 # make docs   build the documentation into site/
 #
-# Tests that need an environment of their own, each made below .venv-*/ at the first call:
-# make test-wheel   the wheel, built and installed away from the source
-# make test-label   the server, with MONAI Label
-# make test-page    the web page, with Gradio and Debian's chromium
+# Tests that `make test` leaves out:
+# make test-wheel   both wheels, built, and installed away from the source in an environment that is made for it
+# make test-label   the server, in an environment with MONAI Label, .venv-label/
+# make test-page    the web page, with Debian's chromium
+# make coverage     `make test`, and which lines of the package it does not run, in .coverage-report/
+#
+# make wheels       dist/: the package's wheel, and that of the bundles
+# make release      dist/: wheels, bundles as zips, SBOM, checksums; then the tag. DRY_RUN=1: no SBOM, no tag
 #
 # What the package stands on, with tools in an environment of their own:
 # make audit        known holes in the pinned versions, and what could not be looked up; fails nothing
@@ -23,10 +27,11 @@ DOORS = $(if $(wildcard .doors),AMSAM_DOORS=.doors)  # masks of `make test`, whi
 UV_ADD := $(BIN)/python -m uv pip install --quiet
 UV_PIP := $(UV_ADD) --compile-bytecode
 UV := $(UV_PIP) --python $(BIN)/python --constraint constraints.txt
+BUILD_WHEEL := $(BIN)/python -m uv build --quiet --wheel
 NEW_VENV := $(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python
 CORE := not slow and not data and not weights and not label and not browser and not wheel
 
-.PHONY: demo test test-wheel test-label test-page lint docs audit licences sbom constraints clean
+.PHONY: demo test coverage wheels test-wheel test-label test-page lint docs audit licences sbom release constraints clean
 
 $(BIN)/.uv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,7 +43,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt $(BIN)/.uv
 	touch $@
 
 $(BIN)/.installed-dev: $(BIN)/.installed
-	$(UV) --editable ".[detector,backbones,dev]"
+	$(UV) --editable ".[detector,backbones,annotate,dev]"
 	touch $@
 
 $(BIN)/.installed-docs: $(BIN)/.installed
@@ -51,12 +56,22 @@ demo: $(BIN)/.installed
 test: $(BIN)/.installed-dev
 	AMSAM_DOORS=.doors OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "$(CORE)"
 
-test-wheel: $(BIN)/.uv
+coverage: $(BIN)/.installed-dev
+	AMSAM_DOORS=.doors OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "$(CORE)" \
+		--cov --cov-report term:skip-covered --cov-report html:.coverage-report
+
+wheels: $(BIN)/.uv
 	rm -rf build dist
-	$(BIN)/python -m uv build --quiet --wheel --out-dir dist
-	$(NEW_VENV) .venv-wheel
-	$(UV_PIP) --python .venv-wheel/bin/python --constraint constraints.txt dist/*.whl pytest pytest-timeout
-	.venv-wheel/bin/python -m pytest -m wheel tests/wheel
+	$(BUILD_WHEEL) --out-dir dist .
+	$(BUILD_WHEEL) --out-dir dist bundles
+
+test-wheel: wheels
+	env=$$(mktemp -d) && trap 'rm -rf "$$env"' EXIT && $(NEW_VENV) "$$env" && \
+	$(UV_PIP) --python "$$env/bin/python" --constraint constraints.txt \
+		"$$(ls $(CURDIR)/dist/amsam_monai-*.whl)[annotate]" pytest pytest-timeout && \
+	"$$env/bin/python" -m pytest -m wheel tests/wheel/test_without_bundles.py && \
+	$(UV_ADD) --python "$$env/bin/python" dist/amsam_monai_bundles-*.whl && \
+	"$$env/bin/python" -m pytest -m wheel tests/wheel --deselect tests/wheel/test_without_bundles.py
 
 .venv-label/.installed: pyproject.toml constraints-label.txt $(BIN)/.uv
 	$(NEW_VENV) .venv-label
@@ -67,14 +82,8 @@ test-wheel: $(BIN)/.uv
 test-label: .venv-label/.installed
 	$(DOORS) OMP_NUM_THREADS=1 .venv-label/bin/python -m pytest -m label tests/label_app
 
-.venv-page/.installed: pyproject.toml constraints.txt $(BIN)/.uv
-	$(NEW_VENV) .venv-page
-	$(UV_PIP) --python .venv-page/bin/python --constraint constraints.txt --editable ".[annotate,detector]" \
-		pytest pytest-timeout playwright
-	touch $@
-
-test-page: .venv-page/.installed
-	$(DOORS) OMP_NUM_THREADS=1 .venv-page/bin/python -m pytest -m browser tests
+test-page: $(BIN)/.installed-dev
+	$(DOORS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check amsam_monai tests scripts
@@ -96,19 +105,23 @@ docs: $(BIN)/.installed-docs
 audit: .venv-supply/.installed
 	-.venv-supply/bin/python scripts/audit.py
 
-licences: $(BIN)/.installed-dev .venv-page/.installed .venv-label/.installed .venv-supply/.installed
-	.venv-supply/bin/python scripts/licences.py $(BIN)/python .venv-page/bin/python .venv-label/bin/python
+licences: $(BIN)/.installed-dev .venv-label/.installed .venv-supply/.installed
+	.venv-supply/bin/python scripts/licences.py $(BIN)/python .venv-label/bin/python
 
 sbom: .venv-supply/.installed
-	rm -rf build dist
-	$(BIN)/python -m uv build --quiet --wheel --out-dir dist
+	rm -rf build
+	$(BUILD_WHEEL) --out-dir build/wheels .
 	$(NEW_VENV) .venv-sbom
-	$(UV_ADD) --python .venv-sbom/bin/python --constraint constraints.txt dist/*.whl
+	$(UV_ADD) --python .venv-sbom/bin/python --constraint constraints.txt build/wheels/*.whl
+	mkdir -p dist
 	.venv-supply/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file dist/amsam_monai.cdx.json .venv-sbom/bin/python
+
+release: $(BIN)/.uv
+	$(BIN)/python scripts/release.py $(if $(DRY_RUN),--dry-run)
 
 constraints: $(BIN)/.uv
 	$(BIN)/python scripts/constraints.py
 
 clean:
-	rm -rf $(DEMO_DIR) site build dist *.egg-info
+	rm -rf $(DEMO_DIR) site build dist .coverage .coverage-report *.egg-info

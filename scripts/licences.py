@@ -1,6 +1,6 @@
 """Write docs/licences.md: the licence of every package that this one needs, as pip-licenses reads it.
 
-python scripts/licences.py .venv/bin/python .venv-page/bin/python .venv-label/bin/python
+python scripts/licences.py .venv/bin/python .venv-label/bin/python
 
 Each argument is the Python of an environment in which the package is installed with some of its extras; pip-licenses
 must be installed where this script runs. `make licences` does both.

@@ -3,7 +3,7 @@
 python scripts/workflow_picture.py --out docs/images/workflow.png                   # trains first, some minutes
 python scripts/workflow_picture.py --cases DIR --trained BUNDLE --out docs/images/workflow.png    # with what is there
 
-Run it in the environment of the page (`make .venv-page/.installed`), with Debian's chromium.
+Run it where the page is installed (`make .venv/.installed-dev`), with Debian's chromium.
 """
 
 from __future__ import annotations

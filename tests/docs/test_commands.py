@@ -17,6 +17,7 @@ from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose
 SHELL = ("", "bash", "console", "sh")
 OF_THE_SYSTEM = (
     "cd",
+    "cp",
     "curl",
     "dask",
     "docker",
@@ -30,6 +31,7 @@ OF_THE_SYSTEM = (
     "sudo",
 )
 AMSAM = typer.main.get_command(app)
+OURS = re.compile(r"amsam[-_.]?monai", re.IGNORECASE)
 EXTRAS = metadata.metadata("amsam-monai").get_all("Provides-Extra")
 
 
@@ -126,7 +128,7 @@ def config_keys() -> list[dict[str, list[str]]]:
 def wrong_with_pip(arguments: list[str]) -> str:
     """The package lies on no index: it is installed from its folder or its wheel, with extras that it has."""
     for word in arguments:
-        if word.startswith("amsam-monai"):
+        if OURS.match(word) and "/" not in word and not re.search(r"\.whl(\[[\w,]+\])?$", word):
             return f"{word} is on no index"
         if match := re.search(r"(?:^\.|\.whl)\[([\w,]+)\]$", word):
             unknown = set(match[1].split(",")) - set(EXTRAS)
@@ -168,7 +170,7 @@ def faults(page: Path) -> list[str]:
             for words in commands(block.text, prompt):
                 if fault := wrong_with(words):
                     found.append(f"line {block.line}: {fault}")
-    for code in re.findall(r"`(amsam [a-z][^`]*)`", prose(page)):
+    for code in re.findall(r"`((?:amsam|make|(?:uv )?pip install) [a-z\"'.-][^`]*)`", prose(page)):
         if fault := wrong_with(shlex.split(code.replace("\n", " "))):
             found.append(f"`{code}`: {fault}")
     return found
@@ -192,6 +194,9 @@ def test_commands_of_a_page_are_commands(page):
         ("python -m monai.bundle ckpt_export --net_ids a", "ckpt_export has no --net_ids"),
         ("python -m amsam_monai.runtime a b", "amsam_monai.runtime takes 3 arguments, got 2"),
         ("pip install 'amsam-monai[detector]'", "amsam-monai[detector] is on no index"),
+        ("pip install -U amsam_monai==0.1", "amsam_monai==0.1 is on no index"),
+        ("uv pip install amsam-monai-bundles", "amsam-monai-bundles is on no index"),
+        ("pip install 'amsam_monai-0.1.0-py3-none-any.whl[labels]'", "there is no extra labels"),
         ("pip install '.[detectors]'", "there is no extra detectors"),
         ("make tests", "make has no target tests"),
         ("frobnicate a", "frobnicate is no known program"),
@@ -203,13 +208,35 @@ def test_a_command_that_is_none_is_found(text, fault):
 
 @pytest.mark.parametrize(
     "text",
-    ["amsam label start DIR -b X --queue 4", "amsam weights fetch a b c", "A=b amsam train X --out Y --minutes 9"],
+    [
+        "amsam label start DIR -b X --queue 4",
+        "amsam weights fetch a b c",
+        "A=b amsam train X --out Y --minutes 9",
+        "pip install -c constraints.txt -e '.[annotate,detector]'",
+        "pip install 'dist/amsam_monai-0.1.0-py3-none-any.whl[annotate]' amsam_monai_bundles-0.1.0-py3-none-any.whl",
+    ],
 )
 def test_a_command_that_is_one_passes(text):
     assert wrong_with(shlex.split(text)) == ""
 
 
-def test_no_message_installs_the_package_from_an_index():
-    sources = [path for room in ("amsam_monai", "scripts") for path in sorted((ROOT / room).rglob("*.py"))]
-    said = re.compile(r"install [^\n]*amsam-monai")
-    assert [name_of(path) for path in sources if said.search(path.read_text(encoding="utf-8"))] == []
+def from_an_index(text: str) -> list[str]:
+    """Orders to pip, anywhere in a text, that would look for this package on an index."""
+    orders = re.findall(r"\b(?:install|download|add)\b([^\n`]*)", text)
+    words = [word.strip("\"'(),;:.") for order in orders for word in order.split()]
+    return [word for word in words if wrong_with_pip([word]).endswith("is on no index")]
+
+
+def test_no_file_of_the_repository_installs_the_package_from_an_index():
+    places = ("amsam_monai/**/*.py", "amsam_monai/**/*.yaml", "amsam_monai/**/*.md", "scripts/**/*.py", "docs/**/*.md")
+    places += ("bundles/*/docs/*.md", "*.md", "*.txt", "*.toml", "bundles/*.toml", "Makefile")
+    files = [path for place in places for path in sorted(ROOT.glob(place))]
+    assert len(files) > 300
+    found = {name_of(path): from_an_index(path.read_text(encoding="utf-8")) for path in files}
+    assert {name: orders for name, orders in found.items() if orders} == {}
+
+
+def test_an_order_to_pip_is_found_in_any_text():
+    assert from_an_index("mend = \"pip install 'amsam-monai[detector]'\"") == ["amsam-monai[detector]"]
+    assert from_an_index("Then `uv add amsam_monai`.") == ["amsam_monai"]
+    assert from_an_index('pip install "amsam_monai-{__version__}-py3-none-any.whl[label]"') == []
