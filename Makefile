@@ -57,6 +57,7 @@ test: $(BIN)/.installed-dev
 	AMSAM_DOORS=.doors OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "$(CORE)"
 
 coverage: $(BIN)/.installed-dev
+	$(UV) pytest-cov
 	AMSAM_DOORS=.doors OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "$(CORE)" \
 		--cov --cov-report term:skip-covered --cov-report html:.coverage-report
 
@@ -69,9 +70,9 @@ test-wheel: wheels
 	env=$$(mktemp -d) && trap 'rm -rf "$$env"' EXIT && $(NEW_VENV) "$$env" && \
 	$(UV_PIP) --python "$$env/bin/python" --constraint constraints.txt \
 		"$$(ls $(CURDIR)/dist/amsam_monai-*.whl)[annotate]" pytest pytest-timeout && \
-	"$$env/bin/python" -m pytest -m wheel tests/wheel/test_without_bundles.py && \
+	"$$env/bin/python" -m pytest -m wheel --confcutdir tests/wheel tests/wheel/test_without_bundles.py && \
 	$(UV_ADD) --python "$$env/bin/python" dist/amsam_monai_bundles-*.whl && \
-	"$$env/bin/python" -m pytest -m wheel tests/wheel --deselect tests/wheel/test_without_bundles.py
+	"$$env/bin/python" -m pytest -m wheel --confcutdir tests/wheel tests/wheel/test_bundles.py tests/wheel/test_wheel.py
 
 .venv-label/.installed: pyproject.toml constraints-label.txt $(BIN)/.uv
 	$(NEW_VENV) .venv-label

@@ -48,11 +48,14 @@ def mobile_sam():
 
 @pytest.fixture(scope="module")
 def heart(tmp_path_factory):
-    """A volume of a phantom heart, as `amsam demo-data` writes it."""
+    """Three slices through the middle of a phantom heart, as `amsam demo-data` writes it."""
     folder = tmp_path_factory.mktemp("hearts")
     command = [str(BIN / "amsam"), "demo-data", "acdc", "data", "--cases", "1", "--side", "96"]
     subprocess.run(command, cwd=folder, env=surroundings(), check=True)
-    return next((folder / "data").rglob("patient001_frame01.nii.gz"))
+    whole = nibabel.load(next((folder / "data").rglob("patient001_frame01.nii.gz")))
+    middle = whole.shape[2] // 2
+    nibabel.save(whole.slicer[:, :, middle - 1 : middle + 2], folder / "heart.nii.gz")
+    return folder / "heart.nii.gz"
 
 
 @pytest.fixture
@@ -83,15 +86,13 @@ def test_the_wheel_says_under_which_licences_it_is():
 def test_a_heart_is_segmented_the_same_by_the_command_and_by_the_bundles_own_config(run, tmp_path, heart):
     run("amsam", "segment", "heart.nii.gz", "out.nii.gz", "--bundle", HEART)
     mask = nibabel.load(tmp_path / "out.nii.gz")
-    assert mask.shape == nibabel.load(heart).shape
+    assert mask.shape == nibabel.load(heart).shape == (96, 96, 3)
     assert np.unique(mask.get_fdata()).tolist() == [0, 1, 2, 3]
     config = f"{run('amsam', 'bundle', 'path', HEART).strip()}/configs/inference.yaml"
     run("python", "-m", "monai.bundle", "run", "--config_file", config, "--dataset_dir", "scans")
     results = sorted(path.relative_to(tmp_path) for path in (tmp_path / HEART).rglob("*.nii.gz"))
     assert results == [Path(HEART, "eval", "predictions", "heart.nii.gz")]
     np.testing.assert_array_equal(nibabel.load(tmp_path / results[0]).get_fdata(), mask.get_fdata())
-    run("python", "-m", "monai.bundle", "run", "--config_file", config, "--dataset_dir=scans", "--output_dir=told")
-    assert (tmp_path / "told" / "heart.nii.gz").is_file()
 
 
 def test_a_training_wants_a_copy(run, scans):
