@@ -21,7 +21,7 @@ MODEL_FILES = {"arguments", "measured", "settings", "network", "fit", "model_fil
 ROWS: dict[str, dict[str, float]] = {
     "command line": {"cli": 5},
     "other doors": {"annotate": 0.7, "label_app": 2, "doctor": 4},
-    "at the doors": {"bodies": 0, "gate": 3.1},
+    "at the doors": {"bodies": 0, "gate": 3.1, "cluster": 6},
     "cases to bundle": {"auto": 4.3},
     "bundles": {"bundles": 2},
     "work on images": {"session": 1, "segment": 2, "evaluation": 3, "handlers": 4, "engines": 5, "phantoms": 6},
