@@ -86,8 +86,8 @@ def test_the_wheel_says_under_which_licences_it_is():
 def test_a_heart_is_segmented_the_same_by_the_command_and_by_the_bundles_own_config(run, tmp_path, heart):
     run("amsam", "segment", "heart.nii.gz", "out.nii.gz", "--bundle", HEART)
     mask = nibabel.load(tmp_path / "out.nii.gz")
-    assert mask.shape == nibabel.load(heart).shape == (96, 96, 3)
-    assert np.unique(mask.get_fdata()).tolist() == [0, 1, 2, 3]
+    assert mask.shape == nibabel.load(heart).shape
+    assert {2, 3} <= set(np.unique(mask.get_fdata())) <= {0, 1, 2, 3}
     config = f"{run('amsam', 'bundle', 'path', HEART).strip()}/configs/inference.yaml"
     run("python", "-m", "monai.bundle", "run", "--config_file", config, "--dataset_dir", "scans")
     results = sorted(path.relative_to(tmp_path) for path in (tmp_path / HEART).rglob("*.nii.gz"))
