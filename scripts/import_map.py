@@ -20,14 +20,14 @@ MODEL_FILES = {"arguments", "measured", "settings", "network", "fit", "model_fil
 # What a row is called, and its rooms with the column that they stand in; from top to bottom
 ROWS: dict[str, dict[str, float]] = {
     "command line": {"cli": 5},
-    "other doors": {"annotate": 0.7, "label_app": 2, "doctor": 4},
-    "at the doors": {"bodies": 0, "gate": 3.1, "cluster": 6},
-    "cases to bundle": {"auto": 4.3},
+    "other doors": {"annotate": 0.7, "label_app": 2, "doctor": 4, "runtime": 6},
+    "at the doors": {"bodies": 0, "gate": 3.1, "cluster": 5.2},
+    "from, to a bundle": {"auto": 3.8, "graphs": 4.9},
     "bundles": {"bundles": 2},
     "work on images": {"session": 1, "segment": 2, "evaluation": 3, "handlers": 4, "engines": 5, "phantoms": 6},
     "model files": {"model": 4},
     "parts": {"data": 0.5, "transforms": 2.2, "networks": 4, "losses": 5.5},
-    "words for all": {"bit_depth": 0.5, "framing": 1.5, "installed": 2.5, "keys": 3.5, "lazy": 4.5, "version": 5.5},
+    "words for all": {"bit_depth": 0, "framing": 1, "installed": 2, "keys": 3, "lazy": 4, "square": 5, "version": 6},
 }
 ROW_OF = {room: at for at, rooms in enumerate(ROWS.values()) for room in rooms}
 SHARED = tuple(ROWS["words for all"])

@@ -28,6 +28,8 @@ ALLOWED = {
     **{name: {*SHARED, *BASE, *MIDDLE, "model"} for name in MIDDLE},
     "bundles": {*SHARED, *BASE, *MIDDLE, "model", "bundles"},
     "auto": BELOW_DOORS,
+    "graphs": {*SHARED, *BASE, *MIDDLE, "model", "bundles", "graphs"},
+    "runtime": {*SHARED, "data", "segment", "transforms", "runtime"},
 }
 
 
