@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from amsam_monai.session.image import SessionImage
-from amsam_monai.transforms.intensity import percentiles
+from amsam_monai.transforms.black_white import percentiles
 
 AS_SEEN = "as the network sees it"
 AIR = -900  # HU; a volume with values below is CT
