@@ -17,10 +17,11 @@ ROOT = Path(__file__).parents[2]
 
 
 class Server:
-    """A server process and its address."""
+    """A server process, its address, and the folder of temporary files that it is told."""
 
     def __init__(self, process, url, studies, root):
         self.process, self.url, self.studies, self.root = process, url, studies, root
+        self.temporary = root / "tmp"
 
     def post(self, path, **options):
         return requests.post(self.url + path, timeout=600, **options)
@@ -35,6 +36,10 @@ class Server:
     def alive(self):
         return self.process.poll() is None and requests.get(self.url + "/info/", timeout=600).status_code == 200
 
+    def left(self):
+        """All that lies among its temporary files."""
+        return set(self.temporary.rglob("*"))
+
     def log(self):
         return (self.root / "server.log").read_text(encoding="utf-8")
 
@@ -43,6 +48,7 @@ class Server:
 def serving(root, studies, bundles, *options):
     """A running server; its log is root/server.log."""
     port = free_port()
+    (root / "tmp").mkdir(exist_ok=True)
     blocked = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     environment = {
         **os.environ,
@@ -51,6 +57,7 @@ def serving(root, studies, bundles, *options):
         "no_proxy": "127.0.0.1",
         "NO_PROXY": "127.0.0.1",
         "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(root / "tmp"),
     }
     command = [sys.executable, "-m", "amsam_monai", "label", "start", str(studies), "--port", str(port), *options]
     command += [part for one in bundles for part in ("--bundle", str(one))]

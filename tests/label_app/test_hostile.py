@@ -3,10 +3,10 @@
 import http.client
 import io
 import json
-import os
 import re
+import shutil
 import struct
-import tempfile
+import tarfile
 import threading
 import zipfile
 from pathlib import Path
@@ -47,7 +47,7 @@ def _nothing_is_left(server):
     """No upload stays on the disk, whatever became of it."""
     yield
     assert server.alive()
-    assert not [one for one in os.listdir(tempfile.gettempdir()) if one.startswith("amsam-upload-")]
+    assert not [path for path in server.left() if path.name.startswith("amsam-upload-")]
 
 
 def put_image(server, name, content, image):
@@ -68,7 +68,8 @@ def test_an_id_is_that_of_one_image(server):
 
 def test_an_upload_points_to_no_other_file(server):
     header = "ObjectType = Image\nNDims = 2\nDimSize = 16 16\nElementType = MET_UCHAR\nElementDataFile = {}\n"
-    beside = Path(tempfile.gettempdir()) / "amsam-beside.raw"
+    (folder,) = server.temporary.glob("amsam-server-*")
+    beside = folder / "amsam-beside.raw"
     beside.write_bytes(bytes(256))
     try:
         for place in (beside.name, str(beside), "../" + beside.name):
@@ -105,6 +106,43 @@ def test_an_archive_that_unpacks_to_more_than_an_image_is_refused_packed(server)
         archive.write(server.studies / "p0.nii.gz", "p0.nii.gz")
     files = {"files": ("x.zip", image.getvalue())}
     assert requests.put(f"{server.url}/session/?uncompress=true", files=files, timeout=60).status_code == 200
+
+
+def test_an_archive_of_another_kind_that_ends_as_a_zip_is_not_unpacked(server):
+    """Of a file that is both, the name would decide: tar puts files where it is told to."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for place in ("../escaped", "../../escaped", str(server.root / "escaped")):
+            archive.add(server.studies / "p0.nii.gz", place)
+    for name in ("x.tar", "x.zip.tar"):
+        files = {"files": (name, made.getvalue() + bomb(1))}
+        answer = requests.put(f"{server.url}/session/?uncompress=true", files=files, timeout=60)
+        assert answer.status_code == 400
+        assert "whose name ends in .zip" in answer.json()["detail"]
+    assert not list(server.root.rglob("escaped"))
+
+
+def test_a_sessions_id_is_no_path(server):
+    """Files that a client sends together lie in a folder of the session, where they could pass for its notes."""
+    notes = {"image": str(server.root / "label0.nii.gz"), "name": "x", "path": str(server.root), "expiry": 3600}
+    shutil.copy(server.studies / "p0.nii.gz", notes["image"])
+    files = [("files", ("meta.info", json.dumps(notes).encode())), ("files", ("x.nii.gz", b"x"))]
+    made = requests.put(f"{server.url}/session/", files=files, timeout=60).json()
+    own = made["session_id"]
+    store = server.studies / ".amsam_label" / "sessions"
+    assert store.stat().st_mode & 0o077 == 0
+    folder = Path(made["session_info"]["image"])
+    assert folder == store / own / folder.name
+    for session in (f"{own}/{folder.name}", str(folder), f"../sessions/{own}", ".."):
+        for query in (f"/infer/{MODEL}?output=json&session_id={session}", f"/infer/{CLICKS}?session_id={session}"):
+            answer = server.post(query, data={"params": "{}"})
+            assert (answer.status_code, answer.json()["detail"][:24]) == (404, "there is no such session"), session
+    for ask in (requests.get, requests.delete):
+        assert ask(f"{server.url}/session/%2e%2e", timeout=60).status_code == 404
+    assert requests.get(f"{server.url}/session/{own}", timeout=60).status_code == 200
+    assert requests.get(f"{server.url}/session/{own}?image=true", timeout=60).status_code == 400
+    assert requests.delete(f"{server.url}/session/{own}", timeout=60).status_code == 200
+    assert requests.get(f"{server.url}/session/{own}", timeout=60).status_code == 404
 
 
 def test_a_body_of_more_than_is_taken_is_refused_before_it_is_read(server):
@@ -147,12 +185,8 @@ def test_a_label_that_cannot_be_written_is_refused_in_words_without_a_path(serve
     assert answer.status_code == 200, answer.text
 
 
-def temporary():
-    return set(Path(tempfile.gettempdir()).iterdir())
-
-
 def test_addresses_that_would_keep_what_a_client_sends_are_shut(server):
-    before = temporary()
+    before = server.left()
     files = {"file": ("x.pt", b"weights of a stranger")}
     weights = server.studies / ".amsam_label" / "model" / MODEL / "models" / "model.pt"
     content = weights.read_bytes()
@@ -160,9 +194,11 @@ def test_addresses_that_would_keep_what_a_client_sends_are_shut(server):
     assert requests.delete(f"{server.url}/model/{MODEL}", timeout=60).status_code == 404
     assert server.post(f"/infer/wsi/{MODEL}", files=files).status_code == 404
     assert server.post("/reload").status_code == 404
+    for path in (f"/batch/infer/{MODEL}", "/scoring/", "/scoring/dice"):  # would start processes
+        assert server.post(path, json={"file": "/etc/passwd"}).status_code == 404
     assert requests.get(f"{server.url}/info/", timeout=60).status_code == 200
     assert weights.read_bytes() == content
-    assert {path.name for path in temporary() - before if path.suffix in (".pt", ".png")} == set()
+    assert {path.name for path in server.left() - before if path.suffix in (".pt", ".png")} == set()
 
 
 def test_an_archive_of_the_studies_goes_once_it_is_sent(server):
@@ -172,11 +208,11 @@ def test_an_archive_of_the_studies_goes_once_it_is_sent(server):
         f"{server.url}/datastore/label?image=p1", files={"label": ("x.nii", label)}, data={"params": "{}"}, timeout=60
     )
     assert saved.status_code == 200, saved.text
-    before = temporary()
+    before = server.left()
     answer = requests.get(f"{server.url}/datastore/dataset", timeout=60)
     assert answer.status_code == 200
     assert any("p1" in name for name in zipfile.ZipFile(io.BytesIO(answer.content)).namelist())
-    assert not [path for path in temporary() - before if path.is_file() and zipfile.is_zipfile(path)]
+    assert not [path for path in server.left() - before if path.is_file() and zipfile.is_zipfile(path)]
 
 
 def test_the_dicom_proxy_of_a_folder_asks_nobody_and_tells_no_path(server):
