@@ -18,6 +18,7 @@ FINE = 12.0  # pixels of the square that a class's parts should be thick, at lea
 MANY = 4.0  # objects of a class in a picture, from which on its parts are like the whole
 WHOLE = 336  # pixels of the square up to which whole images train, and windows of WINDOW pixels beyond
 WINDOW = 224
+NEARLY = 0.8  # of the slices' side, which the square may lack
 FEW = 3  # classes of a volume whose mirror image is as good
 SIDED = (("left", "right"), ("links", "rechts"), ("gauche", "droite"), ("izquierda", "derecha"), ("l", "r"))
 
@@ -203,6 +204,9 @@ def _side(seen: Fingerprint) -> Choice:
     finest = min((facts.thickness for facts in seen.classes.values() if facts.cases), default=1.0)
     fitting = [side for side in SIDES if near <= side <= max(near, most)]
     side = next((one for one in fitting if finest * one >= FINE), fitting[-1])
+    if seen.kind == "volume" and len(seen.classes) > FEW and side > near >= NEARLY * seen.longest:
+        reason = f"enough for slices of {seen.longest} pixels, and quick, which {len(seen.classes)} classes need"
+        return Choice(near, reason, "--side")
     many = max((facts.objects for facts in seen.classes.values()), default=0.0)
     if seen.kind == "picture" and many >= MANY and side <= WHOLE < fitting[-1]:
         side = next(one for one in fitting if one > WHOLE)

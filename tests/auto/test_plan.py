@@ -45,6 +45,12 @@ def test_tiny_slices_are_magnified_and_thin_parts_get_a_larger_square():
     assert value(seen("picture", longest=500, thick=0.01), "side") == 448
 
 
+def test_many_classes_train_on_a_quick_square():
+    assert value(seen(longest=257, thick=0.04, names="abcd"), "side") == 224
+    assert value(seen(longest=257, thick=0.04, names="abc"), "side") == 336
+    assert value(seen(longest=512, thick=0.04, names="abcd"), "side") == 336  # too coarse for such slices
+
+
 def test_many_objects_are_seen_a_few_at_a_time():
     assert value(seen("picture", longest=800, objects=8.0), "side") == 448
     assert value(seen("picture", longest=300, objects=8.0), "side") == 224
