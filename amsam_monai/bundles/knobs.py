@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,19 @@ import torch
 from amsam_monai.data.files.atomic import check_writable
 
 MOST_EPOCHS = 100_000
+VARIABLE = "AMSAM_MAX_EPOCHS"  # the limit for all trainings and servers
+
+
+def most_epochs() -> int:
+    """The environment's limit, or the usual one.
+
+    Raises:
+        ValueError: the environment's is no whole number above 0.
+    """
+    said = os.environ.get(VARIABLE, "")
+    if said and not (said.isdigit() and int(said)):
+        raise ValueError(f"{VARIABLE} must be a whole number above 0, got {said!r}.")
+    return int(said) if said else MOST_EPOCHS
 
 
 def check_knobs(
@@ -22,10 +36,11 @@ def check_knobs(
     Raises:
         ValueError: a value is not a number of its kind, or this machine has no such device.
     """
+    most = most_epochs()
     for name, value, low, high in (
-        ("max_epochs", max_epochs, 1, MOST_EPOCHS),
+        ("max_epochs", max_epochs, 1, most),
         ("batch_size", batch_size, 1, 2**20),
-        ("val_interval", val_interval, 1, MOST_EPOCHS),
+        ("val_interval", val_interval, 1, most),
         ("seed", seed, 0, 2**32 - 1),
     ):
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

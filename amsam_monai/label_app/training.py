@@ -12,7 +12,7 @@ from typing import Any
 
 from ignite.engine import Engine
 
-from amsam_monai.bundles.knobs import MOST_EPOCHS
+from amsam_monai.bundles.knobs import most_epochs
 from amsam_monai.bundles.load import LoadedBundle, load_bundle
 from amsam_monai.bundles.refining import REFINE, detector_stays
 from amsam_monai.bundles.run import loss_of, run_training
@@ -76,8 +76,8 @@ class TrainOptions:
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{', '.join(NUMBERS)} must be numbers ({error}).") from error
         for name in ("max_epochs", "steps_per_epoch", "val_interval"):
-            if not 1 <= getattr(options, name) <= MOST_EPOCHS:
-                raise ValueError(f"{name} must lie in 1..{MOST_EPOCHS}, got {values[name]}.")
+            if not 1 <= getattr(options, name) <= (most := most_epochs()):
+                raise ValueError(f"{name} must lie in 1..{most}, got {values[name]}.")
         if not 0 <= options.seed < 2**32:
             raise ValueError(f"seed must lie in 0..{2**32 - 1}, got {options.seed}.")
         if not 0 <= options.val_split < 1:

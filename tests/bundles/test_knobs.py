@@ -34,6 +34,16 @@ def test_what_a_training_takes_passes():
     check_knobs(**{**FINE, "learning_rate": 0.0, "max_epochs": 100_000})
 
 
+def test_the_environment_moves_the_limit_of_epochs(monkeypatch):
+    monkeypatch.setenv("AMSAM_MAX_EPOCHS", "200000")
+    check_knobs(**{**FINE, "max_epochs": 200_000})
+    with pytest.raises(ValueError, match="from 1 to 200000, got 200001"):
+        check_knobs(**{**FINE, "max_epochs": 200_001})
+    monkeypatch.setenv("AMSAM_MAX_EPOCHS", "0")
+    with pytest.raises(ValueError, match="AMSAM_MAX_EPOCHS must be a whole number above 0, got '0'"):
+        check_knobs(**FINE)
+
+
 @pytest.mark.parametrize("configs", [("train",), ("train", "bilevel_train", "multi_gpu_train")])
 def test_a_bundle_looks_first(configs, folder, monkeypatch):
     """With several processes, too: before they join, which they would do without an address to join at."""
