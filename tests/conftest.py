@@ -2,10 +2,15 @@
 
 import gc
 import os
+import threading
 from pathlib import Path
 
 import pytest
 import torch
+from tqdm import tqdm
+
+# tqdm's own lock is shared with forked processes, and one that is killed while it writes a bar never gives it back
+tqdm.set_lock(threading.RLock())
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 

@@ -22,6 +22,7 @@ ENDED = 128 + signal.SIGTERM
 PICTURES = 100  # more than are segmented while a signal is on its way
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_segmented_is_reported_and_resumed(tmp_path):
     """The command as a process of its own, as a scheduler ends it."""
     for number in range(PICTURES):
