@@ -75,8 +75,9 @@ class TrainOptions:
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{', '.join(NUMBERS)} must be numbers ({error}).") from error
+        most = most_epochs()
         for name in ("max_epochs", "steps_per_epoch", "val_interval"):
-            if not 1 <= getattr(options, name) <= (most := most_epochs()):
+            if not 1 <= getattr(options, name) <= most:
                 raise ValueError(f"{name} must lie in 1..{most}, got {values[name]}.")
         if not 0 <= options.seed < 2**32:
             raise ValueError(f"seed must lie in 0..{2**32 - 1}, got {options.seed}.")
