@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amsam_monai.cli.errors import plain_errors
+from amsam_monai.cli.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,10 +50,7 @@ def evaluate(
     ] = False,
     worst: Annotated[int, typer.Option(min=0, help="Cases to show in report.html.")] = 12,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads [default: all cores].")] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="Dask: local:2, two processes here; or the address of a scheduler, tcp://HOST:8786."),
-    ] = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Score predictions, ours or anybody's, against labels.
 

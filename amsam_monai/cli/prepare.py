@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from amsam_monai.cli.errors import plain_errors
+from amsam_monai.cli.scheduler import Scheduler
 
 app = typer.Typer(add_completion=False)
 
@@ -43,10 +44,7 @@ def prepare(
     skip_broken: Annotated[bool, typer.Option(help="Leave offending cases out and list them in the report.")] = False,
     absolute: Annotated[bool, typer.Option(help="Absolute paths in dataset.json; relative to it by default.")] = False,
     sheet_cases: Annotated[int, typer.Option(help="Cases on the contact sheet.", min=1)] = 24,
-    scheduler: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Dask: local:2, two processes here; or the address of a scheduler, tcp://HOST:8786."),
-    ] = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Check a data set; write dataset.json, a report and a contact sheet. Images stay where they are."""
     from amsam_monai.cluster.cluster import on_workers

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amsam_monai.cli.errors import plain_errors
+from amsam_monai.cli.scheduler import Scheduler
 from amsam_monai.cli.segment_cluster import on_cluster
 from amsam_monai.cli.segment_frames import segment_frames
 
@@ -89,10 +90,7 @@ def segment(
     frames: Annotated[
         bool, typer.Option("--frames", help="IN holds video frames, a folder a clip; write mask.mp4, overlay.mp4 too.")
     ] = False,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="Dask: local:2, two processes here; or the address of a scheduler, tcp://HOST:8786."),
-    ] = None,
+    scheduler: Scheduler = None,
     memory: Annotated[float, typer.Option(min=0, max=0.99, help="With --frames: share of the past in a frame.")] = 0.0,
     rate: Annotated[float, typer.Option(min=1, help="With --frames: frames per second of the films.")] = 25.0,
 ) -> None:

@@ -12,10 +12,10 @@ from amsam_monai.version import __version__
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+    from amsam_monai.data.datasets.checks import Spread
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 
 LOCAL = re.compile(r"local:([1-9]\d*)$")
 SECONDS = 30  # in which a scheduler must answer and have a worker
@@ -121,7 +121,7 @@ def connect(scheduler: str) -> Iterator[Cluster]:
 
 
 @contextmanager
-def on_workers(scheduler: str | None) -> Iterator[Map | None]:
+def on_workers(scheduler: str | None) -> Iterator[Spread | None]:
     """`Cluster.map` of a cluster, see `connect`; None where there is no scheduler."""
     if scheduler is None:
         yield None

@@ -6,7 +6,7 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from amsam_monai.data.datasets.checks import Spread
 from amsam_monai.data.files.arrays import from_npz
 from amsam_monai.data.files.images import ImageFileError, format_of, read_image
 from amsam_monai.evaluation.pairs import LoadedPair, Pair, case_of, load_pair, load_problems
@@ -32,7 +33,7 @@ def evaluate_pairs(
     probabilities: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Callable[[], None] | None = None,
-    spread: Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]] | None = None,
+    spread: Spread | None = None,
 ) -> tuple[list[Score], list[str]]:
     """Scores of all cases, and notes on what was done to their files.
 

@@ -10,12 +10,12 @@ from amsam_monai.networks.systems.amsam import ABSENT_LOGIT
 from amsam_monai.networks.systems.graphs import FIRST_CORNER, NEGATIVE, PADDING, POSITIVE, SECOND_CORNER, sides_of
 from amsam_monai.networks.systems.system import System
 from amsam_monai.networks.weights.store import digest
+from amsam_monai.segment.batch_size import FIRST
 from amsam_monai.segment.slice_inferer import SliceInferer
 from amsam_monai.version import __version__
 
 SETTINGS = "settings.json"
 FORMAT = "amsam_monai.export/1"
-FEW = 4  # slices in a batch where the model does not say
 
 
 def about_model(bundle: LoadedBundle) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def about_model(bundle: LoadedBundle) -> dict[str, Any]:
         "slices": {
             "axis": slices.axis,
             "orientation": slices.orientation,
-            "batch_size": slices.batch_size or FEW,
+            "batch_size": slices.batch_size or FIRST,
             "neighbours": slices.neighbours,
             "flips": list(bundle.slices.get("flips") or ()),
         },

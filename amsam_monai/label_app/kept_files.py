@@ -19,11 +19,8 @@ from amsam_monai.data.files.atomic import whole_file
 
 def keep_image(store: LocalDatastore, image: str, file: str | os.PathLike[str], info: dict[str, Any]) -> None:
     """Put a copy of a file into a store as the image of an id."""
-    ending = str(store._to_id(os.path.basename(file))[1])
-    name = store._filename(image, ending)
     with FileLock(store._lock_file):
-        copy_whole(file, Path(store._datastore.image_path(), name))
-        kept = DataModel(info={**info, "ts": int(time.time()), "name": name}, ext=ending)
+        kept = _copied(store, image, file, store._datastore.image_path(), info)
         store._datastore.objects[image] = ImageLabelModel(image=kept)
         store._update_datastore_file(lock=False)
 
@@ -37,12 +34,19 @@ def keep_label(store: LocalDatastore, image: str, file: str | os.PathLike[str], 
     there = store._datastore.objects.get(image)
     if there is None:
         raise ImageNotFoundException(f"Image {image} not found")
+    with FileLock(store._lock_file):
+        there.labels[tag] = _copied(store, image, file, store._datastore.label_path(tag), info)
+        store._update_datastore_file(lock=False)
+
+
+def _copied(
+    store: LocalDatastore, image: str, file: str | os.PathLike[str], folder: str, info: dict[str, Any]
+) -> DataModel:
+    """Copy a file into a folder of a store under the name of an image; gives what the store's list says of it."""
     ending = str(store._to_id(os.path.basename(file))[1])
     name = store._filename(image, ending)
-    with FileLock(store._lock_file):
-        copy_whole(file, Path(store._datastore.label_path(tag), name))
-        there.labels[tag] = DataModel(info={**info, "ts": int(time.time()), "name": name}, ext=ending)
-        store._update_datastore_file(lock=False)
+    copy_whole(file, Path(folder, name))
+    return DataModel(info={**info, "ts": int(time.time()), "name": name}, ext=ending)
 
 
 def copy_whole(source: str | os.PathLike[str], target: Path) -> None:

@@ -12,6 +12,8 @@ import urllib.request
 
 import pytest
 
+from tests.label_app.boxes import save_rectangles, write_cells_bundle
+
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = [
@@ -63,6 +65,21 @@ def browsing(url):
         page.goto(url)
         yield page
         browser.close()
+
+
+@contextlib.contextmanager
+def annotating_rectangles(root):
+    """The address of a page on the picture of two rectangles."""
+    (root / "cases").mkdir()
+    save_rectangles(root / "cases" / "two.png")
+    with annotating(root, write_cells_bundle(root / "bundles")) as url:
+        yield url
+
+
+def on_picture(page, pixel):
+    """Where the middle of a pixel of the 64 x 64 picture is on the screen."""
+    frame = page.locator("#main-view img").bounding_box()
+    return [frame["x"] + frame["width"] * (pixel[0] + 0.5) / 64, frame["y"] + frame["height"] * (pixel[1] + 0.5) / 64]
 
 
 def wait_for_status(page, text):

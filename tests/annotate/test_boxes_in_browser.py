@@ -5,10 +5,10 @@ import json
 import pytest
 
 from amsam_monai.data.files.images import read_label
-from tests.label_app.boxes import FIRST, SECOND, overlap, save_rectangles, write_cells_bundle
+from tests.label_app.boxes import FIRST, SECOND, overlap
 
 pytest.importorskip("gradio", reason="needs gradio")
-from tests.annotate.browsing import annotating, browsing, needs_browser, wait_for_status
+from tests.annotate.browsing import annotating_rectangles, browsing, needs_browser, on_picture, wait_for_status
 
 pytestmark = needs_browser
 
@@ -16,9 +16,7 @@ pytestmark = needs_browser
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     root = tmp_path_factory.mktemp("boxes")
-    (root / "cases").mkdir()
-    save_rectangles(root / "cases" / "two.png")
-    with annotating(root, write_cells_bundle(root / "bundles")) as url:
+    with annotating_rectangles(root) as url:
         yield url, root
 
 
@@ -31,18 +29,10 @@ def page(address):
         yield page
 
 
-def at(page, pixel):
-    """Where the middle of a pixel of the 64 x 64 picture is on the screen."""
-    frame = page.locator("#main-view img").bounding_box()
-    return [
-        frame[k] + frame[side] * (v + 0.5) / 64 for k, side, v in zip("xy", ("width", "height"), pixel, strict=True)
-    ]
-
-
 def drag(page, start, end, said):
-    page.mouse.move(*at(page, start))
+    page.mouse.move(*on_picture(page, start))
     page.mouse.down()
-    page.mouse.move(*at(page, end), steps=4)
+    page.mouse.move(*on_picture(page, end), steps=4)
     page.mouse.up()
     wait_for_status(page, said)
 
@@ -99,7 +89,7 @@ def test_a_line_of_the_list_chooses_and_a_point_says_whose_it_is(page):
     wait_for_status(page, "Deleted box 1 of cell.")
     page.keyboard.press("a")
     wait_for_status(page, "Tool: Add")
-    page.mouse.click(*at(page, (45, 30)))
+    page.mouse.click(*on_picture(page, (45, 30)))
     wait_for_status(page, "Added to cell (box 1) at pixel (45, 30).")
     assert "1 point" in lines(page).nth(0).inner_text()
 

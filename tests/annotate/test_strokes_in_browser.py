@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from amsam_monai.data.files.images import read_label
-from tests.label_app.boxes import save_rectangles, write_cells_bundle
 
 pytest.importorskip("gradio", reason="needs gradio")
-from tests.annotate.browsing import annotating, browsing, choose, needs_browser, wait_for_status
+from tests.annotate.browsing import annotating_rectangles, browsing, choose, needs_browser, on_picture, wait_for_status
 from tests.faults.test_page_reads_no_file_of_the_host import page_server
 
 pytestmark = needs_browser
@@ -20,9 +19,7 @@ SIZES = {"a laptop": (1280, 720), "a tablet": (768, 1024)}
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     root = tmp_path_factory.mktemp("strokes")
-    (root / "cases").mkdir()
-    save_rectangles(root / "cases" / "two.png")
-    with annotating(root, write_cells_bundle(root / "bundles")) as url:
+    with annotating_rectangles(root) as url:
         yield url, root
 
 
@@ -33,17 +30,11 @@ def page(address):
         yield page
 
 
-def at(page, pixel):
-    """Where the middle of a pixel of the 64 x 64 picture is on the screen."""
-    frame = page.locator("#main-view img").bounding_box()
-    return [frame["x"] + frame["width"] * (pixel[0] + 0.5) / 64, frame["y"] + frame["height"] * (pixel[1] + 0.5) / 64]
-
-
 def draw(page, *pixels):
-    page.mouse.move(*at(page, pixels[0]))
+    page.mouse.move(*on_picture(page, pixels[0]))
     page.mouse.down()
     for pixel in pixels[1:]:
-        page.mouse.move(*at(page, pixel), steps=5)
+        page.mouse.move(*on_picture(page, pixel), steps=5)
     assert page.locator("#stroke polyline").count() == 1
     page.mouse.up()
     assert page.locator("#stroke").count() == 0
@@ -77,15 +68,15 @@ def test_scribble_lasso_brush_and_eraser(page, address):
     assert len(edits["outlines"]) == 1
     assert sum(not point["positive"] for point in edits["points"]) == 8
     take(page, "w", "Brush")
-    page.mouse.move(*at(page, (46, 60)))
+    page.mouse.move(*on_picture(page, (46, 60)))
     before = page.locator("#brush-ring").bounding_box()["width"]
     page.keyboard.press("]")
     wait_for_status(page, "Brush of 11 pixels.")
-    page.mouse.move(*at(page, (50, 60)))
+    page.mouse.move(*on_picture(page, (50, 60)))
     assert page.locator("#brush-ring").bounding_box()["width"] > before
     page.keyboard.press("[")
     wait_for_status(page, "Brush of 9 pixels.")
-    page.mouse.click(*at(page, (46, 30)))
+    page.mouse.click(*on_picture(page, (46, 30)))
     wait_for_status(page, "Painted")
     mask, _ = saved(page, address[1])
     assert mask[26:35, 46].all()
@@ -105,7 +96,7 @@ def test_a_finger_draws_too(address):
         wait_for_status(page, "the network's own points")
         take(page, "w", "Brush")
         touch = page.context.new_cdp_session(page)
-        places = [at(page, pixel) for pixel in ((10, 10), (20, 20), (30, 20))]
+        places = [on_picture(page, pixel) for pixel in ((10, 10), (20, 20), (30, 20))]
         for kind, place in (("touchStart", places[0]), *(("touchMove", one) for one in places[1:]), ("touchEnd", None)):
             points = [] if place is None else [{"x": place[0], "y": place[1]}]
             touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
