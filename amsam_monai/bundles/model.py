@@ -23,6 +23,7 @@ from amsam_monai.evaluation.scoring.protocols import get_protocol
 from amsam_monai.evaluation.summary import summarise
 from amsam_monai.networks.systems.system import System
 from amsam_monai.segment.batch import BatchSegmenter, plan
+from amsam_monai.segment.batch_report import Record
 from amsam_monai.segment.segmenter import SegmentedImage
 from amsam_monai.session.image import load_source
 from amsam_monai.session.session import InteractiveSession
@@ -139,8 +140,8 @@ class Model:
     def _predict(self, images: Path, folder: Path, values: dict[int, int]) -> None:
         """Masks of all images, with the values that labels have."""
         folder.mkdir(parents=True, exist_ok=True)
-        run = BatchSegmenter(self.bundle.segmenter(label_values=values))
-        records = [run(job) for job in plan(images, folder)]
+        records: list[Record] = []
+        BatchSegmenter(self.bundle.segmenter(label_values=values)).run(plan(images, folder), records.append)
         if failed := [record for record in records if record.status == "failed"]:
             shown = "\n".join(f"  {record.input}: {record.error}" for record in failed[:20])
             raise ValueError(f"every image must be segmented, {len(failed)} were not:\n{shown}")

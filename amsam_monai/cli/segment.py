@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -147,15 +147,17 @@ def segment(
     }
     try:
         with progress_bar(len(jobs)) as (advance, tell):
-            if scheduler is None:
-                run = BatchSegmenter(segmenter, extras=extras, progress=tell, **how)
-                done: Iterable[Record] = map(run, jobs)
-            else:
-                work = {"build": asked, "extras": asdict(extras), "how": how}
-                done = on_cluster(scheduler, jobs, work, report.parent)
-            for record in done:
+
+            def note(record: Record) -> None:
                 records.append(record)
                 advance()
+
+            if scheduler is None:
+                BatchSegmenter(segmenter, extras=extras, progress=tell, **how).run(jobs, note)
+            else:
+                work = {"build": asked, "extras": asdict(extras), "how": how}
+                for record in on_cluster(scheduler, jobs, work, report.parent):
+                    note(record)
     finally:  # an interrupted run tells what it did, too
         places = {str(job.source): place for place, job in enumerate(jobs)}
         records.sort(key=lambda record: places[record.input])  # workers end in any order
@@ -231,10 +233,9 @@ def progress_bar(total: int) -> Iterator[tuple[Any, Any]]:
         slices = progress.add_task("slices", visible=False)
 
         def tell(job: Job, done: int, depth: int) -> None:
-            progress.update(slices, description=job.source.name, completed=done, total=depth, visible=True)
+            progress.update(slices, description=job.source.name, completed=done, total=depth, visible=done < depth)
 
         def advance() -> None:
-            progress.update(slices, visible=False)
             progress.advance(files)
 
         yield advance, tell

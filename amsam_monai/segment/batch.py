@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from amsam_monai.data.files.images import read_image, stem_of
 from amsam_monai.segment.batch_report import Record, warnings_of
 from amsam_monai.segment.instance_files import MAP, TABLE, write_table
 from amsam_monai.segment.jobs import Job, is_written, plan
-from amsam_monai.segment.segmenter import SegmentedImage, Segmenter
+from amsam_monai.segment.segmenter import ReadyImage, SegmentedImage, Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +79,19 @@ def refuse_clashes(jobs: Sequence[Job], extras: Extras, labels: Sequence[str]) -
                     )
 
 
+@dataclass
+class Case:
+    """A job on its way: what its steps made, and what became of it where it has come to an end."""
+
+    job: Job
+    seconds: float = 0.0
+    ready: ReadyImage | None = None
+    result: SegmentedImage | None = None
+    record: Record | None = None
+
+
 class BatchSegmenter:
-    """Segment jobs one by one and write their files; a job that fails is reported and passed over.
+    """Segment jobs and write their files; a job that fails is reported and passed over.
 
     Args:
         segmenter: what segments.
@@ -105,19 +119,115 @@ class BatchSegmenter:
 
     def __call__(self, job: Job) -> Record:
         """Segment one input and write its files."""
+        case = self._write(self._segment(self._read(Case(job))))
+        assert case.record is not None  # the last step has one
+        return case.record
+
+    def run(self, jobs: Sequence[Job], told: Callable[[Record], None]) -> None:
+        """Segment all inputs; while the network has one, a thread reads the next, and another writes the last.
+
+        So there are three inputs in memory at most. Whatever ends the run, what is being written is written whole and
+        told.
+
+        Args:
+            jobs: one after the other.
+            told: is given the record of each in their order, in the thread that writes.
+        """
+        reader, writer = (ThreadPoolExecutor(1, f"amsam-{name}") for name in ("read", "write"))
+
+        def write(case: Case) -> None:
+            record = self._write(case).record
+            assert record is not None  # the last step has one
+            told(record)
+
+        try:
+            waiting = iter(jobs)
+            reading = [reader.submit(self._read, Case(job)) for job in islice(waiting, 1)]
+            writing: list[Future[None]] = []
+            while reading:
+                case = reading.pop().result()
+                reading = [reader.submit(self._read, Case(job)) for job in islice(waiting, 1)]
+                case = self._segment(case)
+                for last in writing:
+                    last.result()
+                writing = [writer.submit(write, case)]
+                del case
+            for last in writing:
+                last.result()
+        finally:
+            reader.shutdown(wait=False, cancel_futures=True)
+            writer.shutdown()
+
+    def _read(self, case: Case) -> Case:
+        with self._step(case):
+            job = case.job
+            if self.resume and self._complete(job):
+                case.record = Record(str(job.source), "skipped", str(job.existing()))
+                return case
+            image = read_image(job.source, **self.reading)
+            job.label_path(image)  # refuses
+            case.ready = self.segmenter.ready(image)
+        return case
+
+    def _segment(self, case: Case) -> Case:
+        if case.ready is None:
+            return case
+        ready, case.ready = case.ready, None
+        depth = ready.image.array.shape[2] if ready.image.kind == "volume" else 1
+
+        def tell(done: int) -> None:
+            if self.progress is not None:
+                self.progress(case.job, done, depth)
+
+        with self._step(case):
+            case.result = self.segmenter(
+                ready,
+                probabilities=self.extras.probabilities,
+                instances=self.extras.instances,
+                quality=self.quality,
+                progress=tell,
+            )
+        return case
+
+    def _write(self, case: Case) -> Case:
+        if case.result is None:
+            return case
+        result, case.result = case.result, None
+        with self._step(case):
+            image, output = result.source, case.job.label_path(result.source)
+            extras = self._write_extras(case.job, result)
+            result.save(output)  # last: where the label map is, everything is
+            volumes = result.volumes()
+            case.record = Record(
+                input=str(case.job.source),
+                status="done",
+                output=str(output),
+                shape=list(image.spatial_shape),
+                spacing_mm=None if image.spacing_mm is None else [round(length, 6) for length in image.spacing_mm],
+                labels=volumes,
+                files=[str(path) for path in extras],
+                warnings=warnings_of(result, volumes),
+                quality=result.quality,
+                notes=list(image.notes),
+            )
+        if case.record.status == "done":
+            case.record.seconds = round(case.seconds, 3)
+        return case
+
+    @contextmanager
+    def _step(self, case: Case) -> Iterator[None]:
+        """Count the seconds of a step, and note what a library raises for one file: the others go on."""
         start = time.perf_counter()
         try:
-            if self.resume and self._complete(job):
-                return Record(str(job.source), "skipped", str(job.existing()))
-            record = self._segment(job)
-        except Exception as error:  # whatever a library raises for one file, the others go on
-            logger.debug("%s failed", job.source, exc_info=True)
+            yield
+        except Exception as error:
+            source = str(case.job.source)
+            logger.debug("%s failed", source, exc_info=True)
             message = str(error) or type(error).__name__
             if not isinstance(error, (ValueError, TypeError, OSError, RuntimeError, MemoryError, ImportError)):
                 message = f"{type(error).__name__}: {message}"
-            return Record(str(job.source), "failed", error=message.removeprefix(f"{job.source}: "))
-        record.seconds = round(time.perf_counter() - start, 3)
-        return record
+            case.record = Record(source, "failed", error=message.removeprefix(f"{source}: "))
+        case.seconds += time.perf_counter() - start
 
     def _complete(self, job: Job) -> bool:
         label = job.existing()
@@ -125,38 +235,6 @@ class BatchSegmenter:
             return False
         is_volume = not label.name.lower().endswith(".png")
         return all(is_written(path) for path in self.extras.paths(job, is_volume, list(self.segmenter.labels.values())))
-
-    def _segment(self, job: Job) -> Record:
-        image = read_image(job.source, **self.reading)
-        output = job.label_path(image)
-        depth = image.array.shape[2] if image.kind == "volume" else 1
-
-        def tell(done: int) -> None:
-            if self.progress is not None:
-                self.progress(job, done, depth)
-
-        result = self.segmenter(
-            image,
-            probabilities=self.extras.probabilities,
-            instances=self.extras.instances,
-            quality=self.quality,
-            progress=tell,
-        )
-        extras = self._write_extras(job, result)
-        result.save(output)  # last: where the label map is, everything is
-        volumes = result.volumes()
-        return Record(
-            input=str(job.source),
-            status="done",
-            output=str(output),
-            shape=list(image.spatial_shape),
-            spacing_mm=None if image.spacing_mm is None else [round(length, 6) for length in image.spacing_mm],
-            labels=volumes,
-            files=[str(path) for path in extras],
-            warnings=warnings_of(result, volumes),
-            quality=result.quality,
-            notes=list(image.notes),
-        )
 
     def _write_extras(self, job: Job, result: SegmentedImage) -> list[Path]:
         from amsam_monai.segment.overlay import save_overlay

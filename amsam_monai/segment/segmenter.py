@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from amsam_monai.segment.instances import Instances, InstanceWatch
 from amsam_monai.segment.limits import check_limits
 from amsam_monai.segment.quality import QualityMeter
 from amsam_monai.segment.shades import black_and_white
+from amsam_monai.segment.shares import room_for_shares
 from amsam_monai.segment.slice_inferer import SliceInferer
 from amsam_monai.transforms.intensity import Intensity
 
@@ -103,6 +105,19 @@ class SegmentedImage:
         return (self.label == index).astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class ReadyImage:
+    """An image that is read and measured, so that only the network's work is left.
+
+    Args:
+        image: as `read_image` gave it.
+        limits: stored values that become 0 and 1; None where each slice has its own.
+    """
+
+    image: LoadedImage
+    limits: tuple[float, float] | None
+
+
 class Segmenter:
     """Segment images and volumes of any format with a 2D system; no prompts, see the session for those.
 
@@ -157,7 +172,7 @@ class Segmenter:
     @torch.no_grad()
     def __call__(
         self,
-        source: str | Path | LoadedImage,
+        source: str | Path | LoadedImage | ReadyImage,
         *,
         probabilities: bool = False,
         quality: bool | None = None,
@@ -168,8 +183,8 @@ class Segmenter:
         """Segment one image or volume.
 
         Args:
-            source: a path, or what `read_image` gave.
-            probabilities: give them too; they take K + 1 times the volume in 32-bit floats.
+            source: a path, or what `read_image` or `ready` gave.
+            probabilities: give them too, K + 1 times the volume in 32-bit floats; large ones lie in a temporary file.
             quality: tell how good the masks are expected to be; None does where the model is calibrated.
             instances: number every object, see `InstanceWatch`.
             progress: called with the number of slices done.
@@ -179,12 +194,10 @@ class Segmenter:
             FileNotFoundError, ImageFileError: as `read_image`; ImageFileError also where the intensity refuses.
             ValueError: more objects than 16 bits count.
         """
-        image = source if isinstance(source, LoadedImage) else read_image(source)
-        try:
-            prepare, limits = self._prepare(image)
-        except ValueError as error:
-            raise ImageFileError(image.path, str(error)) from error
-        inferer = SliceInferer(**self.slices, output="logits" if probabilities else "labels", progress=progress)
+        if not isinstance(source, ReadyImage):
+            source = self.ready(source if isinstance(source, LoadedImage) else read_image(source))
+        image, limits = source.image, source.limits
+        inferer = SliceInferer(**self.slices, output="labels", progress=progress)
         meter = QualityMeter() if quality or (quality is None and self.quality is not None) else None
         watch = InstanceWatch(self.network, 1 + len(inferer.flips)) if instances else None
         observers: list[Any] = [one for one in (meter, watch and watch.observe, observe) if one is not None]
@@ -197,13 +210,27 @@ class Segmenter:
         tensor = picture_tensor(image) if view is None else torch.from_numpy(image.array)[None]
         network: Any = self.network if watch is None else watch.network
         device = next((one.device for one in self.network.parameters()), torch.device("cpu"))
+        shares: list[np.ndarray] = []
+
+        def store(shape: tuple[int, ...]) -> Tensor:
+            shares.append(room_for_shares(shape))
+            return torch.from_numpy(shares[0])
+
         with autocast(self.precision, device):
-            told = all_observe if observers else None
-            output = inferer(tensor[None], network, prepare=prepare, affine=image.affine, observe=told)[0]
-        label, shares = finish(output, probabilities)
+            output = inferer(
+                tensor[None],
+                network,
+                prepare=self._scale_each if limits is None else partial(self.intensity.apply, limits=limits),
+                affine=image.affine,
+                observe=all_observe if observers else None,
+                store=store if probabilities else None,
+            )
+        label = output[0, 0].cpu().numpy()
         keep_largest_components(label, self.classes.largest)
         self._check_classes(int(label.max(initial=0)))
-        result = SegmentedImage(image, label, dict(self.labels), shares, limits, view, self.classes.values)
+        result = SegmentedImage(
+            image, label, dict(self.labels), shares[0] if shares else None, limits, view, self.classes.values
+        )
         if self.limits is not None:
             result.warnings = check_limits(result, self.limits, self.intensity)
             for warning in result.warnings:
@@ -215,12 +242,18 @@ class Segmenter:
             result.instances = watch.instances(label, view)
         return result
 
-    def _prepare(self, image: LoadedImage) -> tuple[Callable[[Tensor], Tensor], tuple[float, float] | None]:
-        """What scales raw slices to [0, 1], and its limits where they are the same for all slices."""
+    def ready(self, image: LoadedImage) -> ReadyImage:
+        """All that comes before the network: another thread may do it for the next image.
+
+        Raises:
+            ImageFileError: the intensity refuses the image.
+        """
         if self.intensity.by_slice and image.kind == "volume":
-            return self._scale_each, None
-        limits = black_and_white(image, self.intensity)
-        return (lambda slices: self.intensity.apply(slices, limits)), limits
+            return ReadyImage(image, None)
+        try:
+            return ReadyImage(image, black_and_white(image, self.intensity))
+        except ValueError as error:
+            raise ImageFileError(image.path, str(error)) from error
 
     def _scale_each(self, slices: Tensor) -> Tensor:
         """Slices (n, C, H, W), each scaled by its own statistics."""
@@ -230,11 +263,3 @@ class Segmenter:
     def _check_classes(self, highest: int) -> None:
         if highest > max(self.labels):
             raise ValueError(f"the network predicts class {highest}, labels name {sorted(self.labels)}; name them all.")
-
-
-def finish(output: Tensor, probabilities: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Label map, and probabilities where `output` is logits (K+1, ...) and not the label map (1, ...) itself."""
-    if not probabilities:
-        return output[0].cpu().numpy(), None
-    label = output.argmax(dim=0).to(torch.uint8)
-    return label.cpu().numpy(), output.softmax(dim=0).cpu().numpy()

@@ -21,6 +21,7 @@ OUTPUTS = ("logits", "probabilities", "labels")
 Prepare = Callable[[Tensor], Tensor]
 PerSlice = Callable[[Sequence[int]], Mapping[str, Any]]
 Observe = Callable[[Tensor, Sequence[Tensor]], None]
+Store = Callable[[tuple[int, ...]], Tensor]
 
 
 class SliceInferer(Inferer):
@@ -83,6 +84,7 @@ class SliceInferer(Inferer):
         per_slice: PerSlice | None = None,
         affine: np.ndarray | None = None,
         observe: Observe | None = None,
+        store: Store | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """Predict.
@@ -98,6 +100,8 @@ class SliceInferer(Inferer):
             affine: voxel index to RAS, for plain tensors.
             observe: is shown the logits (n, K+1, H, W) of each batch of slices, in the view's order, and those of the
                 image and of each of its flips, turned back.
+            store: gives a tensor (K+1, H, W) or (K+1, I, J, K) of that shape for each image or volume, to which the
+                probabilities are written batch by batch, beside what is given.
             kwargs: further keyword arguments of the network.
 
         Shape: (B, C, H, W) -> (B, K+1, H, W), (B, C, I, J, K) -> (B, K+1, I, J, K); one channel for "labels".
@@ -117,17 +121,21 @@ class SliceInferer(Inferer):
             logits = background_where(blank(own), mean_logits(parts))
             if observe is not None:
                 observe(logits, [background_where(blank(own), part) for part in parts] if len(parts) > 1 else [logits])
-            return self._output(logits)
+            return logits
 
         if inputs.ndim == 4:
             images = as_plain(inputs).to(self._device(network, inputs))
-            return like(predict(images, per_slice([0]) if per_slice else {}).to(inputs.device), inputs)
+            logits = predict(images, per_slice([0]) if per_slice else {})
+            if store is not None:
+                for one in logits:
+                    store(tuple(one.shape)).copy_(one.softmax(dim=0))
+            return like(self._output(logits).to(inputs.device), inputs)
         if per_slice is not None and inputs.shape[0] > 1:
             raise ValueError(f"per_slice must go with one volume, got a batch of {inputs.shape[0]}; call one by one.")
         affines = affines_of(inputs, affine)
         device = self._device(network, inputs)
         outputs = [
-            self._volume(volume, self.view(volume.shape[1:], one), predict, per_slice, device)
+            self._volume(volume, self.view(volume.shape[1:], one), predict, per_slice, store, device)
             for volume, one in zip(as_plain(inputs), affines, strict=True)
         ]
         stacked = outputs[0][None] if len(outputs) == 1 else torch.stack(outputs)
@@ -139,18 +147,24 @@ class SliceInferer(Inferer):
         view: SliceView,
         predict: Callable[[Tensor, Mapping[str, Any]], Tensor],
         per_slice: PerSlice | None,
+        store: Store | None,
         device: torch.device,
     ) -> Tensor:
         """One volume (C, I, J, K) -> (K+1 or 1, I, J, K), where the volume is."""
         output: Tensor | None = None
+        shares: Tensor | None = None
 
         def run(start: int, stop: int) -> None:
-            nonlocal output
+            nonlocal output, shares
             slab = self._slab(volume, view, start, stop, device)  # (n, C', H, W)
             logits = predict(slab, per_slice(range(start, stop)) if per_slice else {})
+            given = self._output(logits)
             if output is None:
-                output = torch.zeros((logits.shape[1], *view.shape), dtype=logits.dtype, device=volume.device)
-            view.put(output, logits.transpose(0, 1).to(volume.device), start)
+                output = torch.zeros((given.shape[1], *view.shape), dtype=given.dtype, device=volume.device)
+                shares = store((logits.shape[1], *view.shape)) if store is not None else None
+            view.put(output, given.transpose(0, 1).to(volume.device), start)
+            if shares is not None:
+                view.put(shares, logits.softmax(dim=1).transpose(0, 1).to(shares.device), start)
 
         for done in BatchSize(self.batch_size, device).batches(view.depth, run):
             if self.progress is not None:
