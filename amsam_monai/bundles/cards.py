@@ -174,10 +174,12 @@ def _overlay_commands(recipe: Recipe) -> str:
     lines = []
     for name in recipe.overlays:
         below = ["train", "bilevel_train"] if name == "paper" else ["train"]
-        command = _run([*below, name])
+        command = f"{_run([*below, name])} --dataset_dir DIR"
         if name.startswith("multi_gpu"):
             command = command.replace("python", "torchrun --standalone --nproc_per_node=2", 1)
-        lines.append(f"{command} --dataset_dir DIR\n")
+        if name == "inference_trt":
+            command = f"{_run(['inference', name])} --dataset_dir IMAGES --output_dir OUT"
+        lines.append(f"{command}\n")
     return "".join(lines)
 
 

@@ -13,7 +13,7 @@ from amsam_monai.bundles.prose import Entry, Map, Scalar, Seq, Value, in_yaml, p
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 KEYS = ("name", "method", "images", "more", "overlays", "words")
-ALWAYS = ("refine",)  # overlays that every bundle has
+ALWAYS = ("refine", "inference_trt")  # overlays that every bundle has
 WHOLE = ("train.yaml", "inference.yaml", "metadata.json")  # the other configs go on top of train.yaml
 
 

@@ -86,7 +86,11 @@ def test_pictures_in_folders_train_evaluate_and_infer(polyps, folder):
     run(root, "train", "evaluate", **small, dataset_dir=str(polyps))
     assert (root / "eval" / "scores" / "report.html").is_file()
     run(root, "inference", dataset_dir=str(polyps / "images"), output_dir=str(folder / "out"))
-    assert len(list((folder / "out").glob("*.png"))) == 4
+    masks = sorted((folder / "out").glob("*.png"))
+    assert len(masks) == 4
+    images = {"dataset_dir": str(polyps / "images"), "output_dir": str(folder / "trt")}
+    run(root, "inference", "inference_trt", **images)  # without TensorRT nothing is compiled
+    assert [(folder / "trt" / mask.name).read_bytes() for mask in masks] == [mask.read_bytes() for mask in masks]
 
 
 def test_volumes_in_a_json_of_pairs_train_and_infer(hippocampi, folder):
