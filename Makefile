@@ -2,6 +2,7 @@
 # make test   set up, then run the tests
 # make lint   ruff, mypy, codespell, proselint and scripts/prose.py, and whether bundles/ is what its recipes give
 # make docs   build the documentation into site/
+# make bench  how fast this machine is: tables, and a JSON for each in $(BENCH)/, in under a quarter of an hour
 #
 # Tests that `make test` leaves out:
 # make test-wheel   both wheels, built, and installed away from the source in an environment that is made for it
@@ -23,6 +24,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?=
 DEMO_DIR ?= demo
+BENCH ?= bench
+BENCHMARKS = OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks
 DOORS = $(if $(wildcard .doors),AMSAM_DOORS=.doors)  # masks of `make test`, which server and page must give too
 UV_ADD := $(BIN)/python -m uv pip install --quiet
 UV_PIP := $(UV_ADD) --compile-bytecode
@@ -31,7 +34,7 @@ BUILD_WHEEL := $(BIN)/python -m uv build --quiet --wheel
 NEW_VENV := $(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python
 CORE := not slow and not data and not weights and not label and not browser and not wheel
 
-.PHONY: demo test coverage wheels test-wheel test-label test-page lint docs audit licences sbom release constraints clean
+.PHONY: demo bench test coverage wheels test-wheel test-label test-page lint docs audit licences sbom release constraints clean
 
 $(BIN)/.uv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -52,6 +55,17 @@ $(BIN)/.installed-docs: $(BIN)/.installed
 
 demo: $(BIN)/.installed
 	$(BIN)/python scripts/demo.py --out $(DEMO_DIR) $(if $(DATA),--data "$(DATA)")
+
+# PEERS="--python transformers=OTHER/bin/python" for peers of environments of their own, AGAINST=DIR: another checkout's clicks
+bench: $(BIN)/.installed-dev
+	-$(BENCHMARKS)/encoder.py --rounds 2 --images 1 --out $(BENCH)/encoder.json $(PEERS)
+	-$(BENCHMARKS)/aisam_classes.py --threads 1 --repeats 5 --out $(BENCH)/aisam_slice.json
+	-$(BENCHMARKS)/volume.py --volumes 2 --rounds 1 --out $(BENCH)/volume.json
+	-$(BENCHMARKS)/volume_memory.py --side 256 --out $(BENCH)/growth.json
+	-$(BENCHMARKS)/train_step.py --out $(BENCH)/train_step.json
+	-$(BENCHMARKS)/clicks.py --threads 1 --weights none --out $(BENCH)/click.json $(if $(AGAINST),--against $(AGAINST))
+	-$(BENCHMARKS)/cohort.py --pictures 40 --out $(BENCH)/cohort.json
+	-$(BENCHMARKS)/export.py --weights none --rounds 3 --out $(BENCH)/export.json
 
 test: $(BIN)/.installed-dev
 	AMSAM_DOORS=.doors OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "$(CORE)"
@@ -125,4 +139,4 @@ constraints: $(BIN)/.uv
 	$(BIN)/python scripts/constraints.py
 
 clean:
-	rm -rf $(DEMO_DIR) site build dist .coverage .coverage-report *.egg-info
+	rm -rf $(DEMO_DIR) $(BENCH) site build dist .coverage .coverage-report *.egg-info

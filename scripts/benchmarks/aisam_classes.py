@@ -1,19 +1,20 @@
 """Time AI-SAM's prompts and masks, all classes at once against class by class. Weights are random: time does not care.
 
-python scripts/benchmarks/aisam_classes.py --classes 4 --image-size 512
+    python scripts/benchmarks/aisam_classes.py [--classes 8] [--image-size 512] [--out aisam_slice.json]
 
 Two loops do the same work: one of this package's layers, and one of segment-anything's, as the published code has it.
 """
 
 import argparse
-import statistics
-import time
+from pathlib import Path
 
 import torch
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.transformer import Attention
+from sides import in_turn, tell
 from torch import nn
 
+from amsam_monai.networks.prompts.class_tokens import label_embeddings
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.aisam import AISAM
 
@@ -35,7 +36,7 @@ def looped(net, image, embedding, stack=None):
         cell = logits.softmax(-1).argmax(-1)
         points.append(torch.nn.functional.one_hot(cell, places.shape[1]).to(places) @ places[:, None])
     net.classifier(embedding)
-    sparse = prompter._sparse(torch.cat(points, dim=1), net._point_labels())
+    sparse = prompter._sparse(torch.cat(points, dim=1), label_embeddings(net.sam))
     masks = []
     for c in range(prompter.num_classes):
         queries, upscaled = stock_decoder(net.sam, embedding, sparse[:, c])
@@ -97,56 +98,41 @@ def stock_decoder(sam, embedding, sparse):
     return queries, sam.mask_decoder.output_upscaling(cells.transpose(1, 2).reshape(embedding.shape))
 
 
-def seconds(functions, repeats, device):
-    """Times of each function, taken in turns so that a busy machine slows all of them alike."""
-
-    def once(function):
-        start = time.perf_counter()
-        function()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - start
-
-    torch.empty(7_900_000)  # an encoder's activations, as any real process has had: malloc then keeps memory
-    for _ in range(2):
-        [once(function) for function in functions]
-    turns = [[once(function) for function in functions] for _ in range(repeats)]
-    return [list(times) for times in zip(*turns, strict=True)]
+def ways(classes: int, image_size: int, batch: int, device: str):
+    """The two loops and all at once, as calls, from one embedding."""
+    sam = build_sam("vit_nano", image_size=image_size)  # prompt encoder and decoder are those of any SAM
+    net = AISAM(sam, num_classes=classes - 1, gate=False).to(device).eval()
+    image = torch.rand(batch, 3, image_size, image_size, device=device)
+    embedding = torch.randn(batch, 256, sam.grid, sam.grid, device=device)
+    stack = PublishedStack(net.prompter.transformer).to(device).eval()
+    return {
+        "all classes at once": lambda: batched(net, image, embedding),
+        "loop": lambda: looped(net, image, embedding),
+        "loop of stock layers": lambda: looped(net, image, embedding, stack),
+    }
 
 
 @torch.inference_mode()
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--classes", type=int, default=4, help="background counted")
+    parser.add_argument("--classes", type=int, default=8, help="background counted")
     parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, help="JSON of all times")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    device = torch.device(options.device)
-    sam = build_sam("vit_nano", image_size=options.image_size)  # prompt encoder and decoder are those of any SAM
-    net = AISAM(sam, num_classes=options.classes - 1, gate=False).to(device).eval()
-    image = torch.rand(options.batch, 3, options.image_size, options.image_size, device=device)
-    embedding = torch.randn(options.batch, 256, sam.grid, sam.grid, device=device)
-    stack = PublishedStack(net.prompter.transformer).to(device).eval()
-    ways = {
-        "all classes at once": lambda: batched(net, image, embedding),
-        "loop": lambda: looped(net, image, embedding),
-        "loop of stock layers": lambda: looped(net, image, embedding, stack),
-    }
-    answers = [way() for way in ways.values()]
+    sides = ways(options.classes, options.image_size, options.batch, options.device)
+    answers = [way() for way in sides.values()]
     difference = max((answers[0] - other).abs().max().item() for other in answers[1:])
-    size = f"{options.image_size} px, {options.classes} classes, batch {options.batch}, {device}"
+    size = f"{options.image_size} px, {options.classes} classes, batch {options.batch}, {options.device}"
     print(f"{size}: largest difference of logits {difference:.2e}")
-    times = dict(zip(ways, seconds(list(ways.values()), options.repeats, device), strict=True))
-    first = times["all classes at once"]
-    for name, found in times.items():
-        median, best = statistics.median(found), min(found)
-        ratios = f"{median / statistics.median(first):.2f} and {best / min(first):.2f} times the first"
-        print(f"{name:21s} {median:.3f} s median, {best:.3f} s best; {ratios}")
+    torch.empty(7_900_000)  # an encoder's activations, as any real process has had: malloc then keeps memory
+    times = in_turn(sides, options.repeats, device=options.device, first=2)
+    tell({size: times}, options.out, threads=options.threads, difference=difference)
 
 
 if __name__ == "__main__":

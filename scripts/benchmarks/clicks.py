@@ -2,6 +2,7 @@
 
 python scripts/benchmarks/clicks.py                                    a MobileSAM at 512 px, random clicks
 python scripts/benchmarks/clicks.py --bundle DIR                       a bundle's network
+python scripts/benchmarks/clicks.py --against DIR                      in turn with the code of another checkout
 python scripts/benchmarks/clicks.py --url http://127.0.0.1:8000 --model NAME --image ID --clients 8 --seconds 120
 """
 
@@ -9,15 +10,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
+from sides import tell
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    turns = argparse.ArgumentParser(add_help=False)
+    turns.add_argument("--against", type=Path, metavar="DIR", help="another checkout, clicked in turn with this one")
+    turns.add_argument("--rounds", type=int, default=3, help="with --against: of each")
+    turns.add_argument("--out", type=Path, help="JSON of all clicks")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[turns]
+    )
     parser.add_argument("--bundle", help="folder of a bundle; default: AM-SAM on MobileSAM, not trained")
     parser.add_argument("--weights", default="mobile_sam", help="weights of the default network; 'none': random")
     parser.add_argument("--image-size", type=int, default=512)
@@ -34,7 +46,13 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0, help="how long each client clicks; 0: --clicks times")
     args = parser.parse_args()
-    report(*(over_http(args) if args.url else in_process(args)))
+    if args.against:
+        compare(args, turns.parse_known_args()[1])
+        return
+    seconds, facts = over_http(args) if args.url else in_process(args)
+    report(seconds, facts)
+    if args.out:
+        tell({"a click": {"warm": seconds}}, args.out, **facts)
 
 
 def report(seconds: list[float], facts: dict[str, object]) -> None:
@@ -42,6 +60,20 @@ def report(seconds: list[float], facts: dict[str, object]) -> None:
     milliseconds = np.array(seconds) * 1000
     quantiles = {f"p{q}_ms": round(float(np.percentile(milliseconds, q)), 1) for q in (50, 95)}
     print(json.dumps({**facts, "clicks": len(seconds), **quantiles}))
+
+
+def compare(args: argparse.Namespace, others: list[str]) -> None:
+    """Clicks of this checkout and of another, with the `others` of the options, in processes of their own."""
+    sides = {"this checkout": Path(__file__).parents[2], "the other": args.against.resolve()}
+    times: dict[str, list[float]] = {who: [] for who in sides}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(args.rounds):
+            for who, checkout in sides.items():
+                out = Path(folder, "clicks.json")
+                command = [sys.executable, __file__, *others, "--out", str(out)]
+                subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(checkout)})
+                times[who] += json.loads(out.read_text(encoding="utf-8"))["seconds"]["a click"]["warm"]
+    tell({"a click": times}, args.out, threads=args.threads)
 
 
 def in_process(args: argparse.Namespace) -> tuple[list[float], dict[str, object]]:

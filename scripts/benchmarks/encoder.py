@@ -109,6 +109,7 @@ def main() -> None:
             ratios = f"{seconds / ours[0]:.2f}", f"{memory / ours[1]:.2f}"
             print(f"| {row} at {SIDES[row]} | {who} | {seconds:.2f} | {ratios[0]} | {memory:.0f} | {ratios[1]} |")
     if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(runs, indent=1), encoding="utf-8")
 
 

@@ -1,24 +1,22 @@
 """Exported graphs beside PyTorch: seconds of an encoder and of a decoder on the processor.
 
-    python scripts/benchmarks/export.py [--side 512] [--rounds 5] [--threads 1] [--out export.json]
+    python scripts/benchmarks/export.py [--side 512] [--rounds 5] [--threads 1] [--weights none] [--out export.json]
 
-MobileSAM (`amsam weights fetch mobile_sam`) under AM-SAM, AI-SAM and AutoSAM with random adapters. onnxruntime and
-PyTorch take the same inputs in turn; the ratio is that of the medians, above 1 where onnxruntime is quicker. `encoder`
-is the image encoder, `automatic` all that comes after it, `prompted` the same for a point and a box of each class.
+MobileSAM (`amsam weights fetch mobile_sam`, or random weights) under AM-SAM, AI-SAM and AutoSAM with random adapters.
+onnxruntime and PyTorch take the same inputs in turn. `encoder` is the image encoder, `automatic` all that comes after
+it, `prompted` the same for a point and a box of each class.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import torch
+from sides import in_turn, tell
 
 from amsam_monai.graphs.examples import inputs_of, picture_pixels
 from amsam_monai.graphs.formats import as_array, write_onnx
@@ -45,15 +43,9 @@ def seconds(graph: Graph, inputs: tuple[torch.Tensor, ...], rounds: int, threads
         )
         session = onnxruntime.InferenceSession(str(Path(folder, "g.onnx")), options, ["CPUExecutionProvider"])
         arrays = {name: as_array(one) for name, one in zip(graph.inputs, inputs, strict=True)}
-        runs = {"torch": lambda: graph(*inputs), "onnxruntime": lambda: session.run(None, arrays)}
-        found: dict[str, list[float]] = {who: [] for who in runs}
+        runs = {"onnxruntime": lambda: session.run(None, arrays), "PyTorch": lambda: graph(*inputs)}
         with torch.inference_mode():
-            for _ in range(1 + rounds):
-                for who, run in runs.items():
-                    begun = time.perf_counter()
-                    run()
-                    found[who].append(time.perf_counter() - begun)
-    return {who: each[1:] for who, each in found.items()}
+            return in_turn(runs, rounds)
 
 
 def main() -> None:
@@ -62,14 +54,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
-    parser.add_argument("--weights", default="mobile_sam", help="of the catalogue, or a file")
+    parser.add_argument("--weights", default="mobile_sam", help="of the catalogue, a file, or none: random")
     parser.add_argument("--out", type=Path, help="JSON of all rounds")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    weights = None if options.weights == "none" else options.weights
     rows: dict[str, Any] = {}
     for name in options.systems:
-        system = SYSTEMS[name](build_sam("vit_t", image_size=options.side, weights=options.weights)).eval()
+        system = SYSTEMS[name](build_sam("vit_t", image_size=options.side, weights=weights)).eval()
         graphs, _ = graphs_of(system)
         inputs = inputs_of(graphs, *picture_pixels(graphs), {"points": 3, "objects": 1}, picture=True)
         for graph in graphs:
@@ -77,12 +70,7 @@ def main() -> None:
                 continue  # the same in all
             row = graph if graph == "encoder" else f"{name}, {graph}"
             rows[row] = seconds(graphs[graph], inputs[graph], options.rounds, options.threads)
-    print("| graph | onnxruntime, s | PyTorch, s | ratio |\n|---|--:|--:|--:|")
-    for row, found in rows.items():
-        ours, peer = (statistics.median(found[who]) for who in ("onnxruntime", "torch"))
-        print(f"| {row} at {options.side} | {ours:.3f} | {peer:.3f} | {peer / ours:.2f} |")
-    if options.out:
-        options.out.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    tell({f"{row} at {options.side}": found for row, found in rows.items()}, options.out, threads=options.threads)
 
 
 if __name__ == "__main__":

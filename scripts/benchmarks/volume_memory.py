@@ -1,19 +1,22 @@
-"""Memory of segmenting a thick and a thin stack: file in, file out, input and output volumes aside.
+"""Memory and time of segmenting a thin and a thick stack: file in, file out, input and output volumes aside.
 
     python scripts/benchmarks/volume_memory.py [--side 512] [--depths 100 1000] [--network stub|vit_nano] [--float]
+        [--probabilities] [--out growth.json]
 
-Each depth runs in a process of its own. Working memory is the peak of resident memory, less what the libraries and
-the network take before the volume comes, less the input volume and the label map.
+Each depth runs in a process of its own. Working memory is the peak of resident memory that no file backs, less what the
+libraries and the network take before the volume comes, less the input volume and the label map. Probabilities lie in
+a temporary file; one class of them is in memory when they are written.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 LIMIT = 2.5
@@ -21,8 +24,29 @@ MIB = 2**20
 
 
 def resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * resource.getpagesize()
+    """Of this process, but for pages of files, which the system takes back when it needs them (Linux)."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("RssAnon")))
+
+
+class Peak(threading.Thread):
+    """Watches `resident_bytes` until it is asked for the most that there were."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most, self.over = 0, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Look every few milliseconds."""
+        while not self.over.wait(0.005):
+            self.most = max(self.most, resident_bytes())
+
+    def stop(self) -> int:
+        """The most bytes."""
+        self.over.set()
+        self.join()
+        return self.most
 
 
 def write_volume(path: Path, side: int, depth: int, dtype: str) -> None:
@@ -63,8 +87,8 @@ def build_network(name: str):
     return Stub()
 
 
-def measure(path: Path, network: str) -> dict[str, float]:
-    """Peak and working memory of one segmentation, in this process."""
+def measure(path: Path, network: str, probabilities: bool) -> dict[str, float]:
+    """Peak, working memory and seconds of one segmentation, in this process."""
     import torch
 
     from amsam_monai.data.files.images import read_image
@@ -73,13 +97,16 @@ def measure(path: Path, network: str) -> dict[str, float]:
     torch.manual_seed(0)
     segmenter = Segmenter(build_network(network), {1: "a", 2: "b", 3: "c"}, intensity={"mode": "percentile"})
     segmenter.network(torch.rand(1, 3, 64, 64))  # first call sets libraries up
-    before = resident_bytes()
+    before, peak, begun = resident_bytes(), Peak(), time.perf_counter()
     image = read_image(path)
-    result = segmenter(image)
+    result = segmenter(image, probabilities=probabilities)
+    if probabilities:
+        result.save_probabilities(path.with_name("shares.nii"))
     result.save(path.with_name("out.nii.gz"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    volumes = image.array.nbytes + result.label.nbytes
-    return {"peak": peak / MIB, "volumes": volumes / MIB, "working": (peak - before - volumes) / MIB}
+    seconds, most = time.perf_counter() - begun, peak.stop()
+    volumes = image.array.nbytes + result.label.nbytes + (4 * image.array.size if probabilities else 0)
+    working = (most - before - volumes) / MIB
+    return {"peak": most / MIB, "volumes": volumes / MIB, "working": working, "seconds": seconds}
 
 
 def main() -> int:
@@ -88,27 +115,36 @@ def main() -> int:
     parser.add_argument("--depths", type=int, nargs=2, default=(100, 1000))
     parser.add_argument("--network", choices=("stub", "vit_nano"), default="stub")
     parser.add_argument("--float", action="store_true", help="store 32-bit floats instead of 16-bit integers")
+    parser.add_argument("--probabilities", action="store_true")
+    parser.add_argument("--out", type=Path, help="JSON of both")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.measure, options.network)))
+        print(json.dumps(measure(options.measure, options.network, options.probabilities)))
         return 0
-    working = []
+    told: dict[int, dict[str, float]] = {}
     for depth in options.depths:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "volume.nii"
             write_volume(path, options.side, depth, "<f4" if options.float else "<i2")
             command = [sys.executable, __file__, "--measure", str(path), "--network", options.network]
+            command += ["--probabilities"] if options.probabilities else []
             found = json.loads(
                 subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
             )
-        working.append(found["working"])
+        told[depth] = found
         print(
-            f"{options.side} x {options.side} x {depth}: peak {found['peak']:.0f} MiB, "
-            f"input and output volumes {found['volumes']:.0f} MiB, working memory {found['working']:.0f} MiB"
+            f"{options.side} x {options.side} x {depth}: peak {found['peak']:.0f} MiB, input and output volumes "
+            f"{found['volumes']:.0f} MiB, working memory {found['working']:.0f} MiB, {found['seconds']:.1f} s"
         )
-    ratio = working[1] / working[0]
+    thin, thick = (told[depth] for depth in options.depths)
+    ratio = thick["working"] / thin["working"]
     print(f"working memory ratio {ratio:.2f}, limit {LIMIT}: {'kept' if ratio <= LIMIT else 'exceeded'}")
+    each = [found["seconds"] / depth for depth, found in told.items()]
+    print(f"time of a slice, ratio {each[1] / each[0]:.2f}")
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps({"side": options.side, "depths": told}, indent=1) + "\n", encoding="utf-8")
     return int(ratio > LIMIT)
 
 
