@@ -15,6 +15,7 @@ from amsam_monai.data.slices import SliceView
 from amsam_monai.segment.batch_size import BatchSize
 from amsam_monai.segment.blank import background_where, blank
 from amsam_monai.segment.flips import flip_prompts, flip_sets, mean_logits
+from amsam_monai.segment.sending import sent
 
 OUTPUTS = ("logits", "probabilities", "labels")
 
@@ -153,6 +154,12 @@ class SliceInferer(Inferer):
         """One volume (C, I, J, K) -> (K+1 or 1, I, J, K), where the volume is."""
         output: Tensor | None = None
         shares: Tensor | None = None
+        waiting: list[tuple[Tensor, Callable[[], Tensor], int]] = []  # of the last batch, while a GPU has the next
+
+        def settle() -> None:
+            for target, arrived, start in waiting:
+                view.put(target, arrived().transpose(0, 1), start)
+            waiting.clear()
 
         def run(start: int, stop: int) -> None:
             nonlocal output, shares
@@ -162,13 +169,16 @@ class SliceInferer(Inferer):
             if output is None:
                 output = torch.zeros((given.shape[1], *view.shape), dtype=given.dtype, device=volume.device)
                 shares = store((logits.shape[1], *view.shape)) if store is not None else None
-            view.put(output, given.transpose(0, 1).to(volume.device), start)
+            coming = [(output, sent(given, volume.device), start)]
             if shares is not None:
-                view.put(shares, logits.softmax(dim=1).transpose(0, 1).to(shares.device), start)
+                coming.append((shares, sent(logits.softmax(dim=1), shares.device), start))
+            settle()
+            waiting.extend(coming)
 
         for done in BatchSize(self.batch_size, device).batches(view.depth, run):
             if self.progress is not None:
                 self.progress(done)
+        settle()
         assert output is not None  # a view has at least one slice
         return output
 
@@ -176,7 +186,7 @@ class SliceInferer(Inferer):
         """Slices `start` to `stop` - 1 with their neighbours as channels. Shape (n, C (2 neighbours + 1), H, W)."""
         around = self.neighbours
         first, last = max(start - around, 0), min(stop + around, view.depth)
-        slices = view.take(volume, first, last).transpose(0, 1).to(device)  # (n', C, H, W)
+        slices = sent(view.take(volume, first, last).transpose(0, 1), device)()  # (n', C, H, W)
         if not around:
             return slices
         wanted = [

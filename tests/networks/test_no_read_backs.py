@@ -20,6 +20,7 @@ from amsam_monai.networks.systems.autosam import build_autosam
 from amsam_monai.networks.systems.mean import Mean
 from amsam_monai.networks.systems.training_wrappers import WithLossInputs
 from amsam_monai.networks.systems.unified import build_unified
+from amsam_monai.segment.slice_inferer import SliceInferer
 
 SIZE, CLASSES = 64, 3
 
@@ -116,6 +117,30 @@ def test_one_exported_graph_holds_the_network(name):
     graph = torch.export.export(net, (image,), strict=False).module()
     other = torch.rand(2, 3, SIZE, SIZE)  # may have other classes than the one it was made with
     torch.testing.assert_close(graph(other), net(other), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow  # recording takes a minute
+@pytest.mark.parametrize("name", ["AM-SAM of all objects", "AI-SAM with a second look", "AutoSAM"])
+@torch.no_grad()
+def test_one_compiled_graph_holds_the_network(name):
+    net = SYSTEMS[name]().eval()
+    graph = torch.compile(net, fullgraph=True, backend="eager")
+    for image in torch.rand(2, 2, 3, SIZE, SIZE):  # the second may have other classes than the first
+        torch.testing.assert_close(graph(image), net(image), atol=1e-5, rtol=1e-5)
+
+
+def test_volumes_go_to_the_device_and_come_back(request):
+    net, found = moved(SYSTEMS["SAMed"]().eval(), request.getfixturevalue("gpu")), []
+
+    def store(shape):
+        found.append(torch.zeros(shape))
+        return found[0]
+
+    inferer = SliceInferer(output="labels", batch_size=2, neighbours=1, flips=("horizontal",))
+    with torch.no_grad():
+        labels = inferer(torch.rand(1, 1, 40, 30, 5), net, prepare=lambda slices: slices / 2, store=store)
+    assert (labels.device.type, labels.shape) == ("cpu", (1, 1, 40, 30, 5))
+    assert (found[0].device.type, found[0].shape) == ("cpu", (CLASSES + 1, 40, 30, 5))
 
 
 def test_what_reads_a_value_back_is_found_out(request):
