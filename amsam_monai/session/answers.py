@@ -88,6 +88,10 @@ class SliceAnswers:
         base = self._automatic.get(number)
         return base.prompts[0] if base else None
 
+    def own_prompts(self, number: int, edits: Mapping[int, ClassEdits]) -> Prompts:
+        """The network's own prompts for a slice, given a person's boxes; computed where they are not known."""
+        return self._base(number, edits)[1].prompts[0]
+
     def answer(self, number: int, edits: Mapping[int, ClassEdits]) -> Segmentation:
         """The network's answer for a slice with a person's edits; a blank slice is background, whatever they are."""
         answers, base = self._base(number, edits)

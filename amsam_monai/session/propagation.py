@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from amsam_monai.segment.propagation import overlap, prompts_of_mask
-from amsam_monai.session.edits import SessionPoint, box_corners, changed
+from amsam_monai.session.edits import SessionPoint, SliceEdits, box_corners, changed
 from amsam_monai.session.history import Step
+from amsam_monai.session.network_prompts import points_in
 from amsam_monai.session.open_image import OpenImage
 
 
@@ -87,14 +88,29 @@ class Propagation:
             return False
         edges, (x, y) = found
         before = self.opened.capture([target])
-        points = (SessionPoint(self.image.voxel(target, x, y)),)
         corners = box_corners(self.image, target, edges)
-        edits = changed(self.opened.edits_of(target), index, points=points, box=corners, box_given=True)
+        edits = changed(self.opened.edits_of(target), index, box=corners, box_given=True)
+        points = (*self._points_outside(target, edits, index, mask), SessionPoint(self.image.voxel(target, x, y)))
         self.opened.history.widen(before)
-        self.opened.store(target, edits)
+        self.opened.store(target, changed(edits, index, points=points))
         result = self.opened.segment(target)
         quality = result.quality.get(self.opened.labels[index], 1.0)
         if quality >= self.min_quality and overlap(mask, result.mask == index) >= self.min_overlap:
             return True
         self.opened.restore(before)
         return False
+
+    def _points_outside(self, number: int, edits: SliceEdits, index: int, mask: np.ndarray) -> list[SessionPoint]:
+        """The network's own points against a class that lie outside a mask (H, W).
+
+        Where classes prompt against each other, these are background's points: without them everything is an object.
+        """
+        if self.opened.answers.net.classes_alone:
+            return []
+        own = points_in(self.image, self.opened.answers.own_prompts(number, edits), number, index)
+        return [point for point in own if not (point.positive or self._holds(mask, point))]
+
+    def _holds(self, mask: np.ndarray, point: SessionPoint) -> bool:
+        """Whether a point lies in a mask; one in the padding does not."""
+        column, row = (round(place) for place in self.image.pixel(point.voxel))
+        return 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1] and bool(mask[row, column])

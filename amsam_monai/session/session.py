@@ -453,8 +453,9 @@ class InteractiveSession:
     ) -> dict[str, list[int]]:
         """Carry a corrected slice's masks to its neighbours, both ways, as one step.
 
-        Each mask gives its neighbour a box and a point; the answer goes on if its predicted quality and its overlap
-        with the mask it came from hold. Slices that somebody has edited stop it.
+        Each mask gives its neighbour a box and a point, beside the network's own points against the class; the answer
+        goes on if its predicted quality and its overlap with the mask it came from hold. Slices that somebody has
+        edited stop it.
 
         Args:
             from_slice: the corrected slice.

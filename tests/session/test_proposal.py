@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from amsam_monai.networks.prompts.class_prompts import point_signs
+from amsam_monai.networks.systems.aisam import AISAM
+from amsam_monai.session.session import InteractiveSession
 from tests.segment.toy_net import BrightRegions
-from tests.session.test_session import opened
+from tests.session.test_session import opened, two_bars
 
 
 @pytest.fixture
@@ -58,3 +61,25 @@ def test_an_edit_makes_a_proposal_void_and_a_look_does_not(session):
     session.paint(1, [(0, 0, 4)])
     with pytest.raises(ValueError, match="a proposal must be taken before anything else is edited"):
         session.take(proposal)
+
+
+def test_background_keeps_its_points_where_classes_prompt_against_each_other(nano_sam, monkeypatch):
+    session = InteractiveSession(AISAM(nano_sam, num_classes=2, gate=False), {1: "A", 2: "B"})
+    session.open(two_bars())
+    session.segment([1, 2])
+    own = session.answers.automatic(2)
+    background = (point_signs(own.points_xy, own.point_labels)[0, 0] > 0).sum()
+    assert background
+    session.paint("A", [(3, 3, 1)], size=3)  # so that there is a mask to carry
+    asked, segment = [], session.net.segment
+
+    def noted(pixels, prompts, *args, **kwargs):
+        asked.append(prompts)
+        return segment(pixels, prompts, *args, **kwargs)
+
+    monkeypatch.setattr(session.net, "segment", noted)
+    session.propose(1, labels=["A"], min_quality=0.0, min_overlap=0.0, max_slices=1)
+    clicked = [prompts for prompts in asked if prompts is not None and prompts.points_xy is not None]
+    assert clicked
+    for prompts in clicked:
+        assert (point_signs(prompts.points_xy, prompts.point_labels)[0, 0] > 0).any()
