@@ -15,7 +15,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
-from amsam_monai.data.files.images import read_image
+from amsam_monai.data.files.images import ImageFileError, read_image
 from tests.data.dicom_files import write_slice
 from tests.faults.children import FORK, answer_of, with_little_memory
 
@@ -113,3 +113,16 @@ def read_image_once(folder):
     assert read_image(folder / "small.dcm").spatial_shape[:2] == (2, 2)
     for name in ("small.nii", "small.nrrd"):
         assert read_image(folder / name).array.shape == (2, 2, 2)
+
+
+@pytest.mark.parametrize("name", [b"tEXt", b"sBIT"])
+def test_a_part_of_a_png_that_claims_to_be_endless_is_not_allocated(name, tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("L", (4, 4), 7).save(path)
+    data = path.read_bytes()
+    place = 33 if name == b"sBIT" else data.index(b"IEND") - 4
+    path.write_bytes(data[:place] + struct.pack(">I4s", 2**32 - 1, name) + b"\x08" + data[place:])
+    Image.new("L", (4, 4), 7).save(tmp_path / "small.png")
+    assert read_image(tmp_path / "small.png").array.max() == 7
+    answer = answer_of(with_little_memory, LITTLE, read_image, path)
+    assert isinstance(answer, ImageFileError) or answer.array.max() == 7, answer

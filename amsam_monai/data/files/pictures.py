@@ -42,7 +42,7 @@ def read_picture(path: Path, *, indices: bool = False, max_pixels: int | None = 
         if picture.format == "PNG":
             check_png(path)
         if deep_colour(path, picture):
-            first = turned(read_deep_colour(path), turn)
+            first = turned(read_deep_colour(path, picture.format), turn)
             return picture_of(first, path, turn, bits)
         frames = [page(picture, indices, turn)]
         if pages > 1 and path.suffix.lower() in (".tif", ".tiff"):
@@ -134,20 +134,22 @@ def deep_colour(path: Path, picture: Any) -> bool:
     return False
 
 
-def read_deep_colour(path: Path) -> np.ndarray:
+def read_deep_colour(path: Path, form: str) -> np.ndarray:
     """A picture with 16 bits per colour, alpha dropped. Shape (H, W, 3)."""
     import SimpleITK as sitk  # noqa: N813
 
-    return colour_from_itk(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), path, "picture").array
+    image = sitk.ReadImage(str(path), imageIO=f"{form}ImageIO")
+    return colour_from_itk(sitk.GetArrayFromImage(image), path, "picture").array
 
 
 def check_png(path: Path) -> None:
     """Refuse a PNG with a chunk whose checksum is wrong, which Pillow decodes without a word."""
+    size = path.stat().st_size  # a length may say anything, and is allocated
     with open(path, "rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
             length, name = struct.unpack(">I4s", head)
-            content, check = file.read(length), file.read(4)
+            content, check = file.read(min(length, size)), file.read(4)
             if len(check) == 4 and struct.unpack(">I", check)[0] != zlib.crc32(name + content):
                 raise ImageFileError(path, f"its part {name.decode('latin-1')} is damaged; copy it again.")
 
@@ -165,7 +167,7 @@ def declared_bits(path: Path, picture: Any) -> int | None:
         while len(head := file.read(8)) == 8:
             length, name = struct.unpack(">I4s", head)
             if name == b"sBIT":
-                return max(file.read(length)[:3], default=0) or None
+                return max(file.read(min(length, 3)), default=0) or None
             if name == b"IDAT":
                 return None
             file.seek(length + 4, 1)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from amsam_monai.data.files.itk_headers import check_itk_file, check_packed
-from amsam_monai.data.files.limits import check_rest, check_voxels
+from amsam_monai.data.files.limits import MAX_REST, check_rest, check_voxels
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_affine, spacing_of
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -70,11 +70,12 @@ def nifti_file(path: Path) -> Iterator[Any]:
     kinds = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
     packed = path.name.lower().endswith(".gz")
     with gzip.open(path) if packed else open(path, "rb") as stream:
-        size = stream.read(4)
-        kind = next(
-            (kinds[number] for order in ("little", "big") if (number := int.from_bytes(size, order)) in kinds), None
-        )
-        if not packed or kind is None:
+        start = stream.read(540)
+        size = start[:4]
+        known = (kinds[number] for order in ("little", "big") if (number := int.from_bytes(size, order)) in kinds)
+        kind = next(known, nib.Nifti1Image)
+        check_offset(path, kind, start)
+        if not packed:
             file: Any = nib.load(path)
             if not isinstance(file, nib.Nifti1Pair):
                 raise ImageFileError(path, f"must be a NIfTI file, got {type(file).__name__}; convert it.")
@@ -85,6 +86,15 @@ def nifti_file(path: Path) -> Iterator[Any]:
         rest = 0
         while piece := stream.read(PIECE):  # to the end, where gzip's checksum is
             check_rest(path, rest := rest + len(piece))
+
+
+def check_offset(path: Path, kind: Any, start: bytes) -> None:
+    """Refuse a NIfTI header that puts more than MAX_REST bytes before its voxels, which would be read as extensions."""
+    header = kind.header_class
+    if len(start) >= header.sizeof_hdr:
+        offset = header(start[: header.sizeof_hdr], check=False)["vox_offset"]
+        if not 0 <= offset <= MAX_REST:
+            raise ImageFileError(path, f"voxels must begin within {MAX_REST} bytes, got {offset}; it is damaged.")
 
 
 def forms_apart(header: Any, shape: tuple[int, int, int]) -> float:
@@ -125,6 +135,7 @@ def open_itk(path: Path, max_voxels: int | None = None, *, alone: bool = False) 
 
     voxels = check_itk_file(path, alone=alone)
     reader = sitk.ImageFileReader()
+    reader.SetImageIO(voxels.reader)
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     shape = (*reader.GetSize(), reader.GetNumberOfComponents())

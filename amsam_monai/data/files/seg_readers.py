@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from amsam_monai.data.classes import HIGHEST_VALUE
+from amsam_monai.data.files.limits import check_voxels
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage, check_affine, spacing_of
 from amsam_monai.data.files.readers import LPS_TO_RAS, from_itk, itk_affine, open_itk
 from amsam_monai.data.files.segments import Segments
@@ -70,6 +71,7 @@ def read_dicom_seg(path: Path) -> LoadedImage:
     if "SegmentSequence" not in dataset:
         raise ImageFileError(path, "a DICOM label must be a segmentation (DICOM-SEG), got an image.")
     shared, per_frame = dataset.SharedFunctionalGroupsSequence[0], dataset.PerFrameFunctionalGroupsSequence
+    check_voxels(path, (dataset.Columns, dataset.Rows, max(len(per_frame), int(dataset.get("NumberOfFrames", 1) or 1))))
     frames = np.asarray(dataset.pixel_array).reshape(len(per_frame), dataset.Rows, dataset.Columns)
     names = {int(one.SegmentNumber): str(one.get("SegmentLabel", "")) for one in dataset.SegmentSequence}
     kind = str(dataset.get("SegmentationType", "BINARY"))
@@ -83,10 +85,11 @@ def read_dicom_seg(path: Path) -> LoadedImage:
     turn = np.array(turns[0], float)
     affine, places = grid_of(path, positions, turn, measures)
     dtype = smallest(names)
+    check_voxels(path, (dataset.Columns, dataset.Rows, max(places) + 1))
     layers = [np.zeros((dataset.Columns, dataset.Rows, max(places) + 1), dtype)]
     for frame, place, one in zip(frames, places, per_frame, strict=True):
         numbers = frame.astype(dtype) * dtype.type(1 if kind == "LABELMAP" else segment_number(one, shared))
-        paint(layers, place, numbers.T)
+        paint(path, layers, place, numbers.T)
     affine = check_affine(path, LPS_TO_RAS @ affine)
     loaded = LoadedImage(layers[0], "volume", path, "dicom", affine, spacing_of(affine))
     loaded.segments = Segments({number: name for number, name in names.items() if number}, tuple(layers))
@@ -108,7 +111,7 @@ def segment_number(frame: Any, shared: Any) -> int:
     return int(group(frame, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber)
 
 
-def paint(layers: list[np.ndarray], place: int, numbers: np.ndarray) -> None:
+def paint(path: Path, layers: list[np.ndarray], place: int, numbers: np.ndarray) -> None:
     """Put a frame's numbers into the first layer where nothing is below them; a new one where there is none."""
     inside = numbers > 0
     for layer in layers:
@@ -116,6 +119,7 @@ def paint(layers: list[np.ndarray], place: int, numbers: np.ndarray) -> None:
         if not (plane[inside] > 0).any():
             plane[inside] = numbers[inside]
             return
+    check_voxels(path, (*layers[0].shape, len(layers) + 1))
     layers.append(np.zeros_like(layers[0]))
     layers[-1][..., place] = numbers
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amsam_monai.data.files.limits import check_voxels
 from amsam_monai.data.files.loaded_image import ImageFileError, LoadedImage
 
 ON_GRID = 0.05  # voxels by which a label's voxel may lie beside one of the image
@@ -126,5 +127,7 @@ def common_grid(one: LoadedImage, other: LoadedImage) -> LoadedImage:
     first = np.minimum(corners.min(axis=1), 0)
     last = np.maximum(corners.max(axis=1), np.array(fine.array.shape) - 1)
     affine = np.asarray(fine.affine) @ np.block([[np.eye(3), first[:, None]], [np.zeros((1, 3)), 1]])
-    array = np.broadcast_to(np.uint8(0), tuple(last - first + 1))
+    shape = tuple(int(length) for length in last - first + 1)
+    check_voxels(one.path, shape)
+    array = np.broadcast_to(np.uint8(0), shape)
     return replace(fine, array=array, affine=np.asarray(affine), stored_shape=array.shape, segments=None)

@@ -57,6 +57,8 @@ class Frame:
 def frames_of(path: Path, dataset: Any) -> tuple[tuple[Frame, ...], tuple[tuple[float, float], ...]]:
     """The image planes of a file, and slope and intercept of each."""
     count = int(dataset.get("NumberOfFrames", 1) or 1)
+    if not 1 <= count <= path.stat().st_size:
+        raise ImageFileError(path, f"declares {count} frames, not as many as it holds; it is damaged or truncated.")
     shared = groups_of(dataset, "SharedFunctionalGroupsSequence")
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     if per_frame and len(per_frame) != count:

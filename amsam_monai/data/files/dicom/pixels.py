@@ -53,7 +53,7 @@ class PixelReader:
         if header.rescales:
             return rescaled_by_frame(header)
         try:
-            array = sitk.GetArrayFromImage(sitk.ReadImage(str(header.path)))
+            array = sitk.GetArrayFromImage(sitk.ReadImage(str(header.path), imageIO="GDCMImageIO"))
         except RuntimeError as error:
             raise ImageFileError(header.path, "the file is damaged or truncated; copy it again.") from error
         if header.inverted is not None and header.kind == "slices":  # Hounsfield units stay what they are
