@@ -28,6 +28,7 @@ from amsam_monai.auto.suspects import leave_out, weed
 from amsam_monai.auto.trial import Trial, quality_of_trials, run_mean_trial, run_trial, train_method
 from amsam_monai.bundles.members import join_models
 from amsam_monai.bundles.model_file import amend_model, read_model
+from amsam_monai.bundles.settings import check_classes
 from amsam_monai.data.datasets.load_cased import LoadCased
 from amsam_monai.data.datasets.own import find_own
 from amsam_monai.data.files.atomic import check_writable, taken
@@ -133,6 +134,7 @@ def train(
     listing = find_own(data, labels=labels, channel=channel, patients=patients)
     datalist = cases_that_train(listing, read_ids(ids))
     classes = {name: value for value, name in listing.labels.items()}
+    check_classes(classes)
     for note in listing.notes:
         say(f"note: {note}")
     if known is None:

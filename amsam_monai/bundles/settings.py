@@ -59,7 +59,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_kinds(self)
-        _check_classes(self.classes)
+        check_classes(self.classes)
         _known("sam", self.sam, SAM_ARGUMENTS)
         if "backbone" not in self.sam or "image_size" not in self.sam:
             raise ValueError(f"settings.sam must name backbone, weights and image_size, got {self.sam}.")
@@ -242,7 +242,7 @@ def differences(have: Settings, want: Settings) -> list[tuple[str, Any, Any]]:
 
 def _each_class(objects: Mapping[str, Any], classes: Any) -> list[Any]:
     """A word for each class, "one" where none is given."""
-    _check_classes(classes)
+    check_classes(classes)
     _known("arguments.objects", objects, classes)
     return [objects.get(name, "one") for name in classes]
 
@@ -333,12 +333,21 @@ def _check_kinds(settings: Settings) -> None:
             raise ValueError(f"settings.{name} must be a mapping, got {value!r}.")
 
 
-def _check_classes(classes: Mapping[str, int]) -> None:
+def check_classes(classes: Mapping[str, int]) -> None:
+    """Refuse what are no classes of a bundle.
+
+    Raises:
+        ValueError: no class, values that are not each a whole number of its own from 1, or a name that MONAI would read
+            as code or as another file: names come with data, too.
+    """
     if not isinstance(classes, Mapping) or not classes:
         raise ValueError(f"settings.classes must map names to values in label files, got {classes!r}.")
     for name, value in classes.items():
         if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"settings.classes must map names to whole numbers from 1, got {name!r}: {value!r}.")
+        if name.lstrip().startswith(("$", "@", "%")):
+            problem = "settings.classes must have names that do not begin with $, @ or %, which MONAI would run"
+            raise ValueError(f"{problem}, got {name[:80]!r}; name the class otherwise (--labels {value}=NAME).")
     if len(set(classes.values())) < len(classes):
         raise ValueError(f"settings.classes must have a value of its own for each class, got {dict(classes)}.")
 

@@ -108,6 +108,14 @@ def several_channels(root):
         volume(root / "labels" / f"{name}.nii.gz", value=1)
 
 
+def names_that_are_code(root):
+    for name in "ab":
+        volume(root / "imagesTr" / f"{name}_0000.nii.gz")
+        volume(root / "labelsTr" / f"{name}.nii.gz", value=1)
+    about = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "$exit(3)": 1}, "file_ending": ".nii.gz"}
+    (root / "dataset.json").write_text(json.dumps(about), encoding="utf-8")
+
+
 WRONG = [
     (nothing, {}, "no data set here"),
     (one_case, {}, "at least two patients"),
@@ -124,6 +132,8 @@ WRONG = [
     (list_of_missing_files, {}, "no such file"),
     (two_data_sets, {}, "found 2"),
     (several_channels, {}, "channel"),
+    (names_that_are_code, {}, r"must have names that do not begin with .*, got '\$exit"),
+    (pairs, {"labels": {1: "%other.yaml::code"}}, "must have names that do not begin with"),
     (pairs, {"labels": {1: "lesion", 7: "hair"}}, "no label holds 7 .hair."),
     (pairs, {"ids": ["a", "zz"]}, "lacks 1 of 2: zz"),
     (pairs, {"ids": ["a"]}, "at least two patients"),

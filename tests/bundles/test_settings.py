@@ -97,6 +97,8 @@ def test_words_of_a_command_line_become_values_at_any_depth():
         ({"limits": {"classes": {"liver": {"part": 1}}}}, "limits.classes.liver must be a mapping of slice_share"),
         ({"limits": {"classes": {"liver": {"gap": "wide"}}}}, "limits.classes.liver.gap must be a number, got 'wide'"),
         ({"limits": {"classes": {"liver": {"volume_share": 0.1}}}}, "volume_share must be 2 numbers, got 0.1"),
+        ({"classes": {" $exit(3)": 1}}, r"must have names that do not begin with .*, got ' \$exit"),
+        ({"classes": ["@imports"]}, "must have names that do not begin with"),
         ({"limits": {"intensity": {"low": [[0] * 5]}}}, "limits.intensity must have low and high"),
         ({"limits": {"intensity": {"low": [[0] * 4], "high": [[1] * 5]}}}, "intensity.low must be 5 numbers"),
         ({"limits": {"intensity": {"low": [[0] * 5], "high": [1]}}}, "intensity.high must be 5 numbers"),

@@ -25,7 +25,7 @@ from amsam_monai.networks.detector.licence import licence_text
 from amsam_monai.networks.detector.scores import score_detector
 from amsam_monai.networks.detector.views import Augmentation, Scene, random_view
 from amsam_monai.networks.detector.voting import vote
-from amsam_monai.networks.detector.yolo import build_model, read_checkpoint
+from amsam_monai.networks.detector.yolo import build_model, read_checkpoint, ultralytics_module
 from amsam_monai.networks.prompts.boxes import box_iou
 from tests.networks.yolo_fixtures import write_tiny_yolo
 
@@ -371,6 +371,23 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     torch.save({"model": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(ValueError, match="must be an Ultralytics checkpoint"):
         read_checkpoint(tmp_path / "evil.pt")
+
+
+@pytest.mark.parametrize("kind", ["nn.tasks.DetectionModel", "nn.modules.conv.Conv"])
+def test_a_checkpoint_that_would_make_a_layer_is_refused(kind, tmp_path, tiny_yolo):
+    """Layers run text that they are given: an activation, a configuration's name."""
+    folder, _, name = kind.rpartition(".")
+    known, architecture = getattr(ultralytics_module(folder), name), read_checkpoint(tiny_yolo)[0]
+    text = f"open({str(tmp_path / 'ran')!r}, 'w') and torch.nn.SiLU()"
+
+    class Evil:
+        def __reduce__(self):
+            return known, ({**architecture, "activation": text},) if name == "DetectionModel" else (3, 3)
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match=f"{name} must be kept as it was trained"):
+        read_checkpoint(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_still_view_is_the_image_and_its_boxes_are_tight():

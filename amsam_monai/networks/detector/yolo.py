@@ -91,18 +91,33 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], list[str], dict[s
             layers.update(
                 kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, nn.Module)
             )
+    stand_ins = [_stand_in(kind) for kind in sorted(layers, key=str)]
     try:
-        with torch.serialization.safe_globals(sorted(layers, key=str)):
+        with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True)
         model = content.get("ema") or content["model"]
         names = [str(model.names[index]) for index in range(len(model.names))]
-        architecture, state = dict(model.yaml), model.float().state_dict()
+        architecture, state = dict(model.yaml), nn.Module.state_dict(nn.Module.float(model))
     except Exception as error:  # a class that is no network layer, no such key, no zip archive: all kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ValueError(f"detector weights must be an Ultralytics checkpoint, got {path} ({reason}).") from error
     if bad := not_finite(state):
         raise ValueError(f"{path}: {bad}. Get the file anew.")
     return architecture, names, state
+
+
+class _Layer(nn.Module):
+    """What stands for a layer of a checkpoint while it is read: it holds weights and other layers, and is never made.
+
+    A pickle may call what it may name, and a layer that is called with text may run it.
+    """
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        raise ValueError(f"{type(self).__name__} must be kept as it was trained, and not made by the file")
+
+
+def _stand_in(kind: type) -> type:
+    return type(kind.__name__, (_Layer,), {"__module__": kind.__module__, "__qualname__": kind.__qualname__})
 
 
 def ultralytics_module(name: str) -> Any:
