@@ -17,7 +17,7 @@ from torch import Tensor
 
 from amsam_monai.bundles.load import LoadedBundle
 from amsam_monai.bundles.model import Model, load
-from amsam_monai.data.files.atomic import check_writable, room_for, taken
+from amsam_monai.data.files.atomic import check_writable, partial_beside, room_for, taken
 from amsam_monai.graphs.contents import FORMAT, SETTINGS, about_model, about_network
 from amsam_monai.graphs.examples import compared, recorded
 from amsam_monai.graphs.formats import FORMATS, Format
@@ -87,8 +87,7 @@ def export(
     if isinstance(model, Model) and settings:
         raise ValueError("settings must go with a bundle or a file, got a loaded model; give them to `load`.")
     bundle = (model if isinstance(model, Model) else load(model, device="cpu", settings=settings)).bundle
-    partial = out.with_name(f".partial-{os.getpid()}-{out.name}")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = partial_beside(out)
     try:
         with room_for(out):
             partial.mkdir(parents=True)

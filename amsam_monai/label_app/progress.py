@@ -33,7 +33,8 @@ class TrainingProgress:
         """A training of so many epochs starts, from weights of this score."""
         self._start = time.monotonic()
         began = time.strftime("%Y-%m-%d %H:%M:%S")
-        self._facts = {"epoch": 0, "total_epochs": epochs, "start_ts": began, "process": os.getpid()}
+        who = {"process": os.getpid(), "process_began": began_of(os.getpid())}
+        self._facts = {"epoch": 0, "total_epochs": epochs, "start_ts": began, **who}
         self._write(score)
 
     def epoch(self, epoch: int, epochs: int, loss: float, score: float | None = None) -> None:
@@ -53,7 +54,7 @@ class TrainingProgress:
             facts: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        if "total_time" not in facts and not _runs(int(facts.get("process", 0))):
+        if "total_time" not in facts and not _runs(facts):
             facts["total_time"] = "stopped"
         return facts
 
@@ -84,7 +85,24 @@ class TrainingProgress:
         return str(timedelta(seconds=round(time.monotonic() - self._start)))
 
 
-def _runs(process: int) -> bool:
+def began_of(process: int) -> float | None:
+    """When a process began, in seconds after the system did, whatever the clock is set to; None where it is gone.
+
+    A number is given to another process later, and this tells the two apart.
+    """
     import psutil
 
-    return process > 0 and bool(psutil.pid_exists(process))
+    start = psutil.boot_time()
+    try:
+        found = psutil.Process(process)
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(round(found.create_time() - start, 2))
+    except psutil.Error:
+        return None
+
+
+def _runs(facts: dict[str, Any]) -> bool:
+    """Whether the process that wrote a file is alive."""
+    process, began = facts.get("process"), facts.get("process_began")
+    return isinstance(process, int) and process > 0 and began is not None and began_of(process) == began

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.data.files.atomic import refuse_full
+from amsam_monai.data.files.atomic import partial_beside, refuse_full
 
 
 class FilmWriter:
@@ -24,7 +24,7 @@ class FilmWriter:
 
     def __init__(self, path: str | Path, rate: float = 25.0) -> None:
         self.path, self.rate = Path(path), rate
-        self.partial = self.path.with_name(f".partial-{os.getpid()}-{self.path.name}")
+        self.partial = partial_beside(self.path)
         self.size: tuple[int, int] | None = None  # columns, rows
         self._writer: Any = None
 

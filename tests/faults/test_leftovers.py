@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.scratch import remove_leftovers, scratch
 from tests.faults.children import FORK, answer_of, as_nobody, open_folder, run
 
@@ -48,3 +49,15 @@ def test_folders_of_other_users_are_passed_over():
         (left,) = folder.iterdir()
         assert answer_of(as_nobody, remove_leftovers, PREFIX, folder) == []
         assert (left / "upload").is_dir()
+
+
+def test_two_that_write_one_file_under_one_number_do_not_mix(tmp_path):
+    """In containers, processes on several machines have one number."""
+    path = tmp_path / "x.txt"
+    with whole_file(path) as first:
+        first.write_text("the first one", encoding="utf-8")
+        with whole_file(path) as second:
+            second.write_text("the second one", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "the second one"
+    assert path.read_text(encoding="utf-8") == "the first one"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,5 +1,9 @@
 """What clients save: names of values, and label maps that fit their image or are refused."""
 
+import json
+import subprocess
+import sys
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -145,12 +149,40 @@ def test_a_trainings_progress_is_told_while_it_runs_and_after_it_ended(tmp_path)
     assert "total_time" in told
 
 
-def test_a_training_whose_process_is_gone_counts_as_over(tmp_path, monkeypatch):
-    pytest.importorskip("psutil")
-    progress = TrainingProgress(tmp_path / "t.json")
+def began(path, **facts):
+    """What a server reads of a training that this process has begun; `facts` are told in the place of its own."""
+    progress = TrainingProgress(path)
     progress.begin(20)
-    monkeypatch.setattr("psutil.pid_exists", lambda _: False)
-    assert progress.read()["total_time"] == "stopped"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | facts), encoding="utf-8")
+    return progress.read()
+
+
+def test_a_training_whose_process_is_gone_counts_as_over(tmp_path):
+    psutil = pytest.importorskip("psutil")
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as child:
+        child.stdout.read()
+        path, facts = tmp_path / "t.json", {"process": child.pid}
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+            pass
+        since = round(psutil.Process(child.pid).create_time() - psutil.boot_time(), 2)
+        assert began(path, **facts, process_began=since)["total_time"] == "stopped"  # ended, and nobody took notice
+    assert began(path, **facts)["total_time"] == "stopped"
+    assert "total_time" not in began(path)
+
+
+@pytest.mark.parametrize("facts", [{"process_began": 1.0}, {"process_began": None}, {"process": 0}, {"process": None}])
+def test_a_process_that_has_the_number_of_a_training_that_is_gone_is_not_that_training(tmp_path, facts):
+    pytest.importorskip("psutil")
+    assert began(tmp_path / "t.json", **facts)["total_time"] == "stopped"
+
+
+def test_a_training_goes_on_where_the_clock_is_set(tmp_path, monkeypatch):
+    psutil = pytest.importorskip("psutil")
+    progress, start = TrainingProgress(tmp_path / "t.json"), psutil.boot_time()
+    progress.begin(20)
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: start - 3600)
+    assert psutil.boot_time() == start - 3600
+    assert "total_time" not in progress.read()
 
 
 def test_slicers_segments_are_taken_by_the_names_in_their_file(image, tmp_path):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +28,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: in the block, there is no room left, or the folder cannot be written to any more; `path` is named.
     """
     path = Path(path)
-    partial = path.with_name(f".partial-{os.getpid()}-{threading.get_native_id()}-{path.name}")
+    partial = partial_beside(path)
     try:
         with room_for(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +37,11 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # where the folder was shut meanwhile
             partial.unlink(missing_ok=True)
+
+
+def partial_beside(path: Path) -> Path:
+    """A hidden name beside `path` that nobody else writes to: processes in several containers have one number."""
+    return path.with_name(f".partial-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
 
 
 @contextmanager
