@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import json
+import logging
 import os
 import re
 from pathlib import Path
@@ -17,8 +18,10 @@ from monailabel.datastore.local import LocalDatastore
 from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.data.files.dicom.folders import is_dicom_folder
 from amsam_monai.data.files.images import LoadedImage, label_suffix, read_image, write_label
-from amsam_monai.label_app.kept_files import keep_image, keep_label, write_list
+from amsam_monai.label_app.kept_files import keep_image, keep_label, take_up, write_list
 from amsam_monai.label_app.saved_labels import HIGHEST, listed, read_saved_label, value_names
+
+logger = logging.getLogger(__name__)
 
 EXTENSIONS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.png", "*.jpg", "*.jpeg", "*.tif", "*.tiff", "*.bmp")
 UNSAFE = re.compile(r"[\\/:*?\"<>|\x00-\x1f]+")
@@ -50,13 +53,25 @@ class StudiesDatastore(LocalDatastore):
             folder = Path(path, name)
             if folder.is_dir() and not name.startswith(".") and is_dicom_folder(folder):
                 files[name] = name
-        return files
+        return self._one_for_each_id(files)
+
+    def _one_for_each_id(self, files: dict[str, str]) -> dict[str, str]:
+        """Files of which no two have one id; the one that the list has stays, else the first by name."""
+        found: dict[str, str] = {}
+        for name in sorted(files):
+            identity, _ = self._to_id(name)
+            known = self._datastore.objects.get(identity)
+            if identity not in found or (known and self._filename(identity, known.image.ext) == name):
+                found[identity] = name
+        for name in sorted(set(files) - set(found.values())):
+            logger.warning("%s is left out: the image %s has its id; rename one", name, found[self._to_id(name)[0]])
+        return {name: files[name] for name in found.values()}
 
     def _to_id(self, file: str) -> tuple[str, str]:
         if os.path.isdir(os.path.join(self._datastore.image_path(), file)):
             return file, ""
-        identity, ending = super()._to_id(file)
-        return str(identity), str(ending)
+        ending = str(super()._to_id(file)[1])
+        return file.removesuffix(ending), ending  # MONAI Label takes it out wherever it stands
 
     def get_image_uri(self, image_id: str) -> str:
         """The image's file; of a DICOM series a NIfTI copy; "" where there is no such image."""
@@ -88,6 +103,8 @@ class StudiesDatastore(LocalDatastore):
             ValueError: the file cannot be read, or another image has this id.
         """
         read_image(image_filename, alone=True)
+        if not self.get_image_uri(image_id):
+            self.refresh()  # it may have come into the folder since
         if there := self.get_image_uri(image_id):
             if filecmp.cmp(there, image_filename, shallow=False):
                 return self.known_id(image_id)
@@ -149,6 +166,10 @@ class StudiesDatastore(LocalDatastore):
     def known_id(self, image_id: str) -> str:
         """The id as it is where the store has it, else made safe: clients go on using the one that they sent."""
         return image_id if image_id in self._datastore.objects else safe_name(image_id)
+
+    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
+        super()._init_from_datastore_file(throw_exception)
+        take_up(self)
 
     def _update_datastore_file(self, lock: bool = True) -> None:
         write_list(self, lock)

@@ -19,9 +19,9 @@ from pydicom import dcmread
 from amsam_monai.data.classes import HIGHEST_VALUE
 from amsam_monai.data.files.images import read_image, write_label
 from amsam_monai.data.files.scratch import remove_leftovers
-from amsam_monai.label_app.datastore import write_copy
+from amsam_monai.label_app.datastore import check_name, write_copy
 from amsam_monai.label_app.dicomweb_server import FETCHED, DicomWebOptions, DicomWebServer
-from amsam_monai.label_app.kept_files import keep_image, keep_label, write_list
+from amsam_monai.label_app.kept_files import keep_image, keep_label, take_up, write_list
 from amsam_monai.label_app.saved_labels import HIGHEST, listed, read_saved_label, value_names
 
 logger = logging.getLogger(__name__)
@@ -171,8 +171,11 @@ class DicomWebStore(DICOMWebDatastore):
         """Keep a label; a final one goes to the server as DICOM-SEG, each value under its own name.
 
         Raises:
-            ValueError: no such series, a label of another geometry, values without a name, or a server that refuses it.
+            FileNotFoundError: no such series.
+            ValueError: a tag that is no plain name, a label of another geometry, values without a name, or a server
+                that refuses it.
         """
+        check_name("tag", label_tag)
         if image_id not in self.server.series():
             raise FileNotFoundError(f"image must be one of the server's series, got {image_id[:80]!r}.")
         source = read_image(self.series_folder(image_id))
@@ -205,6 +208,10 @@ class DicomWebStore(DICOMWebDatastore):
             ValueError: always.
         """
         raise ValueError("images must be removed on the DICOMweb server, which holds them.")
+
+    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
+        super()._init_from_datastore_file(throw_exception)
+        take_up(self)
 
     def _update_datastore_file(self, lock: bool = True) -> None:
         write_list(self, lock)

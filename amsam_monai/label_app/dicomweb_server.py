@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMwebClientX
@@ -15,6 +16,7 @@ from monailabel.datastore.utils.dicom import dicom_web_download_series
 from pydicom.dataset import Dataset
 
 from amsam_monai.data.files.scratch import scratch
+from amsam_monai.label_app.datastore import check_name, safe_name
 
 FETCHED = ".fetch-"  # folders of series that are on their way
 NOT_IMAGES = frozenset(
@@ -78,9 +80,10 @@ class DicomWebServer:
         searches = [{"Modality": modality} for modality in wanted] if wanted else [{}]
         found = [one for filters in searches for one in self._search(**self.options.search, **filters)]
         return {
-            str(one.SeriesInstanceUID): one
+            uid: one
             for one in found
             if (one.get("Modality") in wanted if wanted else one.get("Modality") not in NOT_IMAGES)
+            and is_plain(uid := str(one.SeriesInstanceUID))
         }
 
     def series(self) -> dict[str, Dataset]:
@@ -138,6 +141,37 @@ class DicomWebServer:
             self._lists.pop("segmentations", None)
 
 
+class PlainUids(DICOMwebClientX):
+    """A client that takes no instance whose UID would be a path: files are named by it, and any sender chooses it."""
+
+    def retrieve_series(self, *arguments: Any, **options: Any) -> list[Dataset]:
+        """See DICOMwebClient.
+
+        Raises:
+            ValueError: a UID that is no plain name.
+        """
+        found: list[Dataset] = super().retrieve_series(*arguments, **options)
+        for one in found:
+            check_name("SOPInstanceUID", str(one.SOPInstanceUID))
+        return found
+
+    def retrieve_series_metadata(self, *arguments: Any, **options: Any) -> list[dict[str, Any]]:
+        """See DICOMwebClient.
+
+        Raises:
+            ValueError: a UID that is no plain name.
+        """
+        found: list[dict[str, Any]] = super().retrieve_series_metadata(*arguments, **options)
+        for one in found:
+            check_name("SOPInstanceUID", str(Dataset.from_json(one).get("SOPInstanceUID", "")))
+        return found
+
+
+def is_plain(uid: str) -> bool:
+    """Whether a UID can be the name of a file or a folder, and leads to no other one."""
+    return bool(uid) and safe_name(uid) == uid
+
+
 def client_of(url: str) -> DICOMwebClientX:
     """A client as MONAI Label's settings say (user, password, prefixes); a token for Google's servers."""
     session = None
@@ -151,7 +185,7 @@ def client_of(url: str) -> DICOMwebClientX:
         session = create_session_from_user_pass(
             settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD
         )
-    return DICOMwebClientX(
+    return PlainUids(
         url=url.rstrip("/"),
         session=session,
         qido_url_prefix=settings.MONAI_LABEL_QIDO_PREFIX,

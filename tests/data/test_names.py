@@ -15,6 +15,7 @@ from amsam_monai.segment.batch import Extras, Job, refuse_clashes
         (["x.png", "x.jpg"], ["x_png", "x_jpg"]),
         (["x.png", "x.jpg", "x_png.png"], ["x_png_2", "x_jpg", "x_png"]),
         (["X.png", "x.png"], ["X_png", "x_png_2"]),
+        (["\u00e9.png", "e\u0301.png"], ["\u00e9_png", "e\u0301_png_2"]),  # é, in one letter and in two
         (["a/x.png", "b/x.png"], ["a/x", "b/x"]),
     ],
 )

@@ -18,6 +18,8 @@ from tests.label_app.trainable_bundle import write_trainable_bundle
 
 pytest.importorskip("monailabel", reason="needs MONAI Label (an environment of its own, see docs/monai_label.md)")
 
+from amsam_monai.label_app.dicomweb_server import DicomWebServer
+
 pytestmark = pytest.mark.label
 
 CLASSES = ("RV", "Myo", "LV")
@@ -137,6 +139,10 @@ def test_a_label_of_another_geometry_is_refused(hospital):
     assert answer.status_code == 400
     assert "label must lie where its image lies" in answer.json()["detail"]
     assert save(hospital, "1.2.3", hospital.balls[uid], {1: "LV"}).status_code == 404
+    for tag in ("../../out", "/tmp/out", "a/b"):
+        answer = save(hospital, uid, hospital.balls[uid], {1: "LV"}, tag=tag)
+        assert answer.status_code == 400
+        assert "tag must be a plain name" in answer.json()["detail"]
     assert save(hospital, uid, hospital.balls[uid] * 7, {1: "LV"}).status_code == 400
     assert uid not in segmentations(hospital)
 
@@ -164,6 +170,27 @@ def test_another_makers_seg_is_trained_on_and_the_newest_counts(hospital):
             np.asarray(nib.load(pair["label"]).dataobj) > 0, np.asarray(nib.load(pair["image"]).dataobj) > 50
         )
     assert len(pairs) == 2
+
+
+def test_no_uid_that_a_sender_chose_is_a_path(hospital, tmp_path):
+    """Files and folders of what is fetched are named by UIDs."""
+    write_mr_ball(tmp_path / "good", (14, 15, 3), "stranger", 7)
+    made = [pydicom.dcmread(path) for path in sorted((tmp_path / "good").iterdir())[:2]]
+    for number, (data, series, instance) in enumerate(
+        zip(made, (f"{made[0].SeriesInstanceUID}.1", "../../folder"), ("../../file", "1.2.3.4"), strict=True)
+    ):
+        data.SeriesInstanceUID, data.SOPInstanceUID = series, instance
+        data.file_meta.MediaStorageSOPInstanceUID = instance
+        (tmp_path / str(number)).mkdir()
+        data.save_as(tmp_path / str(number) / "a.dcm")
+        send(hospital.orthanc, tmp_path / str(number))
+    server = DicomWebServer(hospital.orthanc)
+    offered = server.series()
+    assert "../../folder" not in offered
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"SOPInstanceUID must be a plain name .*got '\.\./\.\./file'"):
+        server.fetch(offered[made[0].SeriesInstanceUID], tmp_path / "deep" / "er" / "series")
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("file.dcm", "folder", "series")]
 
 
 def test_nothing_was_asked_of_the_network(hospital):

@@ -28,26 +28,32 @@ def result_stems(inputs: Sequence[Path], root: Path) -> dict[Path, Path]:
     """Where the results of images below a folder go, relative to the folder of results and without an ending.
 
     Subfolders are kept. Two images of one name (a.png, a.jpg) get their endings into the names of their results, and a
-    number where that name is another's too. No two results have one name, not even where case does not count.
+    number where that name is another's too. No two results have one name, not even where neither case nor the form
+    of an accent counts.
 
     Args:
         inputs: files and DICOM folders at or below `root`.
         root: the folder, or the one input itself.
     """
     stems = {path: relative_stem(path, root) for path in inputs}
-    counts = Counter(str(stem).casefold() for stem in stems.values())
+    counts = Counter(_key(stem) for stem in stems.values())
     taken = {key for key, count in counts.items() if count == 1}
     for path, stem in stems.items():
-        if counts[str(stem).casefold()] > 1:
+        if counts[_key(stem)] > 1:
             stems[path] = _free(stem.with_name(path.name.replace(".", "_")), taken)
-            taken.add(str(stems[path]).casefold())
+            taken.add(_key(stems[path]))
     return stems
 
 
 def _free(stem: Path, taken: Collection[str]) -> Path:
     """The stem, with the first number that makes it one of its own."""
     numbered = (stem.with_name(f"{stem.name}_{number}") for number in count(2))
-    return next(one for one in chain([stem], numbered) if str(one).casefold() not in taken)
+    return next(one for one in chain([stem], numbered) if _key(one) not in taken)
+
+
+def _key(stem: Path) -> str:
+    """What two names have in common that are one on some disk."""
+    return same_name(str(stem)).casefold()
 
 
 def relative_stem(path: Path, root: Path) -> Path:
