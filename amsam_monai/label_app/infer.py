@@ -74,5 +74,5 @@ def respond(request: dict[str, Any], answer_of: Any) -> tuple[str | None, dict[s
     except FileNotFoundError as error:
         raise HTTPException(404, str(error)) from error
     except (ValueError, TypeError) as error:
-        raise HTTPException(400, str(error)) from error
+        raise HTTPException(400, getattr(error, "for_strangers", str(error))) from error
     return str(file), answer.params

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from monailabel.config import settings
 from monailabel.endpoints import datastore as studies
+from monailabel.endpoints import ohif
 from monailabel.endpoints.proxy import proxy_dicom
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
@@ -51,6 +53,12 @@ async def dataset(
     path = await run_in_threadpool(app_instance().datastore().get_dataset_archive, limit_cases)
     background = BackgroundTask(remove_file, path)
     return FileResponse(path, media_type="application/zip", filename="dataset.zip", background=background)
+
+
+async def viewer(path: str, user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))) -> Any:
+    """Hand out a file of OHIF; what is none, a folder too, is its page."""
+    folder = os.path.join(os.path.dirname(ohif.__file__), "static", "ohif")
+    return ohif.get_ohif("" if os.path.isdir(os.path.join(folder, path.replace("/", os.pathsep))) else path)
 
 
 async def label_info_of_before(

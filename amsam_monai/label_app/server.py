@@ -33,7 +33,7 @@ def client_mistake(request: Request, error: Exception) -> JSONResponse:
         status = 404
     if isinstance(error, MONAILabelException) and error.error == MONAILabelError.SERVER_ERROR:
         status = 500
-    message = getattr(error, "msg", "") or str(error)
+    message = getattr(error, "msg", "") or getattr(error, "for_strangers", str(error))
     return JSONResponse({"detail": message}, status_code=status)
 
 
@@ -104,6 +104,7 @@ def mend(application: Any) -> Any:
             other_endpoints.label_info_of_before,
             f"{RBAC_ANNOTATOR}Update Label Info",
         ),
+        ("GET", "/ohif/{path:path}", other_endpoints.viewer, f"{RBAC_USER}Get OHIF"),
         ("GET", "/datastore/dataset", other_endpoints.dataset, f"{RBAC_ANNOTATOR}Download full dataset as ZIP archive"),
         ("GET", "/proxy/dicom/{path:path}", other_endpoints.proxy, "Ask the DICOMweb server"),
         ("POST", "/proxy/dicom/{path:path}", other_endpoints.proxy, "Ask the DICOMweb server"),

@@ -186,6 +186,27 @@ def test_a_label_that_cannot_be_written_is_refused_in_words_without_a_path(serve
     assert answer.status_code == 200, answer.text
 
 
+def test_no_answer_tells_where_files_lie(server):
+    answers = [put_image(server, "a.png", b"no picture", "none")]
+    for tag in ("final", "../x"):
+        url = f"{server.url}/datastore/label?image=p0&tag={tag}"
+        answers.append(requests.put(url, files={"label": ("a.nrrd", b"NRRD0004\n")}, timeout=60))
+    answers.append(server.post(f"/infer/{MODEL}", files={"file": ("a.mha", b"none")}))
+    for answer in answers:
+        assert answer.status_code == 400, answer.text
+        assert str(server.root) not in answer.text
+        assert "/tmp" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["..", "%2e%2e", ".", "assets", "x" * 300, "no-such-file"])
+def test_the_viewers_folders_are_its_page(server, path):
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+    connection.request("GET", f"/ohif/{path}")
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert b"<html" in answer.read()
+
+
 def test_addresses_that_would_keep_what_a_client_sends_are_shut(server):
     before = server.left()
     files = {"file": ("x.pt", b"weights of a stranger")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,12 @@ class ImageFileError(ValueError):
         super().__init__(f"{path}: {problem}")
         self.path = Path(path)
         self.problem = problem
+
+    @property
+    def for_strangers(self) -> str:
+        """The message without the folder, which is nobody else's business."""
+        name = self.path.name
+        return f"{name}: {self.problem}".replace(str(self.path), name).replace(f"{self.path.parent}{os.sep}", "")
 
     def __reduce__(self) -> tuple[Any, ...]:  # two arguments, so that a data loader's worker can send it on
         return type(self), (self.path, self.problem)

@@ -91,7 +91,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], list[str], dict[s
             layers.update(
                 kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, nn.Module)
             )
-    stand_ins = [_stand_in(kind) for kind in sorted(layers, key=str)]
+    stand_ins: list[Any] = [_stand_in(kind) for kind in sorted(layers, key=str)]
     try:
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True)
