@@ -7,6 +7,7 @@ python scripts/annotate_pictures.py --bundle isic_amsam_segmentation --kind isic
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import shutil
 import socket
@@ -16,6 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -36,18 +38,24 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cases = phantoms(Path(folder), args.kind, args.seed)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "amsam_monai", "annotate", str(cases), "--bundle", args.bundle]
-        command += ["--out", str(Path(folder) / "out"), "--port", str(port)]
-        server = subprocess.Popen(command)
-        try:
-            wait_for(server, f"http://127.0.0.1:{port}")
-            take(f"http://127.0.0.1:{port}", STEPS[args.kind], args.out / f"annotate_{args.kind}.png")
-        finally:
-            server.terminate()
-            server.wait(30)
+        with page_of(cases, args.bundle, Path(folder) / "out") as url:
+            take(url, STEPS[args.kind], args.out / f"annotate_{args.kind}.png")
+
+
+@contextlib.contextmanager
+def page_of(cases: Path, bundle: str, out: Path) -> Iterator[str]:
+    """The address of a page on cases."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "amsam_monai", "annotate", str(cases), "--bundle", bundle]
+    server = subprocess.Popen([*command, "--out", str(out), "--port", str(port)])
+    try:
+        wait_for(server, f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(120)
 
 
 def phantoms(folder: Path, kind: str, seed: int) -> Path:

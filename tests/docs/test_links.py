@@ -60,3 +60,14 @@ def test_every_page_is_in_the_menu_once():
 def test_every_picture_is_shown_somewhere():
     shown = "".join(path.read_text(encoding="utf-8") for path in [*PAGES, *ROOT.glob("scripts/benchmarks/log/*.md")])
     assert [path.name for path in sorted((DOCS / "images").iterdir()) if f"images/{path.name}" not in shown] == []
+
+
+def test_contributing_tells_what_makes_each_picture():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = [line for line in text.split("## Pictures")[1].split("## ")[0].splitlines() if line.startswith("| `")]
+    named, makers = zip(*(line.strip("| ").split(" | ") for line in lines), strict=True)
+    pictures = [name for cell in named for name in re.findall(r"`([^`]+)`", cell)]
+    assert sorted(pictures) == sorted(path.name for path in (DOCS / "images").iterdir())
+    scripts = [script for cell in makers for script in re.findall(r"`(scripts/[^`]+)`", cell)]
+    assert len(scripts) >= len(makers) - 1
+    assert [script for script in scripts if not (ROOT / script).is_file()] == []
