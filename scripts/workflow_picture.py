@@ -13,14 +13,13 @@ import base64
 import html
 import io
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
-from annotate_pictures import take, wait_for
+from annotate_pictures import page_of, take
 from playwright.sync_api import sync_playwright
 
 from amsam_monai.auto.plan import Plan, said
@@ -94,17 +93,8 @@ def labelled(cases: Path) -> str:
 def annotated(folder: Path, bundle: Path) -> bytes:
     """The page with a phantom of another seed, after some clicks."""
     list(write_phantoms("isic", folder / "new", cases=1, seed=11))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [*AMSAM, "annotate", str(folder / "new" / "images"), "--bundle", str(bundle), "--port", str(port)]
-    server = subprocess.Popen([*command, "--out", str(folder / "out")])
-    try:
-        wait_for(server, f"http://127.0.0.1:{port}")
-        take(f"http://127.0.0.1:{port}", CLICKS, folder / "page.png")
-    finally:
-        server.kill()  # it has nothing to keep
-        server.wait()
+    with page_of(folder / "new" / "images", str(bundle), folder / "out") as url:
+        take(url, CLICKS, folder / "page.png")
     return (folder / "page.png").read_bytes()
 
 
