@@ -1,6 +1,7 @@
 """A bundle as files for other runtimes: what is written, what is compared, what is refused."""
 
 import dataclasses
+import importlib.util
 import json
 
 import pytest
@@ -102,7 +103,8 @@ def test_the_command_tells_files_and_differences(tmp_path):
 @pytest.mark.parametrize("system", ["amsam", "aisam", "autosam"])
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
 def test_other_formats_are_as_close(system, format, tmp_path):
-    pytest.importorskip(format, reason=f"needs {format}")
+    if importlib.util.find_spec(format) is None:  # an import of openvino may tell its makers
+        pytest.skip(f"needs {format}")
     bundle = write_nano_bundle(tmp_path, system=system)
     done = amsam_monai.export(bundle, tmp_path / "model", format=format)
     assert len(done.differences) == 3
