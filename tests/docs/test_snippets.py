@@ -74,7 +74,7 @@ def variables() -> dict:
     label = torch.zeros(1, 1, 96, 128)
     label[:, :, 20:60, 30:90] = 1
     image = torch.rand(1, 3, 96, 128)
-    return {"image": image, "label": label, "batches": [(image, label)], "cases": isic_datalist("lesions")}
+    return {"image": image, "label": label, "cases": isic_datalist("lesions")}
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
