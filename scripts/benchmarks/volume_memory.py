@@ -5,7 +5,7 @@
 
 Each depth runs in a process of its own. Working memory is the peak of resident memory that no file backs, less what the
 libraries and the network take before the volume comes, less the input volume and the label map. Probabilities lie in
-a temporary file; one class of them is in memory when they are written.
+a temporary file, and are written as NIfTI that is not compressed.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def measure(path: Path, network: str, probabilities: bool) -> dict[str, float]:
         result.save_probabilities(path.with_name("shares.nii"))
     result.save(path.with_name("out.nii.gz"))
     seconds, most = time.perf_counter() - begun, peak.stop()
-    volumes = image.array.nbytes + result.label.nbytes + (4 * image.array.size if probabilities else 0)
+    volumes = image.array.nbytes + result.label.nbytes
     working = (most - before - volumes) / MIB
     return {"peak": most / MIB, "volumes": volumes / MIB, "working": working, "seconds": seconds}
 
