@@ -18,6 +18,7 @@ from amsam_monai.auto.methods import overrides
 from amsam_monai.auto.plan import Plan
 from amsam_monai.bundles.load import of_model
 from amsam_monai.bundles.network import load_model
+from amsam_monai.bundles.plain_errors import told_once
 from amsam_monai.bundles.run import run_training
 from amsam_monai.data.datasets.load_cased import LoadCased
 from amsam_monai.data.files.atomic import whole_file
@@ -236,13 +237,14 @@ def quality_of_trials(trials: Sequence[Trial]) -> dict[str, Any] | None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the trainers' own lines out of the command's; warnings stay, but for MONAI's that it writes no log file."""
+    """Keep the trainers' own lines and tracebacks out of the command's; warnings stay, but for that of no log file."""
     before, noisy = logging.root.manager.disable, logging.getLogger("monai.bundle.workflows")
     level = noisy.level
     logging.disable(logging.INFO)
     noisy.setLevel(logging.ERROR)
     try:
-        yield
+        with told_once():
+            yield
     finally:
         logging.disable(before)
         noisy.setLevel(level)

@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 # What a user can mend: a value, a path, a missing package, a file that cannot be read.
@@ -53,12 +55,30 @@ def end_plainly() -> None:
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is None or spec.name != "monai.bundle.__main__" or os.environ.get(TRACEBACK):
         return
+    sys.excepthook = _say
+    for place in _heard():
+        place.addFilter(_is_news)
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Leave out the tracebacks that Ignite and MONAI log of an error in a block, unless AMSAM_TRACEBACK is set."""
+    places = [] if os.environ.get(TRACEBACK) else _heard()
+    for place in places:
+        place.addFilter(_is_news)
+    try:
+        yield
+    finally:
+        for place in places:
+            place.removeFilter(_is_news)
+
+
+def _heard() -> list[logging.Filterer]:
+    """Where what is logged comes out."""
     from monai.apps.utils import get_logger
 
-    sys.excepthook = _say
-    for place in (get_logger("monai.handlers.StatsHandler"), *logging.root.handlers, logging.lastResort):
-        if place is not None:
-            place.addFilter(_is_news)
+    places = (get_logger("monai.handlers.StatsHandler"), *logging.root.handlers, logging.lastResort)
+    return [place for place in places if place is not None]
 
 
 def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

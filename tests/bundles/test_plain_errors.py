@@ -1,11 +1,12 @@
 """A bundle's run that fails ends in one sentence."""
 
+import logging
 import os
 import subprocess
 import sys
 
 from amsam_monai.bundles import plain_errors
-from amsam_monai.bundles.plain_errors import end_plainly, first_cause
+from amsam_monai.bundles.plain_errors import end_plainly, first_cause, told_once
 from tests.bundles.runs import BUNDLES
 
 CONFIG = BUNDLES / "isic_amsam_segmentation" / "configs" / "train.yaml"
@@ -50,3 +51,18 @@ def test_bugs_keep_the_traceback_of_their_cause(capsys):
     mistake = ValueError("shots")
     plain_errors._say(ValueError, mistake, None)
     assert capsys.readouterr().err.strip() == "error: ValueError: shots (AMSAM_TRACEBACK=1 shows where.)"
+
+
+def test_what_ignite_says_of_an_error_is_left_out_of_a_command_and_news_stay(caplog, monkeypatch):
+    monkeypatch.delenv("AMSAM_TRACEBACK", raising=False)
+    trainer = logging.getLogger("ignite.engine.engine.SupervisedTrainer")
+    with told_once():
+        trainer.error("Engine run is terminating due to exception: 143")
+        trainer.warning("a warning")
+        logging.getLogger("amsam_monai").error("news")
+    assert caplog.messages == ["a warning", "news"]
+    trainer.error("again")
+    monkeypatch.setenv("AMSAM_TRACEBACK", "1")
+    with told_once():
+        trainer.error("as asked")
+    assert caplog.messages == ["a warning", "news", "again", "as asked"]
