@@ -43,8 +43,10 @@ ACTIVATIONS = frozenset(
 )
 WORDS = frozenset({"None", "True", "False", "nc", "nearest", "bilinear"})  # in the arguments of a layer
 NUMBERS = ("nc", "reg_max", "depth_multiple", "width_multiple", "channels", "ch")
-LARGEST = 4096  # of channels, repeats and places; more takes memory without end
-MOST_LAYERS = 200
+# More takes memory without end; the largest published detector has 1024 channels, 9 repeats, 43 layers, 156 M weights.
+LARGEST = 2048  # of channels and places
+MOST_REPEATS, MOST_LAYERS, MOST_TIMES = 16, 100, 4  # the last is a multiplier of channels and repeats
+MOST_WEIGHTS = 400_000_000
 
 
 def known_architecture(architecture: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,7 +55,11 @@ def known_architecture(architecture: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a layer, an activation, a word or a number that no known detector has.
     """
-    checked: dict[str, Any] = {name: _number(architecture[name], name) for name in NUMBERS if name in architecture}
+    checked: dict[str, Any] = {
+        name: _number(architecture[name], name, MOST_TIMES if name.endswith("_multiple") else LARGEST)
+        for name in NUMBERS
+        if name in architecture
+    }
     if activation := architecture.get("activation"):
         if activation not in ACTIVATIONS:
             _refuse(f"activation must be one of {', '.join(sorted(ACTIVATIONS))}", activation)
@@ -61,7 +67,7 @@ def known_architecture(architecture: Mapping[str, Any]) -> dict[str, Any]:
     if "end2end" in architecture:
         checked["end2end"] = bool(architecture["end2end"])
     if scales := architecture.get("scales"):
-        checked["scales"] = {str(name): _argument(values) for name, values in scales.items()}
+        checked["scales"] = {str(name): _scale(values) for name, values in scales.items()}
     if (scale := architecture.get("scale")) is not None:
         if scale not in checked.get("scales", ()):
             _refuse("scale must be one of the scales", scale)
@@ -79,7 +85,14 @@ def _layer(row: Any) -> list[Any]:
     place, repeats, name, arguments = row
     if name not in LAYERS:
         _refuse(f"a layer must be one of {', '.join(sorted(LAYERS))}", name)
-    return [_argument(place), _argument(repeats), name, _argument(list(arguments))]
+    return [_argument(place), _number(repeats, "repeats", MOST_REPEATS), name, _argument(list(arguments))]
+
+
+def _scale(values: Any) -> list[Any]:
+    """Multipliers of repeats and of channels, then the most channels."""
+    if not isinstance(values, list | tuple) or len(values) != 3:
+        _refuse("a scale must be [repeats, channels, most channels]", values)
+    return [*(_number(one, "a scale's multiplier", MOST_TIMES) for one in values[:2]), _argument(values[2])]
 
 
 def _argument(value: Any) -> Any:
@@ -92,10 +105,20 @@ def _argument(value: Any) -> Any:
     return value if value is None or isinstance(value, bool) else _number(value, "an argument of a layer")
 
 
-def _number(value: Any, name: str) -> Any:
-    if not isinstance(value, int | float) or not abs(value) <= LARGEST:  # also refuses NaN
-        _refuse(f"{name} must be a number up to {LARGEST}", value)
+def _number(value: Any, name: str, most: int = LARGEST) -> Any:
+    if not isinstance(value, int | float) or not abs(value) <= most:  # also refuses NaN
+        _refuse(f"{name} must be a number up to {most}", value)
     return value
+
+
+def check_weights(count: int) -> None:
+    """Refuse a detector of more weights than any has.
+
+    Raises:
+        ValueError: there are more.
+    """
+    if count > MOST_WEIGHTS:
+        _refuse(f"it must have at most {MOST_WEIGHTS} weights", count)
 
 
 def _refuse(rule: str, got: Any) -> NoReturn:

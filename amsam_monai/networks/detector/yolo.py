@@ -22,7 +22,7 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
-from amsam_monai.networks.detector.architecture import known_architecture
+from amsam_monai.networks.detector.architecture import check_weights, known_architecture
 from amsam_monai.networks.weights.finite import not_finite
 from amsam_monai.networks.weights.store import check_catalogued
 
@@ -36,12 +36,18 @@ def build_model(architecture: Mapping[str, Any], num_classes: int, *, dense: boo
         dense: leave out YOLO26's second, one-box-per-object head; the dense head's boxes vote better.
 
     Raises:
-        ValueError: an architecture of unknown layers or activations: text in it would be run.
+        ValueError: an architecture of unknown layers or activations: text in it would be run; or one too large.
     """
     tasks = ultralytics_module("nn.tasks")
     wanted = known_architecture(architecture)
     if dense:
         wanted["end2end"] = False
+    try:
+        with torch.device("meta"):  # which takes no memory
+            layers, _ = tasks.parse_model(copy.deepcopy(wanted), ch=3, verbose=False)
+    except Exception as error:  # whatever Ultralytics raises for layers that do not fit
+        raise ValueError(f"detector architecture: its layers must fit each other, got {error!r}.") from error
+    check_weights(sum(parameter.numel() for parameter in layers.parameters()))
     model = tasks.DetectionModel(wanted, ch=3, verbose=False)
     _set_classes(model.model[-1], num_classes)
     return cast(nn.Module, model).eval()
