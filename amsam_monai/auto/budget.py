@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from amsam_monai.auto.choice import EARLY, most_runs
-from amsam_monai.auto.methods import METHODS
+from amsam_monai.auto.methods import METHODS, most_steps
 from amsam_monai.auto.plan import Plan
 from amsam_monai.auto.trial import segmenter_of, train_method
 from amsam_monai.data.files.images import read_image
@@ -70,7 +70,13 @@ def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan:
 
 
 def share_out(
-    costs: Mapping[str, Cost], *, minutes: float, cases: int, folds: int, runs: float
+    costs: Mapping[str, Cost],
+    *,
+    minutes: float,
+    cases: int,
+    folds: int,
+    runs: float,
+    most: Mapping[str, int] | None = None,
 ) -> dict[str, dict[str, int]]:
     """Steps of trials, early ones too, of the final training, and of one that shares its time with another method.
 
@@ -80,6 +86,7 @@ def share_out(
         cases: that are labelled.
         folds: of the cross-validation, or 0.
         runs: trials that the cross-validation has, at most; 0 without one.
+        most: steps of each method, at most; None takes those of METHODS.
 
     Returns:
         By part, then by method.
@@ -101,7 +108,8 @@ def share_out(
                 fitted = int(min(MOST_FITTING, max(FEWEST, FITTING * room / cost.detector)))
                 shares[part][f"{name}, detector"] = fitted
                 room -= fitted * cost.detector
-            shares[part][name] = int(min(METHODS[name].most, max(FEWEST, room / cost.step)))
+            bound = METHODS[name].most if most is None else most[name]
+            shares[part][name] = int(min(bound, max(FEWEST, room / cost.step)))
     return with_early(shares)
 
 
@@ -111,7 +119,13 @@ def with_early(shares: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
 
 
 def that_fit(
-    costs: Mapping[str, Cost], *, minutes: float, cases: int, folds: int, choosing: bool = True
+    costs: Mapping[str, Cost],
+    *,
+    minutes: float,
+    cases: int,
+    folds: int,
+    choosing: bool = True,
+    most: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
     """Steps as `share_out` gives them, for as many methods and folds as have enough of them to be judged by a trial.
 
@@ -124,6 +138,7 @@ def that_fit(
         cases: that are labelled.
         folds: that were drawn, or 0.
         choosing: among the methods; else all of them stay.
+        most: see `share_out`.
 
     Returns:
         The steps, "rounds" with the number of "folds" that are run beside; and of methods that went how many a trial
@@ -132,7 +147,7 @@ def that_fit(
     left, slow, rounds = dict(costs), dict[str, int](), folds
     while True:
         runs = most_runs(len(left), rounds) if folds else 0
-        steps = share_out(left, minutes=minutes, cases=cases, folds=folds, runs=runs)
+        steps = share_out(left, minutes=minutes, cases=cases, folds=folds, runs=runs, most=most)
         enough = {name: steps["trial"][name] / METHODS[name].least for name in left}
         others = [name for name in left if name != KEPT] if choosing and len(left) > 1 else []
         if min(enough.values()) >= 1 or not (others or rounds > 1):
@@ -151,7 +166,7 @@ def spared_steps(method: str, plan: Plan, runs: float) -> int:
     It has no more than help the method, and keeps half of its own at least.
     """
     final = plan.steps["final"][method]
-    return max(-(final // 2), min(METHODS[method].most - final, int(runs * plan.steps["trial"][method])))
+    return max(-(final // 2), min(most_steps(method, plan) - final, int(runs * plan.steps["trial"][method])))
 
 
 def as_told(names: Sequence[str], steps: int) -> dict[str, int]:

@@ -32,6 +32,7 @@ class Method:
         name: as --method takes it, and of its recipe.
         sides: least and most of SAM's square.
         most: steps, beyond which it learns a few cases by heart.
+        passes: over the area of all pictures, beyond which it learns them by heart; 0 where that is not so.
         least: steps of a trial, below which its score tells nothing.
         views: of each image whose embeddings are kept, at most; 0 where the encoder trains.
         detector: whether one is fitted first.
@@ -42,6 +43,7 @@ class Method:
     sides: tuple[int, int]
     most: int
     least: int
+    passes: int = 0
     views: int = 0
     detector: bool = False
     weights: tuple[str, ...] = ()
@@ -50,12 +52,21 @@ class Method:
 METHODS: dict[str, Method] = {
     one.name: one
     for one in (
-        Method("plain", ANY, 1500, 80),
+        Method("plain", ANY, 1500, 80, passes=120),
         Method("autosam", (224, 448), 1500, 40, views=5, weights=("efficientnet_lite0",)),
         Method("aisam", ANY, 1500, 200),  # its prompter starts from nothing
         Method("amsam", (224, 448), 600, 40, views=4, detector=True),
     )
 }
+
+
+def most_steps(method: str, plan: Plan) -> int:
+    """Steps that help a method on the cases of a plan; a window passes over its part of a picture alone."""
+    said = METHODS[method]
+    if not said.passes or plan.volumes:
+        return said.most
+    part = ((plan["window"] or plan["side"]) / plan["side"]) ** 2
+    return min(said.most, max(said.least, round(said.passes * len(plan.cases) / (plan["batch"] * part))))
 
 
 JOIN = "+"  # between the names of two methods whose mean is meant

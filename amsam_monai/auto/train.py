@@ -20,7 +20,7 @@ from amsam_monai.auto.choice import Chosen, cross_validate, spared_runs
 from amsam_monai.auto.detectors import choose_detector
 from amsam_monai.auto.fingerprint import fingerprint
 from amsam_monai.auto.folds import draw_folds, parted
-from amsam_monai.auto.methods import METHODS, build, build_mean, check_method, members
+from amsam_monai.auto.methods import METHODS, build, build_mean, check_method, members, most_steps
 from amsam_monai.auto.plan import Choice, Plan, choose, said
 from amsam_monai.auto.pool import label_next
 from amsam_monai.auto.report import Kept, write_training_report
@@ -365,7 +365,12 @@ def _measure(
     folds = len(plan.folds)
     plan.seconds = {name: round(cost.step, 4) for name, cost in costs.items()}
     plan.steps, slow = that_fit(
-        costs, minutes=plan.minutes, cases=len(datalist), folds=folds, choosing=choosing and folds > 0
+        costs,
+        minutes=plan.minutes,
+        cases=len(datalist),
+        folds=folds,
+        choosing=choosing and folds > 0,
+        most={name: most_steps(name, plan) for name in names},
     )
     if plan.rounds < folds:
         say(f"{plan.minutes:g} minutes are too few for all folds: {plan.rounds} of {folds} will be run")

@@ -8,6 +8,7 @@ from amsam_monai.auto.folds import draw_folds, parted
 from amsam_monai.auto.methods import METHODS, check_method
 from amsam_monai.auto.plan import Plan
 from amsam_monai.auto.trial import Trial
+from tests.auto.test_plan import seen
 
 CASES = [{"case_id": f"{patient}{part}", "patient_id": patient} for patient in "abcde" for part in (1, 2)]
 
@@ -135,7 +136,8 @@ def test_the_final_training_gains_what_dropped_methods_leave():
     chosen = cross_validate(["plain", "aisam", "amsam"], 3, run)
     assert spared_runs(chosen, 3) == 3 + 2 * 2 - 5
     assert most_runs(3, 3) == 3 + 2 * 2 + 3 * EARLY_COST  # which all run
-    plan = Plan("mine", {"a": 1}, {}, {}, [], [], steps={"trial": {"plain": 90}, "final": {"plain": 700}})
+    facts = seen().to_mapping()
+    plan = Plan("mine", {"a": 1}, facts, {}, [], [], steps={"trial": {"plain": 90}, "final": {"plain": 700}})
     assert spared_steps("plain", plan, 2) == 180
     plan.steps["final"]["plain"] = METHODS["plain"].most - 50
     assert spared_steps("plain", plan, 2) == 50

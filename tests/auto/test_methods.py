@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from amsam_monai.auto.methods import METHODS, overrides, recipe_text
+from amsam_monai.auto.budget import Cost, that_fit
+from amsam_monai.auto.methods import METHODS, most_steps, overrides, recipe_text
 from amsam_monai.auto.plan import Plan, choose
 from tests.auto.test_plan import seen
 
@@ -32,6 +33,23 @@ def test_small_squares_are_larger_for_methods_with_a_frozen_encoder():
     tiny = seen(longest=50)
     sides = {method: train_of(tiny, method)["settings#sam"]["image_size"] for method in METHODS}
     assert sides == {"plain": 112, "autosam": 224, "aisam": 112, "amsam": 224}
+
+
+def test_few_pictures_are_not_learnt_by_heart():
+    def most(fingerprint, method="plain", cases=8, **options):
+        ids = [f"{number}" for number in range(cases)]
+        plan = Plan("mine", {"a": 3}, fingerprint.to_mapping(), choose(fingerprint, **options), ids, [])
+        return most_steps(method, plan)
+
+    assert most(seen("picture")) == 120 * 8 / 4  # batches of 4
+    assert most(seen("picture"), cases=16) == 2 * most(seen("picture"))
+    assert most(seen("picture"), side=448) == 120 * 8 / 4 * (448 / 224) ** 2  # windows of 224
+    assert most(seen("picture"), cases=1) == METHODS["plain"].least
+    assert most(seen("picture"), cases=500) == most(seen()) == METHODS["plain"].most
+    assert most(seen("picture"), "autosam") == METHODS["autosam"].most
+    cost = {"plain": Cost(step=1.0, before=0.0, case=1.0)}
+    steps, _ = that_fit(cost, minutes=30, cases=8, folds=3, most={"plain": 240})
+    assert (steps["trial"]["plain"] <= 240, steps["final"]["plain"]) == (True, 240)
 
 
 def test_windows_are_for_encoders_that_train():
