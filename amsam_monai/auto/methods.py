@@ -52,7 +52,7 @@ class Method:
 METHODS: dict[str, Method] = {
     one.name: one
     for one in (
-        Method("plain", ANY, 1500, 80, passes=120),
+        Method("plain", ANY, 1500, 80, passes=150),
         Method("autosam", (224, 448), 1500, 40, views=5, weights=("efficientnet_lite0",)),
         Method("aisam", ANY, 1500, 200),  # its prompter starts from nothing
         Method("amsam", (224, 448), 600, 40, views=4, detector=True),
