@@ -22,7 +22,7 @@ def main() -> None:
     net = load_bundle(args.bundle, device="cpu").network
     samples = [{"image": image, "label": label} for image, label in lesion_phantoms(4, side=400)]
     with whole_file(args.out) as partial:
-        picture_sheet(net, samples).save(partial)
+        picture_sheet(net, samples).save(partial, optimize=True)
 
 
 if __name__ == "__main__":
