@@ -7,7 +7,6 @@ EMBEDDING = "embedding"  # (256, h, w), output of the image encoder
 BOX = "box"  # (K, 4) x1, y1, x2, y2 in pixels of the image; NaN = no box
 POINTS = "points"  # (K, N, 2) x, y in pixels of the image; NaN = no point
 POINT_LABELS = "point_labels"  # (K, N) 1 positive, 0 negative
-PRESENCE = "presence"  # (K,) 1 where the class occurs in the label
 CASE_ID = "case_id"
 PATIENT_ID = "patient_id"
 

@@ -13,7 +13,7 @@ from amsam_monai.keys import IGNORE_INDEX
 
 AISAM_INPUT, AISAM_GRID = 1024, 256
 BLOSAM_INPUT, BLOSAM_GRID = 256, 64
-AUTOSAM_INPUT, AUTOSAM_GRID = 1024, 256
+AUTOSAM_INPUT = 1024
 
 
 def zoom_indices(size: int, target: int) -> np.ndarray:
