@@ -36,12 +36,18 @@ class Cost:
         before: until the first step, for each case: reading, embeddings.
         case: segmenting one.
         detector: a step of a detector; 0 where there is none.
+        most: steps on all cases, beyond which it learns them by heart.
     """
 
     step: float
     before: float
     case: float
     detector: float = 0.0
+    most: int = 1500
+
+    def training(self, cases: int) -> float:
+        """Seconds of the longest training that helps."""
+        return self.before * cases + self.detector * MOST_FITTING * (self.detector > 0) + self.step * self.most
 
 
 def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan: Plan) -> Cost:
@@ -66,19 +72,19 @@ def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan:
         segmenting = time.perf_counter()
         segment(read_image(cases[0][IMAGE]))
         took = time.perf_counter() - segmenting
-        return Cost(step, 0.0, took, before / FITTED) if METHODS[method].detector else Cost(step, before, took)
+    fitting = 0.0
+    if METHODS[method].detector:  # what is not fitting is embeddings, a share of segmenting each mirror image
+        embedding = min(before, METHODS[method].views * took / 2 ** len(plan["mirrors"]))
+        before, fitting = embedding, (before - embedding) / FITTED
+    return Cost(step, before, took, fitting, most_steps(method, plan))
 
 
 def share_out(
-    costs: Mapping[str, Cost],
-    *,
-    minutes: float,
-    cases: int,
-    folds: int,
-    runs: float,
-    most: Mapping[str, int] | None = None,
+    costs: Mapping[str, Cost], *, minutes: float, cases: int, folds: int, runs: float
 ) -> dict[str, dict[str, int]]:
     """Steps of trials, early ones too, of the final training, and of one that shares its time with another method.
+
+    What the final training of no two methods needs goes to the trials, and to running them again without suspects.
 
     Args:
         costs: of each method.
@@ -86,31 +92,42 @@ def share_out(
         cases: that are labelled.
         folds: of the cross-validation, or 0.
         runs: trials that the cross-validation has, at most; 0 without one.
-        most: steps of each method, at most; None takes those of METHODS.
 
     Returns:
-        By part, then by method.
+        By part, then by method; "rounds" tells how many trials "again" have time of their own.
     """
     seconds = 60 * minutes
-    trial = TRIALS * seconds / max(1.0, runs)
+    full = {name: cost.training(cases) for name, cost in costs.items()}
     final = (1 - REST - (TRIALS if runs else 0)) * seconds
+    trial, again = 0.0, 0
+    if runs:
+        needed = min(final, sum(sorted(full.values())[-2:]))
+        trial, again = _trials(TRIALS * seconds + final - needed, TRIALS * seconds / runs, runs, max(0, folds - 1))
+        final = needed
     left_out = -(-cases // folds) if folds else 0
 
     shares: dict[str, dict[str, int]] = {"trial": {}, "final": {}, "half": {}}
     for name, cost in costs.items():
+        other = max((its for one, its in full.items() if one != name), default=final / 2)
         for part, time_, train, scored in (
             ("trial", trial, cases - left_out, left_out),
             ("final", final, cases, 0),
-            ("half", final / 2, cases, 0),
+            ("half", max(final / 2, final - other), cases, 0),
         ):
             room = time_ - cost.before * train - cost.case * scored
             if cost.detector:
                 fitted = int(min(MOST_FITTING, max(FEWEST, FITTING * room / cost.detector)))
                 shares[part][f"{name}, detector"] = fitted
                 room -= fitted * cost.detector
-            bound = METHODS[name].most if most is None else most[name]
-            shares[part][name] = int(min(bound, max(FEWEST, room / cost.step)))
-    return with_early(shares)
+            most = max(METHODS[name].least, round(cost.most * train / cases))
+            shares[part][name] = int(min(most, max(FEWEST, room / cost.step)))
+    return {**with_early(shares), "rounds": {"again": again}}
+
+
+def _trials(seconds: float, shortest: float, runs: float, again: int) -> tuple[float, int]:
+    """Seconds of a trial, and how many of them there are time for beside those of the cross-validation."""
+    trial = max(shortest, seconds / (runs + again))
+    return trial, min(again, int((seconds - runs * trial) / trial + 1e-6))
 
 
 def with_early(shares: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
@@ -125,7 +142,6 @@ def that_fit(
     cases: int,
     folds: int,
     choosing: bool = True,
-    most: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
     """Steps as `share_out` gives them, for as many methods and folds as have enough of them to be judged by a trial.
 
@@ -138,7 +154,6 @@ def that_fit(
         cases: that are labelled.
         folds: that were drawn, or 0.
         choosing: among the methods; else all of them stay.
-        most: see `share_out`.
 
     Returns:
         The steps, "rounds" with the number of "folds" that are run beside; and of methods that went how many a trial
@@ -147,11 +162,11 @@ def that_fit(
     left, slow, rounds = dict(costs), dict[str, int](), folds
     while True:
         runs = most_runs(len(left), rounds) if folds else 0
-        steps = share_out(left, minutes=minutes, cases=cases, folds=folds, runs=runs, most=most)
+        steps = share_out(left, minutes=minutes, cases=cases, folds=folds, runs=runs)
         enough = {name: steps["trial"][name] / METHODS[name].least for name in left}
         others = [name for name in left if name != KEPT] if choosing and len(left) > 1 else []
         if min(enough.values()) >= 1 or not (others or rounds > 1):
-            return {**steps, "rounds": {"folds": rounds}}, slow
+            return {**steps, "rounds": {"folds": rounds, **steps["rounds"]}}, slow
         if others:
             name = min(others, key=enough.__getitem__)
             slow[name] = steps["trial"][name]
@@ -160,13 +175,19 @@ def that_fit(
             rounds -= 1
 
 
-def spared_steps(method: str, plan: Plan, runs: float) -> int:
-    """Steps that the final training gains by trials that were not needed, and loses by further ones.
+def spared_steps(method: str, plan: Plan, runs: float, part: str = "final") -> int:
+    """Steps that the last training gains by trials that were not needed, and loses by further ones.
 
     It has no more than help the method, and keeps half of its own at least.
+
+    Args:
+        method: its name.
+        plan: with steps.
+        runs: trials that were planned and not run, less those that were run and not planned.
+        part: the last training: "final", or "half" beside another method.
     """
-    final = plan.steps["final"][method]
-    return max(-(final // 2), min(most_steps(method, plan) - final, int(runs * plan.steps["trial"][method])))
+    own = plan.steps[part][method]
+    return max(-(own // 2), min(most_steps(method, plan) - own, int(runs * plan.steps["trial"][method])))
 
 
 def as_told(names: Sequence[str], steps: int) -> dict[str, int]:

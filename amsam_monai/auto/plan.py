@@ -54,7 +54,8 @@ class Plan:
         steps: {"early": {method: steps}, "trial": ..., "final": ..., "half": ...}: of the first fold's early trials, of
             all others, of the final training, and of one that shares the time with another method; empty until they are
             measured. Steps of a detector stand beside those of its method, as "amsam, detector". "spared" holds what
-            the final training gains by trials that were not needed, "rounds" how many "folds" are run.
+            the last training gains by trials that were not needed, "rounds" how many "folds" are run, and how many
+            trials there is time for to run "again" without suspects.
         seconds: of a step, by method, as it was measured.
     """
 
@@ -81,6 +82,11 @@ class Plan:
     def rounds(self) -> int:
         """How many of the folds are run."""
         return self.steps.get("rounds", {}).get("folds", len(self.folds))
+
+    @property
+    def again(self) -> int:
+        """How many trials have time to be run again without suspects, without less for the final training."""
+        return self.steps.get("rounds", {}).get("again", 0)
 
     @property
     def labels(self) -> dict[int, str]:

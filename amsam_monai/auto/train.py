@@ -20,7 +20,7 @@ from amsam_monai.auto.choice import Chosen, cross_validate, spared_runs
 from amsam_monai.auto.detectors import choose_detector
 from amsam_monai.auto.fingerprint import fingerprint
 from amsam_monai.auto.folds import draw_folds, parted
-from amsam_monai.auto.methods import METHODS, build, build_mean, check_method, members, most_steps
+from amsam_monai.auto.methods import METHODS, build, build_mean, check_method, members
 from amsam_monai.auto.plan import Choice, Plan, choose, said
 from amsam_monai.auto.pool import label_next
 from amsam_monai.auto.report import Kept, write_training_report
@@ -176,25 +176,29 @@ def train(
     if folds:
         run = _runner(plan, bundles, datalist, work, say)
         longer = {name: count / plan.steps["trial"][name] for name, count in plan.steps["final"].items()}
-        chosen = cross_validate(names, plan.rounds, run, lambda name: run(name, 0, part="early"), longer)
+        halved = {name: count / plan.steps["final"][name] for name, count in plan.steps["half"].items()}
+        chosen = cross_validate(names, plan.rounds, run, lambda name: run(name, 0, part="early"), longer, halved)
     best = chosen.method if chosen else names[0]
     parts = members(best)
+    last = "final" if len(parts) == 1 else "half"
     training: Sequence[Mapping[str, Any]] = datalist
-    if chosen and len(parts) == 1:
-        again = 0
-        if suspects == "measure":
+    if chosen:
+        again, measured = 0, [one for one in parts if one in chosen.trials]
+        if suspects == "measure" and measured:
+            judge = max(measured, key=chosen.score)
             in_training = {n: _ids(parted(datalist, fold)[0]) for n, fold in enumerate(plan.folds)}
-            weeded = weed(chosen.trials[best], in_training, lambda fold, out: run(best, fold, tuple(out)))
+            weeded = weed(chosen.trials[judge], in_training, lambda fold, out: run(judge, fold, tuple(out)))
             training, again = leave_out(plan, datalist, weeded, say), weeded.runs
-        if plan.seconds:  # what was not needed is the final training's
-            plan.steps["spared"] = {best: spared_steps(best, plan, spared_runs(chosen, plan.rounds) - again)}
+        if plan.seconds:  # what was not needed is the last training's
+            runs = spared_runs(chosen, plan.rounds) + plan.again - again
+            plan.steps["spared"] = {one: spared_steps(one, plan, runs / len(parts), last) for one in parts}
         plan.write(out / PLAN)
     if len(parts) == 1:
         root = build(plan, best, out)
-        _train_on_all(plan, best, "final", training, root, root, work, say)
+        _train_on_all(plan, best, last, training, root, root, work, say)
     else:
-        root, own = build_mean(plan, parts, out), {one: work / one / "half" for one in parts}
-        files = [_train_on_all(plan, one, "half", datalist, bundles[one], own[one], work, say) for one in parts]
+        root, own = build_mean(plan, parts, out), {one: work / one / last for one in parts}
+        files = [_train_on_all(plan, one, last, training, bundles[one], own[one], work, say) for one in parts]
         join_models(files, root / "models" / "model.pt")
     quality = quality_of_trials(chosen.trials[best]) if chosen else None
     amend_model(root / "models" / "model.pt", limits=_limits(plan, training, root), quality=quality)
@@ -370,7 +374,6 @@ def _measure(
         cases=len(datalist),
         folds=folds,
         choosing=choosing and folds > 0,
-        most={name: most_steps(name, plan) for name in names},
     )
     if plan.rounds < folds:
         say(f"{plan.minutes:g} minutes are too few for all folds: {plan.rounds} of {folds} will be run")

@@ -48,11 +48,15 @@ def test_hopeless_methods_are_dropped_after_the_first_fold():
     assert chosen.score("a") == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize(("mean", "method"), [(0.83, "a+b"), (0.81, "b"), (0.7, "b")])
-def test_the_mean_of_two_is_taken_where_it_is_clearly_better(mean, method):
+@pytest.mark.parametrize(
+    ("mean", "kept", "method"),
+    [(0.83, 0.5, "a+b"), (0.81, 0.5, "b"), (0.81, 0.8, "a+b"), (0.801, 1.0, "a+b"), (0.7, 0.5, "b"), (0.7, 1.0, "b")],
+)
+def test_the_mean_of_two_is_taken_where_it_is_better_by_what_its_shorter_trainings_cost(mean, kept, method):
     run, _ = runner({"a": [0.79, 0.79], "b": [0.8, 0.8], "c": [0.1, 0.1]}, mean)
-    chosen = cross_validate(["a", "b", "c"], 2, run)
+    chosen = cross_validate(["a", "b", "c"], 2, run, halved={"a": 1.0, "b": kept, "c": 0.1})
     assert chosen.method == method
+    assert chosen.margin == pytest.approx(0.02 * 2 * (1 - kept))
     assert chosen.score("a+b") == pytest.approx(mean)
     assert chosen.dropped == ["c"]
 
@@ -143,6 +147,28 @@ def test_the_final_training_gains_what_dropped_methods_leave():
     assert spared_steps("plain", plan, 2) == 50
     run, _ = runner({"plain": [0.8, 0.8], "aisam": [0.79, 0.79]}, 0.8)
     assert spared_runs(cross_validate(["plain", "aisam"], 2, run), 2) == 0
+    plan.steps["half"] = {"plain": 300}
+    assert spared_steps("plain", plan, 1, "half") == 90
+    assert spared_steps("plain", plan, -9, "half") == -150
+
+
+def test_what_no_final_training_needs_goes_to_the_trials():
+    plenty = {name: Cost(step=1.0, before=0.0, case=1.0, most=1500) for name in ("plain", "amsam")}
+    little = {name: Cost(step=1.0, before=0.0, case=1.0, most=most) for name, most in (("plain", 300), ("amsam", 200))}
+    runs = most_runs(2, 3)
+    before, after = (share_out(cost, minutes=30, cases=9, folds=3, runs=runs) for cost in (plenty, little))
+    assert before["rounds"] == {"again": 0}
+    assert after["final"] == after["half"] == {"plain": 300, "amsam": 200}  # so a mean costs neither of them a step
+    assert before["half"]["plain"] == before["final"]["plain"] // 2
+    trial = (0.92 * 1800 - 500) / (runs + 2)
+    assert after["trial"] == {"plain": int(trial - 3), "amsam": int(trial - 3)}
+    assert after["trial"]["plain"] > before["trial"]["plain"]
+    assert after["rounds"] == {"again": 2}  # without suspects, on the folds that do not leave them out
+    little["plain"] = Cost(step=1.0, before=0.0, case=1.0, most=500)  # time for one of them
+    some = share_out(little, minutes=30, cases=9, folds=3, runs=runs)
+    assert (some["trial"]["plain"], some["rounds"]) == (before["trial"]["plain"], {"again": 1})
+    fewest = share_out({"plain": Cost(0.1, 0.0, 0.0, most=90)}, minutes=30, cases=9, folds=3, runs=3)
+    assert (fewest["trial"]["plain"], fewest["final"]["plain"]) == (METHODS["plain"].least, 90)
 
 
 def test_methods_that_learn_nothing_in_a_trial_leave_their_time_to_others():
@@ -153,7 +179,7 @@ def test_methods_that_learn_nothing_in_a_trial_leave_their_time_to_others():
     assert slow["aisam"] < METHODS["aisam"].least
     assert steps["trial"] == {"plain": int(0.44 * 1800 / 3) - 3}
     assert steps["early"] == {"plain": steps["trial"]["plain"] // 3}
-    assert steps["rounds"] == {"folds": 3}
+    assert steps["rounds"] == {"folds": 3, "again": 0}
     steps, slow = that_fit(cost, minutes=90, cases=9, folds=3)
     assert (set(steps["trial"]), slow) == ({"plain", "aisam"}, {})
     steps, slow = that_fit(cost, minutes=1, cases=9, folds=3)  # too few for either, but one there must be
@@ -164,14 +190,14 @@ def test_methods_that_learn_nothing_in_a_trial_leave_their_time_to_others():
 def test_folds_go_where_a_trial_would_be_too_short_for_the_last_method():
     cost = {"plain": Cost(step=2.5, before=0.0, case=40.0)}
     steps, _ = that_fit(cost, minutes=30, cases=4, folds=3)
-    assert steps["rounds"] == {"folds": 2}
+    assert steps["rounds"]["folds"] == 2
     assert steps["trial"]["plain"] == int((0.44 * 1800 / 2 - 2 * 40) / 2.5) >= METHODS["plain"].least
-    assert that_fit(cost, minutes=3, cases=4, folds=3)[0]["rounds"] == {"folds": 1}
+    assert that_fit(cost, minutes=3, cases=4, folds=3)[0]["rounds"]["folds"] == 1
     steps, slow = that_fit(
         {"plain": cost["plain"], "aisam": cost["plain"]}, minutes=3, cases=4, folds=3, choosing=False
     )
-    assert (steps["rounds"], slow, set(steps["final"])) == ({"folds": 1}, {}, {"plain", "aisam"})
-    assert that_fit(cost, minutes=3, cases=4, folds=0)[0]["rounds"] == {"folds": 0}
+    assert (steps["rounds"]["folds"], slow, set(steps["final"])) == (1, {}, {"plain", "aisam"})
+    assert that_fit(cost, minutes=3, cases=4, folds=0)[0]["rounds"]["folds"] == 0
 
 
 def test_a_detector_has_steps_of_its_own():
