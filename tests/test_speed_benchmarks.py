@@ -106,6 +106,8 @@ def test_volumes_are_timed(script, tmp_path, monkeypatch):
     main(script("volume"), monkeypatch, *tiny, "--probabilities", "--out", out)
     (ratios,) = read(out)["ratios"].values()
     assert 0 < ratios["network"] <= 1
+    parts = sum(ratios[part] for part in ("reading", "network, one by one", "around the network", "writing"))
+    assert parts <= ratios["one by one"] < parts + 1  # of the run's time: what no stage has
 
 
 def test_clicks_are_written(script, tmp_path, monkeypatch):

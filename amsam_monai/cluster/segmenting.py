@@ -14,7 +14,8 @@ from amsam_monai.data.files.atomic import whole_file
 from amsam_monai.segment.batch import BatchSegmenter, Job
 from amsam_monai.segment.batch_report import Record
 
-_one_at_a_time = threading.Lock()  # a network is not for two threads, and memory is meant for one case
+_building = threading.Lock()  # of the network, once
+_network = threading.Lock()  # is not for two threads; they may read and write at once
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class SegmentJob:
         path = self.records / f"{hashlib.sha256(str(job.source).encode()).hexdigest()}.json"
         if path.is_file():
             return Record(**json.loads(path.read_text(encoding="utf-8")))
-        with _one_at_a_time:
-            record = _made(self.make, self.told)(job)
+        with _building:
+            batch = _made(self.make, self.told)
+        record = batch(job, turn=_network)
         if self.records.is_dir():  # else nobody waits any more
             with whole_file(path) as partial:
                 partial.write_text(json.dumps(asdict(record)), encoding="utf-8")

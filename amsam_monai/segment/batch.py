@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -117,9 +117,17 @@ class BatchSegmenter:
         self.extras = extras or Extras()
         self.progress = progress
 
-    def __call__(self, job: Job) -> Record:
-        """Segment one input and write its files."""
-        case = self._write(self._segment(self._read(Case(job))))
+    def __call__(self, job: Job, turn: AbstractContextManager[Any] | None = None) -> Record:
+        """Segment one input and write its files.
+
+        Args:
+            job: one.
+            turn: held while the network has it, where several threads share the network.
+        """
+        case = self._read(Case(job))
+        with turn or nullcontext():
+            case = self._segment(case)
+        case = self._write(case)
         assert case.record is not None  # the last step has one
         return case.record
 

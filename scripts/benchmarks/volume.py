@@ -3,8 +3,8 @@
     python scripts/benchmarks/volume.py [--shape 256 256 100] [--volumes 3] [--out volume.json]
 
 Random weights and noise. `run` reads the next volume and writes the last one while the network has one; `one by one`
-does not. `network` is the time in encoder and decoder within `run`: its ratio is the share. On a GPU that time is the
-GPU's own, from each call's first kernel to its last.
+does not, and the lines below it say what it spends its time on. `network` is the time in encoder and decoder within
+`run`: its ratio is the share. On a GPU that time is the GPU's own, from each call's first kernel to its last.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sides import tell
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.amsam import AMSAM
 from amsam_monai.segment.autocast import PRECISIONS
-from amsam_monai.segment.batch import BatchSegmenter, Extras, plan
+from amsam_monai.segment.batch import BatchSegmenter, Case, Extras, plan
 from amsam_monai.segment.segmenter import Segmenter
 
 
@@ -55,6 +55,29 @@ class Clock:
         return sum(start.elapsed_time(end) for start, end in pairs) / 1000
 
 
+class Staged(BatchSegmenter):
+    """Notes the seconds of each stage."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.stages = {"reading": 0.0, "segmenting": 0.0, "writing": 0.0}
+
+    def _noted(self, stage: str, run: Callable[[Case], Case], case: Case) -> Case:
+        begun = time.perf_counter()
+        case = run(case)
+        self.stages[stage] += time.perf_counter() - begun
+        return case
+
+    def _read(self, case: Case) -> Case:
+        return self._noted("reading", super()._read, case)
+
+    def _segment(self, case: Case) -> Case:
+        return self._noted("segmenting", super()._segment, case)
+
+    def _write(self, case: Case) -> Case:
+        return self._noted("writing", super()._write, case)
+
+
 def write_volumes(folder: Path, shape: tuple[int, int, int], count: int) -> None:
     """Noise with a ball in it, as 16-bit integers, compressed as usual."""
     rng = np.random.default_rng(0)
@@ -79,14 +102,15 @@ def measure(
     extras: Extras | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of `volumes` volumes by side, in each round."""
-    network = AMSAM(build_sam(backbone, image_size=image_size), num_classes=3)
+    model = AMSAM(build_sam(backbone, image_size=image_size), num_classes=3)
     segmenter = Segmenter(
-        network, {1: "a", 2: "b", 3: "c"}, device=device, precision=precision, compile=compile,
+        model, {1: "a", 2: "b", 3: "c"}, device=device, precision=precision, compile=compile,
         intensity={"mode": "percentile"},
     )  # fmt: skip
-    clock = Clock(network, device)
-    batch = BatchSegmenter(segmenter, extras=extras)
-    times: dict[str, list[float]] = {"run": [], "one by one": [], "network": []}
+    clock = Clock(model, device)
+    batch = Staged(segmenter, extras=extras)
+    parts = ("reading", "network, one by one", "around the network", "writing")
+    times: dict[str, list[float]] = {side: [] for side in ("run", "network", "one by one", *parts)}
 
     def refuse(record: Any) -> None:
         if record.status != "done":
@@ -105,7 +129,12 @@ def measure(
             clock.seconds()
             times["run"].append(timed(lambda: batch.run(jobs, refuse)))
             times["network"].append(clock.seconds())
+            batch.stages = dict.fromkeys(batch.stages, 0.0)
             times["one by one"].append(timed(lambda: [refuse(batch(job)) for job in jobs]))
+            network = clock.seconds()
+            each = (batch.stages["reading"], network, batch.stages["segmenting"] - network, batch.stages["writing"])
+            for part, seconds in zip(parts, each, strict=True):
+                times[part].append(seconds)
     return times
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +17,12 @@ from typer.testing import CliRunner
 from amsam_monai.cli import app
 from amsam_monai.cli.segment_cluster import RECORDS
 from amsam_monai.cluster.cluster import Cluster, connect
-from amsam_monai.cluster.segmenting import SegmentJob
-from amsam_monai.segment.batch import Job
+from amsam_monai.cluster.segmenting import SegmentJob, _made
+from amsam_monai.networks.sam import build_sam
+from amsam_monai.networks.systems.amsam import AMSAM
+from amsam_monai.segment.batch import BatchSegmenter, Case, Job, plan
 from amsam_monai.segment.batch_report import Record
+from amsam_monai.segment.segmenter import Segmenter
 from tests.data.tiny_sets import isic_pair, picture
 from tests.label_app.nano_bundle import write_nano_bundle
 
@@ -84,7 +89,7 @@ class Tells:
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
 
-    def __call__(self, job: Job) -> Record:
+    def __call__(self, job: Job, turn: object = None) -> Record:
         with (self.folder / "begun.txt").open("a", encoding="utf-8") as file:
             file.write(f"{job.source.name}\n")
         if job.source.name == "2":
@@ -119,6 +124,41 @@ def test_a_record_that_is_there_is_not_made_again(tmp_path):
     records = tmp_path / "gone"
     assert SegmentJob(Tells, str(tmp_path), records)(job).status == "done"
     assert not records.exists()  # nobody waits
+
+
+class Overlaps(BatchSegmenter):
+    """Waits in the network's place until the other image is read, and counts who is there."""
+
+    def __init__(self, folder: str) -> None:
+        network = AMSAM(build_sam("vit_nano", image_size=64))
+        super().__init__(Segmenter(network, {1: "a"}))
+        self.folder, self.read, self.both, self.inside, self.overlapped = Path(folder), [], threading.Event(), 0, []
+        (self.folder / "made").touch(exist_ok=False)  # once
+
+    def _read(self, case: Case) -> Case:
+        case = super()._read(case)
+        self.read.append(case.job.source.name)
+        if len(self.read) == 2:
+            self.both.set()
+        return case
+
+    def _segment(self, case: Case) -> Case:
+        self.inside += 1
+        self.overlapped.append((self.both.wait(60), self.inside))
+        case = super()._segment(case)
+        self.inside -= 1
+        return case
+
+
+def test_threads_of_a_worker_read_while_one_has_the_network(tmp_path):
+    for name in ("0.png", "1.png"):
+        picture(tmp_path / "in" / name, 20, 16)
+    (tmp_path / "records").mkdir()
+    task = SegmentJob(Overlaps, str(tmp_path), tmp_path / "records")
+    with ThreadPoolExecutor(2) as threads:
+        done = list(threads.map(task, plan(tmp_path / "in", tmp_path / "out")))
+    assert [record.status for record in done] == ["done", "done"]
+    assert _made(Overlaps, str(tmp_path)).overlapped == [(True, 1), (True, 1)]
 
 
 @pytest.mark.parametrize("scheduler", ["local:0", "local", "host:8786", "http://host:1"])
