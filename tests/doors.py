@@ -90,9 +90,9 @@ def prepared(system: str, folder: Path, *, first: bool = False) -> Path:
     return folder / name_of(system)
 
 
-def write_case(system: str, folder: Path) -> Path:
+def write_case(system: str, folder: Path, noise: float = 0.2) -> Path:
     """Bundle, images, and the masks of `amsam segment` in folder/cli; gives the bundle."""
-    root = write_bundle(folder, system)
+    root = write_bundle(folder, system, noise)
     write_images(folder / "images", CASES[system]["images"])
     command = ["segment", str(folder / "images"), str(folder / "cli"), "--bundle", str(root), "--device", "cpu"]
     done = CliRunner().invoke(app, command)
@@ -110,8 +110,14 @@ def name_of(system: str) -> str:
     return f"own_{system}_segmentation"
 
 
-def write_bundle(folder: Path, system: str) -> Path:
-    """A bundle as the builder makes it, with a random adapter that makes itself felt."""
+def write_bundle(folder: Path, system: str, noise: float = 0.2) -> Path:
+    """A bundle as the builder makes it, with a random adapter that makes itself felt.
+
+    Args:
+        folder: an empty one.
+        system: a key of CASES.
+        noise: standard deviation of what is added to each weight; much of it makes a network of its last bits.
+    """
     torch.manual_seed(0)
     torch.save(build_sam("vit_nano", image_size=64).state_dict(), folder / "sam.pth")
     case = dict(CASES[system])
@@ -131,7 +137,7 @@ def write_bundle(folder: Path, system: str) -> Path:
     with torch.no_grad():
         for parameter in net.parameters():
             if parameter.requires_grad:
-                parameter.add_(0.2 * torch.randn_like(parameter))
+                parameter.add_(noise * torch.randn_like(parameter))
     save_adapter(net, root / "models" / "model.pt", settings=settings)
     return root
 

@@ -13,7 +13,9 @@ from amsam_monai.auto.trial import Trial
 
 HOPELESS = 0.05  # expected Dice below the best of the first fold at which a method is dropped
 FINALISTS = 2
-MARGIN = 0.02  # Dice by which the mean of two must be above the better one where each trains for half as long
+MARGIN = (
+    0.02  # Dice by which the mean of two must be above the better one: they share the time, and few cases tell less
+)
 EARLY = 3  # a trial is first run with a third of its steps, which shows how fast a method still learns
 EARLY_COST = 0.5  # of a trial: a third of its steps, and the same cases to segment
 FASTEST = 0.5  # exponent: an error that falls with the root of the steps
@@ -30,7 +32,6 @@ class Chosen:
         dropped: methods that were given up after the first fold.
         early: the first fold with fewer steps, by method; empty where nothing was to be chosen.
         longer: how many times the steps of a trial the final training has, by method.
-        margin: Dice by which the mean of two had to be above the better one.
     """
 
     method: str
@@ -38,7 +39,6 @@ class Chosen:
     dropped: list[str] = field(default_factory=list)
     early: dict[str, Trial] = field(default_factory=dict)
     longer: Mapping[str, float] = field(default_factory=dict)
-    margin: float = MARGIN
 
     def score(self, method: str) -> float:
         """Mean of the folds' scores."""
@@ -66,15 +66,13 @@ def cross_validate(
     run: Callable[[str, int], Trial],
     early: Callable[[str], Trial] | None = None,
     longer: Mapping[str, float] | None = None,
-    halved: Mapping[str, float] | None = None,
 ) -> Chosen:
     """Run what is needed to choose.
 
     After the first fold a method stays that is among the FINALISTS best and no more than HOPELESS below the best one,
     by the score to expect of the final training: a method that learns slowly and long is not judged by a short trial.
     Those go through the other folds. The best expected score wins; of equal ones the first in `methods`. Where two
-    stay, the mean of their answers is scored too, and wins where it is above the better of them by more than MARGIN, or
-    by less where each of them keeps more than half of the steps that it would have alone.
+    stay, the mean of their answers is scored too, and wins where it is more than MARGIN above the better of them.
 
     Args:
         methods: names, the cheap ones first.
@@ -82,7 +80,6 @@ def cross_validate(
         run: trains and scores a method on a fold, or scores the mean of two that were run, "a+b".
         early: trains a method on the first fold for a part of the steps, and scores it; None takes trials as they are.
         longer: how many times the steps of a trial the final training has, by method.
-        halved: share of the final training's steps that a method has beside another, by method; None takes a half.
     """
     chosen = Chosen("", {}, longer=longer or {})
     for method in methods:
@@ -100,9 +97,7 @@ def cross_validate(
     if len(staying) == 2 and all(len(members(method)) == 1 for method in staying):
         mean = JOIN.join(method for method in methods if method in staying)
         chosen.trials[mean] = [run(mean, fold) for fold in range(folds)]
-        kept = min((halved or {}).get(method, 0.5) for method in staying)
-        chosen.margin = MARGIN * min(1.0, 2 * (1 - kept))
-        if chosen.score(mean) > max(map(chosen.score, staying)) + chosen.margin:
+        if chosen.score(mean) > max(map(chosen.score, staying)) + MARGIN:
             chosen.method = mean
     return chosen
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.auto.choice import EARLY, Chosen
+from amsam_monai.auto.choice import EARLY, MARGIN, Chosen
 from amsam_monai.auto.methods import members
 from amsam_monai.auto.plan import Plan, said
 from amsam_monai.auto.suspects import SUSPECT
@@ -33,8 +33,8 @@ LONGER = (
 )
 
 OF_TWO = (
-    "Two names stand for the mean of both: their probabilities are averaged. It is taken where it is more than {:.2g} "
-    "Dice better than the better one alone; the more steps each of the two loses to the other, the more."
+    "Two names stand for the mean of both: their probabilities are averaged. It is taken where it is more than "
+    f"{MARGIN:g} Dice better than the better one alone, since the two share the time of the final training."
 )
 
 
@@ -90,7 +90,7 @@ def write_training_report(
     if chosen is not None:
         text += ["## Methods", SHORTER, markdown_table(trials_table(plan, chosen))]
         text += [LONGER] if chosen.early else []
-        text += [OF_TWO.format(chosen.margin)] if any(len(members(name)) > 1 for name in chosen.trials) else []
+        text += [OF_TWO] if any(len(members(name)) > 1 for name in chosen.trials) else []
     scores = scores_of(pairs, plan.labels)
     if suspects := suspect_labels(scores):
         text += ["## Labels worth a second look", *(f"- {line}" for line in suspects)]

@@ -176,8 +176,7 @@ def train(
     if folds:
         run = _runner(plan, bundles, datalist, work, say)
         longer = {name: count / plan.steps["trial"][name] for name, count in plan.steps["final"].items()}
-        halved = {name: count / plan.steps["final"][name] for name, count in plan.steps["half"].items()}
-        chosen = cross_validate(names, plan.rounds, run, lambda name: run(name, 0, part="early"), longer, halved)
+        chosen = cross_validate(names, plan.rounds, run, lambda name: run(name, 0, part="early"), longer)
     best = chosen.method if chosen else names[0]
     parts = members(best)
     last = "final" if len(parts) == 1 else "half"

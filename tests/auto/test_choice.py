@@ -48,15 +48,11 @@ def test_hopeless_methods_are_dropped_after_the_first_fold():
     assert chosen.score("a") == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize(
-    ("mean", "kept", "method"),
-    [(0.83, 0.5, "a+b"), (0.81, 0.5, "b"), (0.81, 0.8, "a+b"), (0.801, 1.0, "a+b"), (0.7, 0.5, "b"), (0.7, 1.0, "b")],
-)
-def test_the_mean_of_two_is_taken_where_it_is_better_by_what_its_shorter_trainings_cost(mean, kept, method):
+@pytest.mark.parametrize(("mean", "method"), [(0.83, "a+b"), (0.81, "b"), (0.7, "b")])
+def test_the_mean_of_two_is_taken_where_it_is_clearly_better(mean, method):
     run, _ = runner({"a": [0.79, 0.79], "b": [0.8, 0.8], "c": [0.1, 0.1]}, mean)
-    chosen = cross_validate(["a", "b", "c"], 2, run, halved={"a": 1.0, "b": kept, "c": 0.1})
+    chosen = cross_validate(["a", "b", "c"], 2, run)
     assert chosen.method == method
-    assert chosen.margin == pytest.approx(0.02 * 2 * (1 - kept))
     assert chosen.score("a+b") == pytest.approx(mean)
     assert chosen.dropped == ["c"]
 
