@@ -13,9 +13,7 @@ from amsam_monai.auto.trial import Trial
 
 HOPELESS = 0.05  # expected Dice below the best of the first fold at which a method is dropped
 FINALISTS = 2
-MARGIN = (
-    0.02  # Dice by which the mean of two must be above the better one: they share the time, and few cases tell less
-)
+MARGIN = 0.02  # Dice by which the mean of two must be above the better one: they share the time
 EARLY = 3  # a trial is first run with a third of its steps, which shows how fast a method still learns
 EARLY_COST = 0.5  # of a trial: a third of its steps, and the same cases to segment
 FASTEST = 0.5  # exponent: an error that falls with the root of the steps
