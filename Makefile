@@ -58,7 +58,7 @@ demo: $(BIN)/.installed
 
 # PEERS="--python transformers=OTHER/bin/python" for peers of environments of their own, AGAINST=DIR: another checkout's clicks
 bench: $(BIN)/.installed-dev
-	-$(BENCHMARKS)/encoder.py --rounds 2 --images 1 --out $(BENCH)/encoder.json $(PEERS)
+	-$(BENCHMARKS)/encoder.py --rounds 1 --images 2 --out $(BENCH)/encoder.json $(PEERS)
 	-$(BENCHMARKS)/aisam_classes.py --threads 1 --repeats 5 --out $(BENCH)/aisam_slice.json
 	-$(BENCHMARKS)/volume.py --volumes 2 --rounds 1 --out $(BENCH)/volume.json
 	-$(BENCHMARKS)/volume_memory.py --side 256 --out $(BENCH)/growth.json

@@ -11,6 +11,7 @@ from typing import Any
 from amsam_monai.bundles.model_file import read_model, write_model
 from amsam_monai.bundles.run import run_training
 from amsam_monai.bundles.settings import differences
+from amsam_monai.data.files.atomic import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ def train_stages(
                 shutil.copyfile(models[-1], root / "models" / "model.pt")
             own = {**(overrides or {}), **stage.get("overrides", {})}
             result = run_training(bundle, configs=stage.get("configs", ("train",)), root=root, overrides=own)
-            shutil.copyfile(result.weights, model)
+            with whole_file(model) as partial:
+                shutil.copyfile(result.weights, partial)
         logger.info("stage %s: %s", stage["name"], model)
         models.append(model)
     return models
