@@ -16,7 +16,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "amsam_monai"
 PICTURE = ROOT / "docs" / "images" / "import_map.svg"
-MODEL_FILES = {"arguments", "measured", "settings", "network", "fit", "model_file"}  # of bundles
+MODEL_FILES = {  # of bundles
+    "arguments",
+    "measured",
+    "settings",
+    "setting_checks",
+    "plain_settings",
+    "network",
+    "fit",
+    "model_file",
+}
 # What a row is called, and its rooms with the column that they stand in; from top to bottom
 ROWS: dict[str, dict[str, float]] = {
     "command line": {"cli": 5},

@@ -28,7 +28,7 @@ from amsam_monai.auto.suspects import leave_out, weed
 from amsam_monai.auto.trial import Trial, quality_of_trials, run_mean_trial, run_trial, train_method
 from amsam_monai.bundles.members import join_models
 from amsam_monai.bundles.model_file import amend_model, read_model
-from amsam_monai.bundles.settings import check_classes
+from amsam_monai.bundles.setting_checks import check_classes
 from amsam_monai.data.datasets.load_cased import LoadCased
 from amsam_monai.data.datasets.own import find_own
 from amsam_monai.data.files.atomic import check_writable, taken

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from amsam_monai.bundles.arguments import DEFAULTS, FIXED, is_default
-from amsam_monai.bundles.settings import Settings, usual_arguments
+from amsam_monai.bundles.plain_settings import usual_arguments
+from amsam_monai.bundles.settings import Settings
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.weights.store import digest
 from amsam_monai.networks.weights.store import path as weights_path

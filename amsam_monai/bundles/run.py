@@ -21,7 +21,7 @@ from amsam_monai.bundles.find import find_bundle
 from amsam_monai.bundles.load import config_file
 from amsam_monai.bundles.plain_errors import first_cause
 from amsam_monai.bundles.process_state import process_state_kept
-from amsam_monai.bundles.settings import places
+from amsam_monai.bundles.setting_checks import places
 
 logger = logging.getLogger(__name__)
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from amsam_monai.bundles.arguments import DEFAULTS, DETECTORS, FIXED, MEMBER, SAM_ARGUMENTS, is_default, known_arguments
+from amsam_monai.bundles.arguments import DEFAULTS, DETECTORS, SAM_ARGUMENTS, is_default, known_arguments
 from amsam_monai.bundles.measured import check_limits_block, check_quality_block
+from amsam_monai.bundles.plain_settings import each_class, plain_block, plain_members, plain_values, usual_arguments
+from amsam_monai.bundles.setting_checks import (
+    SLICE_ARGUMENTS,
+    check_classes,
+    check_intensity,
+    check_kinds,
+    check_known,
+    check_slices,
+    check_switches,
+)
 from amsam_monai.data.classes import Classes
 from amsam_monai.framing import RESIZE_MODES
 
 logger = logging.getLogger(__name__)
 
 LABEL_VALUES = ("index", "own")
-INTENSITY_ARGUMENTS = ("mode", "low", "high", "per", "check")
-SLICE_ARGUMENTS = ("axis", "orientation", "batch_size", "neighbours", "flips")
-FLIPS = ("horizontal", "vertical")
-WORDS = {"false": False, "true": True, "null": None}
 FIXED_FIELDS = ("system", "classes", "resize")
 
 
@@ -58,17 +63,17 @@ class Settings:
     quality: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _check_kinds(self)
+        check_kinds(self)
         check_classes(self.classes)
-        _known("sam", self.sam, SAM_ARGUMENTS)
+        check_known("sam", self.sam, SAM_ARGUMENTS)
         if "backbone" not in self.sam or "image_size" not in self.sam:
             raise ValueError(f"settings.sam must name backbone, weights and image_size, got {self.sam}.")
         if (known := known_arguments(self.system)) is not None:
-            _known("arguments", self.arguments, known)
+            check_known("arguments", self.arguments, known)
         if self.resize not in RESIZE_MODES:
             raise ValueError(f"settings.resize must be one of {RESIZE_MODES}, got {self.resize!r}.")
         if self.detector is not None:
-            _known("detector", self.detector, {"file", "architecture", *DEFAULTS["detector"]})
+            check_known("detector", self.detector, {"file", "architecture", *DEFAULTS["detector"]})
             if self.detector_architecture not in DETECTORS:
                 raise ValueError(
                     f"settings.detector.architecture must be one of {', '.join(DETECTORS)}, got "
@@ -76,17 +81,17 @@ class Settings:
                 )
         if self.label_values not in LABEL_VALUES:
             raise ValueError(f"settings.label_values must be one of {LABEL_VALUES}, got {self.label_values!r}.")
-        _known("slices", self.slices, SLICE_ARGUMENTS)
-        _check_slices(self.slices)
-        _check_intensity(self.intensity)
-        _check_switches("arguments", self.arguments, usual_arguments(self.system))
-        _check_switches("detector", self.detector or {}, {"flips": False, "snap_to_dark_object": False})
+        check_known("slices", self.slices, SLICE_ARGUMENTS)
+        check_slices(self.slices)
+        check_intensity(self.intensity)
+        check_switches("arguments", self.arguments, usual_arguments(self.system))
+        check_switches("detector", self.detector or {}, {"flips": False, "snap_to_dark_object": False})
         if not isinstance(self.largest_component, bool | list):
             raise ValueError(
                 f"settings.largest_component must be true, false or a list of classes, got {self.largest_component!r}."
             )
         for name in [] if isinstance(self.largest_component, bool) else self.largest_component:
-            _known("largest_component", [name], self.classes)
+            check_known("largest_component", [name], self.classes)
         check_limits_block(self.limits, self.classes)
         check_quality_block(self.quality, self.classes)
 
@@ -103,8 +108,8 @@ class Settings:
         """
         if isinstance(settings, Settings):
             return settings
-        block = _plain_block(settings)
-        _known("settings", block, [one.name for one in fields(cls)])
+        block = plain_block(settings)
+        check_known("settings", block, [one.name for one in fields(cls)])
         if missing := [name for name in ("system", "sam", "classes") if block.get(name) is None]:
             raise ValueError(f"settings must name {', '.join(missing)}, got {sorted(block)}.")
         if isinstance(block["classes"], list):
@@ -115,14 +120,14 @@ class Settings:
             block[name] = block.get(name) or {}
         arguments = block["arguments"]
         if isinstance(arguments, Mapping) and isinstance(objects := arguments.get("objects"), Mapping):
-            block["arguments"] = {**block["arguments"], "objects": _each_class(objects, block["classes"])}
+            block["arguments"] = {**block["arguments"], "objects": each_class(objects, block["classes"])}
         if block["system"] == "mean" and isinstance(arguments, Mapping):
-            block["arguments"] = {**arguments, "members": _members(arguments.get("members"))}
+            block["arguments"] = {**arguments, "members": plain_members(arguments.get("members"))}
         return cls(**block)
 
     def to_mapping(self) -> dict[str, Any]:
         """The block as plain values; `Settings.of` takes it back."""
-        return {one.name: _values(getattr(self, one.name)) for one in fields(self)}
+        return {one.name: plain_values(getattr(self, one.name)) for one in fields(self)}
 
     @property
     def num_classes(self) -> int:
@@ -181,8 +186,8 @@ class Settings:
         Raises:
             ValueError: an unknown setting, or one that training fixed, both values named.
         """
-        overrides = _plain_block(overrides or {})
-        _known("settings", overrides, [one.name for one in fields(self)])
+        overrides = plain_block(overrides or {})
+        check_known("settings", overrides, [one.name for one in fields(self)])
         if (system := overrides.get("system", self.system)) != self.system:  # whose arguments are others
             raise ValueError(_fixed("system", self.system, system))
         wanted = Settings.of(merged(self.to_mapping(), overrides))
@@ -240,30 +245,6 @@ def differences(have: Settings, want: Settings) -> list[tuple[str, Any, Any]]:
     return found
 
 
-def _each_class(objects: Mapping[str, Any], classes: Any) -> list[Any]:
-    """A word for each class, "one" where none is given."""
-    check_classes(classes)
-    _known("arguments.objects", objects, classes)
-    return [objects.get(name, "one") for name in classes]
-
-
-def _members(members: Any) -> list[dict[str, Any]]:
-    """Members of a mean with every argument said, so that two ways to say the same are equal."""
-    if not isinstance(members, list) or not all(isinstance(one, Mapping) for one in members):
-        raise ValueError(f"settings.arguments.members must be a list of {{system, ...}}, got {members!r}.")
-    found = []
-    for member in members:
-        _known("arguments.members", member, MEMBER)
-        system, arguments = str(member.get("system")), member.get("arguments") or {}
-        if system == "mean" or (known := known_arguments(system)) is None:
-            raise ValueError(f"settings.arguments.members must be systems that are no mean themselves, got {system!r}.")
-        _known("arguments", arguments, known)
-        usual = {name: value for name, value in usual_arguments(system).items() if name in known}
-        said = {"image_size": member.get("image_size"), "detector": bool(member.get("detector"))}
-        found.append({"system": system, **said, "arguments": {**usual, **arguments}})
-    return found
-
-
 def _fixed(name: str, have: Any, want: Any) -> str:
     instead = "leave it out, or train a model with it"
     return f"settings.{name} must be {have!r}, as the model was trained, got {want!r}; {instead}."
@@ -274,104 +255,3 @@ def _are_files(*weights: str | None) -> bool:
     from amsam_monai.networks.weights.catalogue import CATALOGUE
 
     return None not in weights and any(str(one) not in CATALOGUE for one in weights)
-
-
-def usual_arguments(system: str) -> dict[str, Any]:
-    """Values that a system's constructor takes where it is not told: {} for a system that is not ours."""
-    from amsam_monai.bundles.network import usual_arguments_of
-
-    return usual_arguments_of(system)
-
-
-def _plain_block(block: Any) -> dict[str, Any]:
-    if not isinstance(block, Mapping):
-        raise ValueError(f"settings must be a mapping, got {block!r}.")
-    return {str(name): _values(value) for name, value in block.items()}
-
-
-def _values(value: Any) -> Any:
-    """Plain copies of a block, with the words of a command line as values."""
-    if isinstance(value, Mapping):
-        return {key: _values(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_values(one) for one in value]
-    return WORDS.get(value.lower(), value) if isinstance(value, str) else value
-
-
-def places(name: str) -> list[str]:
-    """Ids of the settings of a name, wherever in the block: image_size is settings#sam#image_size."""
-    arguments = [names for table in (FIXED, DEFAULTS) for system, names in table.items() if system != "detector"]
-    parts = {
-        "sam": SAM_ARGUMENTS,
-        "arguments": frozenset.union(*arguments),
-        "detector": DEFAULTS["detector"] | {"architecture"},
-        "intensity": INTENSITY_ARGUMENTS,
-        "slices": SLICE_ARGUMENTS,
-    }
-    top = [f"settings#{name}"] if name in {one.name for one in fields(Settings)} else []
-    return top + [f"settings#{part}#{name}" for part, names in parts.items() if name in names]
-
-
-def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse names that are not known."""
-    known = sorted(known)
-    for name in names:
-        if name not in known:
-            elsewhere = [place for place in places(str(name)) if place != f"settings#{what}#{name}"]
-            near = elsewhere or difflib.get_close_matches(str(name), known, n=1)
-            hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-            raise ValueError(f"{what} must be among {', '.join(known)}, got {name!r}{hint}.")
-
-
-def _check_kinds(settings: Settings) -> None:
-    """Refuse what is no text or no mapping where one is meant."""
-    if not isinstance(settings.system, str):
-        raise ValueError(f"settings.system must be a name, got {settings.system!r}.")
-    for name in ("sam", "classes", "arguments", "detector", "intensity", "slices"):
-        value = getattr(settings, name)
-        if not isinstance(value, Mapping) and not (name == "detector" and value is None):
-            raise ValueError(f"settings.{name} must be a mapping, got {value!r}.")
-
-
-def check_classes(classes: Mapping[str, int]) -> None:
-    """Refuse what are no classes of a bundle.
-
-    Raises:
-        ValueError: no class, values that are not each a whole number of its own from 1, or a name that MONAI would read
-            as code or as another file: names come with data, too.
-    """
-    if not isinstance(classes, Mapping) or not classes:
-        raise ValueError(f"settings.classes must map names to values in label files, got {classes!r}.")
-    for name, value in classes.items():
-        if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"settings.classes must map names to whole numbers from 1, got {name!r}: {value!r}.")
-        if name.lstrip().startswith(("$", "@", "%")):
-            problem = "settings.classes must have names that do not begin with $, @ or %, which MONAI would run"
-            raise ValueError(f"{problem}, got {name[:80]!r}; name the class otherwise (--labels {value}=NAME).")
-    if len(set(classes.values())) < len(classes):
-        raise ValueError(f"settings.classes must have a value of its own for each class, got {dict(classes)}.")
-
-
-def _check_slices(slices: Mapping[str, Any]) -> None:
-    flips = slices.get("flips", ())
-    if not isinstance(flips, list | tuple) or not all(one in FLIPS for one in flips):
-        raise ValueError(f"settings.slices.flips must be a list of {', '.join(FLIPS)}, got {flips!r}.")
-    for name in ("batch_size", "neighbours"):
-        if name in slices and (isinstance(slices[name], bool) or not isinstance(slices[name], int)):
-            raise ValueError(f"settings.slices.{name} must be a whole number, got {slices[name]!r}.")
-
-
-def _check_switches(part: str, arguments: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
-    """Refuse another value than true or false for what is either: "no" would turn it on."""
-    for name, value in arguments.items():
-        if isinstance(usual.get(name), bool) and value not in (True, False):
-            raise ValueError(f"settings.{part}.{name} must be true or false, got {value!r}.")
-
-
-def _check_intensity(intensity: Mapping[str, Any]) -> None:
-    from amsam_monai.transforms.intensity import Intensity
-
-    try:
-        Intensity(**intensity)
-    except TypeError as error:
-        raise ValueError(f"settings.intensity must hold arguments of Intensity, got {dict(intensity)}.") from error

@@ -5,7 +5,8 @@ import pytest
 
 from amsam_monai.bundles.arguments import DEFAULTS, FIELDS, FIXED
 from amsam_monai.bundles.network import SIGNATURES, build_network
-from amsam_monai.bundles.settings import INTENSITY_ARGUMENTS, Settings, checked, differences
+from amsam_monai.bundles.setting_checks import INTENSITY_ARGUMENTS
+from amsam_monai.bundles.settings import Settings, checked, differences
 from amsam_monai.networks.detector.detector import BoxDetector
 from amsam_monai.networks.detector.embedding import EmbeddingDetector
 from amsam_monai.transforms.intensity import Intensity
