@@ -19,6 +19,8 @@ Result = TypeVar("Result")
 
 LOCAL = re.compile(r"local:([1-9]\d*)$")
 SECONDS = 30  # in which a scheduler must answer and have a worker
+# Dask has workers give freed memory back at once; to get it again for each tensor takes most of an encoder's time.
+TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
 DEATHS = 3  # workers that may die with a case before it is given up
 
 
@@ -95,6 +97,7 @@ def connect(scheduler: str) -> Iterator[Cluster]:
         ConnectionError: nobody answers, no worker comes, or workers have another version of this package.
     """
     try:
+        import dask
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise ImportError(
@@ -106,7 +109,11 @@ def connect(scheduler: str) -> Iterator[Cluster]:
             f"scheduler must be local:N, with N processes, or an address such as tcp://HOST:8786, got {scheduler!r}."
         )
     if local is not None:
-        with LocalCluster(n_workers=int(local[1]), threads_per_worker=1) as here, Client(here) as client:
+        with (
+            dask.config.set({TRIM: None}),
+            LocalCluster(n_workers=int(local[1]), threads_per_worker=1) as here,
+            Client(here) as client,
+        ):
             yield _checked(client, scheduler)
         return
     try:

@@ -115,6 +115,14 @@ def test_a_worker_that_is_killed_loses_nothing_and_no_input_is_done_twice(tmp_pa
     assert sorted(begun, key=int) == [*map(str, range(3)), "2", *map(str, range(3, 12))]  # the one in the middle, again
 
 
+@pytest.mark.slow  # a worker imports torch
+def test_local_workers_keep_freed_memory():
+    with connect("local:1") as cluster:
+        assert list(cluster.map(os.environ.get, ["MALLOC_TRIM_THRESHOLD_"])) == [
+            os.environ.get("MALLOC_TRIM_THRESHOLD_")
+        ]
+
+
 def test_a_record_that_is_there_is_not_made_again(tmp_path):
     job, records = Job(Path("a"), Path("x")), tmp_path / "records"
     records.mkdir()
