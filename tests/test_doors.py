@@ -37,7 +37,7 @@ def test_the_masks_tell_doors_apart(bundle):
 def test_blank_slices_are_background(bundle):
     for path, mask in masks_of(bundle).items():
         image = SessionImage(read_image(path), Intensity("min_max"), load_bundle(bundle, device="cpu").slices)
-        planes = [number for number in range(image.depth) if blank(image.own_pixels(number))]
+        planes = [number for number in range(image.depth) if blank(image.own(image.pixels(number)))]
         assert len(planes) == (mask.ndim == 3)  # pictures have none
         assert all(not image.plane(mask, number).any() for number in planes)
 

@@ -66,6 +66,7 @@ class SliceAnswers:
         self._automatic: dict[int, _Base] = {}
         self._boxed: dict[int, _Base] = {}
         self._last: _Last | None = None
+        self._seen: tuple[int, Tensor] | None = None  # the last slice's pixels: clicks come one after the other on it
 
     def embedding(self, number: int, turn: tuple[int, ...] = ()) -> Tensor:
         """The embedding of a slice turned over along dimensions, from the cache or computed. Shape (1, 256, g, g)."""
@@ -111,7 +112,7 @@ class SliceAnswers:
                 answer.logits[:, left_out] = answer.logits[:, :1].amin() - 30.0
         self._last = _Last(number, dict(edits), answers)
         mean = mean_answer(answers)
-        own = self.image.own_pixels(number).to(mean.logits.device)
+        own = self.image.own(self._pixels(number)).to(mean.logits.device)
         return replace(mean, logits=background_where(blank(own), mean.logits), objects=answers[0].objects)
 
     def _changed_classes(
@@ -192,7 +193,9 @@ class SliceAnswers:
         return answers
 
     def _pixels(self, number: int) -> Tensor:
-        return self.image.pixels(number).to(self.net.sam.pixel_mean.device)
+        if (seen := self._seen) is None or seen[0] != number:
+            self._seen = seen = number, self.image.pixels(number).to(self.net.sam.pixel_mean.device)
+        return seen[1]
 
 
 def turned(image: Tensor, turn: tuple[int, ...]) -> Tensor:

@@ -92,9 +92,8 @@ class SessionImage:
         image = torch.stack([self._scale(one) for one in slices])
         return (image.expand(3, -1, -1) if len(slices) == 1 else image)[None]
 
-    def own_pixels(self, number: int) -> Tensor:
-        """A slice as `pixels` gives it, without its neighbours. Shape (1, 1 or 3, H, W)."""
-        pixels = self.pixels(number)
+    def own(self, pixels: Tensor) -> Tensor:
+        """Of what `pixels` gives, the slice without its neighbours. Shape (1, 3, H, W) -> (1, 1 or 3, H, W)."""
         return pixels if self.view is None else pixels[:, pixels.shape[1] // 2][:, None]
 
     def _scale(self, values: Tensor) -> Tensor:
