@@ -377,8 +377,8 @@ def _measure(
     if plan.rounds < folds:
         say(f"{plan.minutes:g} minutes are too few for all folds: {plan.rounds} of {folds} will be run")
     if slow:
-        left = ", ".join(f"{name} (a trial of {count} steps)" for name, count in slow.items())
-        reason = f"{plan.minutes:g} minutes are too few to judge more of them, such as {left}"
+        left = ", ".join(f"{name} ({count} steps in a trial for {METHODS[name].least})" for name, count in slow.items())
+        reason = f"{plan.minutes:g} minutes are too few to judge {left}"
         plan.choices["methods"] = Choice([name for name in names if name not in slow], reason, "--minutes")
         say(f"methods: {said(plan['methods'])} - {reason}")
 
@@ -429,6 +429,6 @@ def _clock(say: Say, name: str) -> Callable[[int, int, float], None]:
 
     def tell(epoch: int, epochs: int, loss: float) -> None:
         left = (time.perf_counter() - begun) / epoch * (epochs - epoch)
-        say(f"{name}: {epoch} of {epochs}, loss {loss:.3f}, {left / 60:.1f} minutes left")
+        say(f"{name}: {epoch / epochs:.0%}, loss {loss:.3f}, {left / 60:.1f} minutes left")
 
     return tell

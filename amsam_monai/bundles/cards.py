@@ -140,14 +140,13 @@ def model_card(recipe: Recipe) -> str:
 ```
 amsam weights fetch {words["wanted"]}
 {_run(["train"])} --dataset_dir DIR
-{_overlay_commands(recipe)}{_run(["train", "evaluate"])} --dataset_dir DIR
-{_run(["inference"])} --dataset_dir IMAGES --output_dir OUT
+{_overlay_commands(recipe)}{_evaluate_command(recipe)}{_run(["inference"])} --dataset_dir IMAGES --output_dir OUT
 amsam segment IMAGES OUT --bundle {name}
 amsam annotate IMAGES --bundle {name}
 ```
-The values of `configs/train.yaml` can be overridden on the command line, its `settings` too. `models/model.pt` keeps
-the settings it was trained with: what differs from them is refused or, where it is only a default, logged. Interrupted
-training continues when the same command is given again.
+Lines with `monai.bundle` are for the bundle's folder. The values of `configs/train.yaml` can be overridden on the command
+line, its `settings` too. `models/model.pt` keeps the settings it was trained with: what differs from them is refused or,
+where it is only a default, logged. Interrupted training continues when the same command is given again.
 
 ## Intended use
 {purpose}. This is no medical device. It takes {words["scans"]} alone; on other images its masks
@@ -160,7 +159,7 @@ def _bare_notes(recipe: Recipe) -> str:
     sections = {
         "Model overview": said["description"] + ".",
         "Data": said["data_source"],
-        "Performance": "Not measured.",
+        "Performance": recipe.words.get("performance", "Not measured."),
     }
     if files := detector_files(recipe):
         sections["Licences"] = "The bundle is Apache-2.0. " + " ".join(
@@ -168,6 +167,11 @@ def _bare_notes(recipe: Recipe) -> str:
             for file in files
         )
     return "\n\n".join(f"## {head}\n{text}" for head, text in sections.items())
+
+
+def _evaluate_command(recipe: Recipe) -> str:
+    """None for data of one's own, all of which trains."""
+    return "" if "performance" in recipe.words else f"{_run(['train', 'evaluate'])} --dataset_dir DIR\n"
 
 
 def _overlay_commands(recipe: Recipe) -> str:

@@ -103,7 +103,8 @@ def to_score(parts: Mapping[str, Cases], part: str = "test") -> Cases:
     """
     if not parts[part]:
         raise ValueError(
-            f"there is no case to score: the part {part!r} of the data is empty. Let some patients test, or list them."
+            f"there is no case to score: the part {part!r} of the data is empty. Let some patients test, or list them "
+            "(test, test_ids)."
         )
     return parts[part]
 

@@ -67,9 +67,10 @@ def format_value(value: float | None, column: str) -> str:
 
 
 def markdown_table(table: Table) -> str:
-    """A table as Markdown."""
+    """A table as Markdown; columns of words are on the left."""
     header, rows = table
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    words = [any(" " in row[place] and row[place][:1].isalpha() for row in rows) for place in range(len(header))]
+    lines = [header, ["---" if place == 0 or words[place] else "---:" for place in range(len(header))], *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
