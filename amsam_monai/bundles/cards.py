@@ -144,9 +144,9 @@ amsam weights fetch {words["wanted"]}
 amsam segment IMAGES OUT --bundle {name}
 amsam annotate IMAGES --bundle {name}
 ```
-Lines with `monai.bundle` are for the bundle's folder. The values of `configs/train.yaml` can be overridden on the command
-line, its `settings` too. `models/model.pt` keeps the settings it was trained with: what differs from them is refused or,
-where it is only a default, logged. Interrupted training continues when the same command is given again.
+Lines with `monai.bundle` are for the bundle's folder. The values of `configs/train.yaml` can be overridden on the
+command line, its `settings` too. `models/model.pt` keeps the settings it was trained with: what differs from them is
+refused or, where it is only a default, logged. Interrupted training continues when the same command is given again.
 
 ## Intended use
 {purpose}. This is no medical device. It takes {words["scans"]} alone; on other images its masks
