@@ -6,6 +6,7 @@ from amsam_monai.annotate.box_views import BoxViews
 from amsam_monai.session.session import InteractiveSession
 
 REACH = 14.0  # screen pixels within which a click hits a point
+UNMOVED = "The mask does not follow there: click again close by, or paint it."
 
 
 class Hand(BoxViews):
@@ -49,7 +50,14 @@ class Hand(BoxViews):
         owner = self.owner_in_words(voxel) if self.tool == "add" else ""
         self.session.add_point(self.label, voxel, positive=self.tool == "add")
         self.update()
-        return f"{'Added to' if self.tool == 'add' else 'Taken from'} {name}{owner} at {self._at(voxel).lower()}."
+        said = f"{'Added to' if self.tool == 'add' else 'Taken from'} {name}{owner} at {self._at(voxel).lower()}."
+        return said if self._has(voxel) == (self.tool == "add") else f"{said} {UNMOVED}"
+
+    def _has(self, voxel: tuple[int, int, int]) -> bool:
+        """Whether the current class has a voxel."""
+        image = self.session.image
+        x, y = image.pixel(voxel)
+        return bool(self.session.opened.plane(image.slice_of(voxel))[round(y), round(x)] == self.label)
 
     def _take_box(self, plane: str, x: float, y: float) -> str:
         """Choose the box under a place on the screen, or else the smallest that holds it; of the current class."""

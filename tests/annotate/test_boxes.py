@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from amsam_monai.annotate.box_views import BoxHit
+from amsam_monai.annotate.hand import UNMOVED
 from amsam_monai.annotate.page import boxes_table
 from amsam_monai.annotate.workbench import Workbench
 from amsam_monai.networks.sam import build_sam
@@ -130,11 +131,25 @@ def test_the_tool_delete_takes_a_box_by_its_edge(bench):
     assert rounded(bench.session.boxes("cell", 0)) == [LEFT]
 
 
-def test_a_point_says_whose_it_is_and_the_list_counts_it(bench):
-    assert bench.click("image", *screen(bench, (50, 40))) == "Added to cell (box 2) at pixel (50, 40)."
-    assert bench.click("image", *screen(bench, (32, 60))) == "Added to cell (an object of its own) at pixel (32, 60)."
+def test_a_point_that_the_mask_does_not_follow_says_so(bench):
+    bench.session.paint("cell", [(32, 60, 0)])  # which holds whatever the network answers
+    at = screen(bench, (32, 60))
+    assert not bench.click("image", *at).endswith(UNMOVED)
     bench.tool = "remove"
-    assert bench.click("image", *screen(bench, (40, 24))) == "Taken from cell at pixel (40, 24)."
+    assert bench.click("image", *at) == f"Taken from cell at pixel (32, 60). {UNMOVED}"
+    bench.session.paint("cell", [(32, 60, 0)], erase=True)
+    assert bench.click("image", *at) == "Taken from cell at pixel (32, 60)."
+
+
+def test_a_point_says_whose_it_is_and_the_list_counts_it(bench):
+    for tool, at, said in (
+        ("add", (50, 40), "Added to cell (box 2) at pixel (50, 40)."),
+        ("add", (32, 60), "Added to cell (an object of its own) at pixel (32, 60)."),
+        ("remove", (40, 24), "Taken from cell at pixel (40, 24)."),
+    ):
+        bench.tool = tool
+        followed = (bench.click("image", *screen(bench, at)), bench.session.label[at[1], at[0]] == (tool == "add"))
+        assert followed in ((said, True), (f"{said} {UNMOVED}", False))  # the network is random
     assert [row["points"] for row in bench.boxes()] == [0, 1]
 
 
