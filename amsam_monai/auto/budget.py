@@ -47,7 +47,7 @@ class Cost:
 
     def training(self, cases: int) -> float:
         """Seconds of the longest training that helps."""
-        return self.before * cases + self.detector * MOST_FITTING * (self.detector > 0) + self.step * self.most
+        return self.before * cases + self.detector * MOST_FITTING + self.step * self.most
 
 
 def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan: Plan) -> Cost:
@@ -136,12 +136,7 @@ def with_early(shares: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
 
 
 def that_fit(
-    costs: Mapping[str, Cost],
-    *,
-    minutes: float,
-    cases: int,
-    folds: int,
-    choosing: bool = True,
+    costs: Mapping[str, Cost], *, minutes: float, cases: int, folds: int, choosing: bool = True
 ) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
     """Steps as `share_out` gives them, for as many methods and folds as have enough of them to be judged by a trial.
 
