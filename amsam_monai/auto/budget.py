@@ -170,6 +170,19 @@ def that_fit(
             rounds -= 1
 
 
+def no_room_beside(cost: Cost, *, minutes: float, cases: int, folds: int) -> bool:
+    """Whether KEPT takes all the time, so that no other method need be timed: even by itself it lacks some.
+
+    Args:
+        cost: of KEPT.
+        minutes: for everything.
+        cases: that are labelled.
+        folds: that were drawn.
+    """
+    alone, _ = that_fit({KEPT: cost}, minutes=minutes, cases=cases, folds=folds)
+    return alone["rounds"]["folds"] < folds or alone["trial"][KEPT] < METHODS[KEPT].least
+
+
 def spared_steps(method: str, plan: Plan, runs: float, part: str = "final") -> int:
     """Steps that the last training gains by trials that were not needed, and loses by further ones.
 

@@ -25,6 +25,8 @@ from amsam_monai.evaluation.tables import Table, markdown_table
 from amsam_monai.keys import CASE_ID, IMAGE
 from amsam_monai.segment.segmenter import SegmentedImage
 
+FEW_CASES = 10  # below which an expected Dice tells the order of masks more than their value
+
 SHORTER = "The cross-validation trained on fewer cases, and for fewer steps, than the model of the bundle."
 
 LONGER = (
@@ -91,6 +93,7 @@ def write_training_report(
         text += ["## Methods", SHORTER, markdown_table(trials_table(plan, chosen))]
         text += [LONGER] if chosen.early else []
         text += [OF_TWO] if any(len(members(name)) > 1 for name in chosen.trials) else []
+        text += [rests_on(chosen)]
     scores = scores_of(pairs, plan.labels)
     if suspects := suspect_labels(scores):
         text += ["## Labels worth a second look", *(f"- {line}" for line in suspects)]
@@ -102,6 +105,14 @@ def write_training_report(
         summary = summarise(scores, plan.labels, get_protocol(), notes=[SHORTER, *suspects, *notes])
         written += write_report(folder, scores, summary, pairs=pairs)
     return written
+
+
+def rests_on(chosen: Chosen) -> str:
+    """On how many cases the expected Dice rests."""
+    cases = len({case for trial in chosen.trials[chosen.method] for case in trial.dice})
+    return f"The Dice that `amsam segment` expects of a mask is fitted on {cases} left-out case{'s' * (cases != 1)}" + (
+        ", which are few: trust its order more than its value." if cases < FEW_CASES else "."
+    )
 
 
 def scores_of(pairs: Sequence[Pair], labels: Mapping[int, str]) -> list[Score]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.auto.budget import Cost, as_told, measure, spared_steps, that_fit, with_early
+from amsam_monai.auto.budget import KEPT, Cost, as_told, measure, no_room_beside, spared_steps, that_fit, with_early
 from amsam_monai.auto.cases import cases_that_train
 from amsam_monai.auto.choice import Chosen, cross_validate, spared_runs
 from amsam_monai.auto.detectors import choose_detector
@@ -154,6 +154,7 @@ def train(
             },
             sam=sam,
             detector=detector,
+            detects=not told or any(METHODS[one].detector for name in told for one in members(name)),
         )
     else:
         plan = known
@@ -313,6 +314,7 @@ def _new_plan(
     chosen: Mapping[str, Any],
     sam: Mapping[str, Any] | None,
     detector: str | None,
+    detects: bool,
 ) -> Plan:
     load: Callable[[Any], Any] = LoadCased(classes=classes)
     first = load(datalist[0])
@@ -324,7 +326,9 @@ def _new_plan(
             f"each class must be in a training case, got none with {', '.join(missing)}; leave it out of --labels, or "
             "label a case that has it."
         )
-    choices = {**choose(seen, **chosen), "detector": choose_detector(detector)}
+    choices = choose(seen, **chosen)
+    if detects or detector is not None:
+        choices["detector"] = choose_detector(detector)
     if sam is not None:
         choices["backbone"] = Choice(dict(sam), "as told", "--backbone")
         if sam.get("backbone") != "vit_t":
@@ -362,25 +366,36 @@ def _measure(
         plan.steps = with_early({part: as_told(names, count) for part, count in told.items()})
         return
     costs: dict[str, Cost] = {}
-    for name in names:
+    folds = len(plan.folds)
+    choosing = choosing and folds > 0
+    untimed: Sequence[str] = ()
+    for at, name in enumerate(names, 1):
         costs[name] = measure(bundles[name], name, datalist, plan)
         say(f"{name}: {costs[name].step:.2f} s a step, {costs[name].case:.1f} s to segment a case")
-    folds = len(plan.folds)
+        if (
+            choosing
+            and name == KEPT
+            and no_room_beside(costs[name], minutes=plan.minutes, cases=len(datalist), folds=folds)
+        ):
+            untimed = names[at:]
+            break
     plan.seconds = {name: round(cost.step, 4) for name, cost in costs.items()}
     plan.steps, slow = that_fit(
         costs,
         minutes=plan.minutes,
         cases=len(datalist),
         folds=folds,
-        choosing=choosing and folds > 0,
+        choosing=choosing,
     )
     if plan.rounds < folds:
         say(f"{plan.minutes:g} minutes are too few for all folds: {plan.rounds} of {folds} will be run")
-    if slow:
-        left = ", ".join(f"{name} ({count} steps in a trial for {METHODS[name].least})" for name, count in slow.items())
-        reason = f"{plan.minutes:g} minutes are too few to judge {left}"
-        plan.choices["methods"] = Choice([name for name in names if name not in slow], reason, "--minutes")
+    if slow or untimed:
+        known = [f"{name} ({count} steps in a trial for {METHODS[name].least})" for name, count in slow.items()]
+        reason = f"{plan.minutes:g} minutes are too few to judge {', '.join([*known, *untimed])}"
+        plan.choices["methods"] = Choice([name for name in costs if name not in slow], reason, "--minutes")
         say(f"methods: {said(plan['methods'])} - {reason}")
+    if choosing and not any(METHODS[name].detector for name in plan["methods"]):
+        plan.choices.pop("detector", None)
 
 
 def _runner(

@@ -8,6 +8,7 @@ from typing import Any
 MEASURED = ("limits", "quality")
 CLASS_LIMITS = {"slice_share": 0, "volume_share": 2, "parts": 0, "gap": 0}  # how many numbers; 0 is one by itself
 FIT = ("count", "base", "labels", "features", "usual", "spread", "absent")
+FIT_MORE = ("cases", "top")  # which blocks of before lack
 QUALITY_FEATURES = ("confidence", "firmness", "agreement", "whole", "continuity", "usual")
 ABSENT = ("odds", "mass", "beside")
 
@@ -48,10 +49,10 @@ def check_quality_block(quality: Any, classes: Iterable[str]) -> None:
         return
     _names("quality", quality, ("case", "slice"))
     for part, block in quality.items():
-        _names(f"quality.{part}", block, FIT)
+        _names(f"quality.{part}", block, (*FIT, *FIT_MORE))
         if missing := [name for name in FIT if name not in block]:
             raise ValueError(f"settings.quality.{part} must have {', '.join(FIT)}, lacks {', '.join(missing)}.")
-        for name in ("count", "base", "spread"):
+        for name in ("count", "base", "spread", *(one for one in FIT_MORE if one in block)):
             _numbers(f"quality.{part}.{name}", block[name], 0)
         for name, known in (("labels", classes), ("usual", classes), ("absent", ABSENT)):
             _names(f"quality.{part}.{name}", block[name], known)

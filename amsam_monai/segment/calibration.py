@@ -4,11 +4,13 @@ The block `quality` of settings has a part for whole cases and one for slices:
 
     case:
       count: 24                   # masks it was fitted on
+      cases: 8                    # of so many cases; files of before do not say
       base: 0.84                  # Dice of an average mask
       labels: {myocardium: -0.04} # a class more or less than that
       features: {confidence: [0.88, 1.1], ...}  # mean, and Dice for each more of it: never less than 0
       usual: {myocardium: -1.9}   # size of the true mask in most cases, from which `size` is more or less far
       spread: 0.6                 # error = spread * (ROOM + 1 - Dice)
+      top: 0.97                   # which no expected Dice goes beyond: the best that was seen, and a little more
       absent: {odds: 2.1, mass: 0.8, beside: 0.5}  # log-odds that a class without a voxel is missing, and less for each
     slice: {...}
 
@@ -40,7 +42,7 @@ ROOM = 0.05  # doubt that is left of a perfect mask
 TIES = 8.0  # how many masks outweigh that
 ALIKE = 2.0  # how many cases with a class outweigh that classes are alike
 UNKNOWN = 0.5  # error of a value of which nothing is known
-BEND = 0.1
+BEND, TOP_BEND = 0.1, 0.05  # how far from 0 and from the top a Dice is bent
 FAR = 0.1  # of a Dice
 ROUNDS = 15  # of trusting masks that are far off less
 FOLDS = 10  # at most, of cases, by which the error is found
@@ -94,8 +96,17 @@ def fit_masks(masks: Sequence[Mask], usual: Mapping[str, float]) -> dict[str, An
     """A part of the block from masks that are all of cases, or all of slices, and the usual sizes of classes."""
     seen = [mask for mask in masks if not mask.absent]
     block = fit_seen(seen, usual) if seen else {"count": 0, "base": 0.5, "labels": {}, "features": {}, "usual": {}}
-    spread = spread_of(seen, usual) if len({mask.case for mask in seen}) > 2 else 1.0
-    return {**block, "spread": spread, "absent": fit_absent(masks)}
+    cases = len({mask.case for mask in seen})
+    spread = spread_of(seen, usual) if cases > 2 else 1.0
+    return {**block, "cases": cases, "spread": spread, "top": top_of(seen), "absent": fit_absent(masks)}
+
+
+def top_of(masks: Sequence[Mask]) -> float:
+    """The best Dice that was seen, and what one more case may be above it: little where there are many."""
+    if not masks:
+        return 1.0
+    best = max(mask.dice for mask in masks)
+    return best + (1 - best) / (1 + len({mask.case for mask in masks}))
 
 
 def fit_seen(masks: Sequence[Mask], usual: Mapping[str, float]) -> dict[str, Any]:
@@ -209,14 +220,15 @@ def value_of(told: Mapping[str, float], label: str, block: Mapping[str, Any]) ->
     for name, (mean, slope) in block["features"].items():
         if math.isfinite(found.get(name, math.nan)):
             value += slope * (found[name] - mean)
-    return squashed(value)
+    return squashed(value, block.get("top", 1.0))
 
 
-def squashed(value: float) -> float:
-    """A number as a Dice: itself from BEND to 1 - BEND, and beyond ever slower towards 0 and 1, so that none tie."""
-    if value > 1 - BEND:
-        return 1 - BEND * math.exp((1 - BEND - value) / BEND)
-    return BEND * math.exp((value - BEND) / BEND) if value < BEND else value
+def squashed(value: float, top: float = 1.0) -> float:
+    """A number as a Dice: itself but near 0 and the top, which it nears ever slower, so that none tie."""
+    low, high = min(BEND, top / 2), top - min(TOP_BEND, top / 2)
+    if value > high:
+        return top - (top - high) * math.exp((high - value) / (top - high))
+    return low * math.exp((value - low) / low) if value < low else value
 
 
 def expected_dice(told: Mapping[str, float], label: str, block: Mapping[str, Any]) -> tuple[float, float]:

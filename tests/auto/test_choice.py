@@ -2,7 +2,7 @@
 
 import pytest
 
-from amsam_monai.auto.budget import FEWEST, Cost, as_told, share_out, spared_steps, that_fit
+from amsam_monai.auto.budget import FEWEST, Cost, as_told, no_room_beside, share_out, spared_steps, that_fit
 from amsam_monai.auto.choice import EARLY_COST, Chosen, cross_validate, most_runs, spared_runs
 from amsam_monai.auto.folds import draw_folds, parted
 from amsam_monai.auto.methods import METHODS, check_method
@@ -194,6 +194,16 @@ def test_folds_go_where_a_trial_would_be_too_short_for_the_last_method():
     )
     assert (steps["rounds"]["folds"], slow, set(steps["final"])) == (1, {}, {"plain", "aisam"})
     assert that_fit(cost, minutes=3, cases=4, folds=0)[0]["rounds"]["folds"] == 0
+
+
+def test_others_are_not_timed_where_the_last_method_takes_all_the_time():
+    slow, quick = Cost(step=2.5, before=0.0, case=40.0), Cost(step=0.01, before=0.0, case=0.1)
+    for minutes, full in ((3, True), (30, True), (60, False)):
+        assert no_room_beside(slow, minutes=minutes, cases=4, folds=3) == full
+        _, dropped = that_fit({"plain": slow, "autosam": quick}, minutes=minutes, cases=4, folds=3)
+        assert dropped.keys() >= ({"autosam"} if full else set())  # it would have been dropped, however quick
+    assert not no_room_beside(quick, minutes=3, cases=4, folds=3)
+    assert no_room_beside(slow, minutes=1, cases=4, folds=2)
 
 
 def test_a_detector_has_steps_of_its_own():

@@ -44,7 +44,10 @@ def test_pictures_become_a_bundle_with_plan_and_report(skin, tmp_path):
     assert plan["choices"]["mirrors"]["value"] == ["horizontal", "vertical"]
     report = (trained.root / "report" / "report.html").read_text(encoding="utf-8")
     assert "foreground" in report
-    assert "| plain | 1 |" in (trained.root / "report" / "plan.md").read_text(encoding="utf-8")
+    written = (trained.root / "report" / "plan.md").read_text(encoding="utf-8")
+    assert "| plain | 1 |" in written
+    assert "is fitted on 4 left-out cases, which are few" in written
+    assert "detector" not in plan["choices"]  # plain has none
     assert not (trained.root / ".trials").exists()
     image = next(iter(sorted((skin / "images").iterdir())))
     label = load_bundle(trained.root, device="cpu").segmenter()(image).label

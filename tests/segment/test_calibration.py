@@ -60,6 +60,19 @@ def test_few_masks_stay_near_plain_numbers_and_tell_a_wide_error():
     assert expected_dice(there(0.9), "liver", alone)[0] == pytest.approx(0.6, abs=0.05)
 
 
+def test_no_mask_is_expected_to_be_much_better_than_the_best_that_was_seen():
+    block = fit_quality(masks(3, lambda confidence, label: 0.5 + 0.4 * confidence))["case"]
+    best = max(mask.dice for mask in masks(3, lambda confidence, label: 0.5 + 0.4 * confidence))
+    assert block["cases"] == 3
+    assert block["top"] == pytest.approx(best + (1 - best) / 4)
+    surest = {**there(1.0, firmness=1.0, continuity=1.0), "agreement": 1.0}  # as of a network that was trained longer
+    assert best - 0.05 < expected_dice(surest, "liver", block)[0] < block["top"]
+    many = fit_quality(masks(100, lambda confidence, label: 0.5 + 0.4 * confidence))["case"]
+    assert many["top"] < 0.902
+    before = {name: value for name, value in block.items() if name not in ("cases", "top")}
+    assert expected_dice(surest, "liver", before)[0] > block["top"]  # a file of before is read as it was
+
+
 def test_the_surer_the_better_even_where_few_masks_say_otherwise():
     block = fit_quality(masks(6, lambda confidence, label: 1.8 - confidence))["case"]
     values = [expected_dice(there(confidence), "liver", block)[0] for confidence in np.linspace(0.2, 1, 30)]
@@ -161,6 +174,11 @@ def test_a_dice_lies_between_0_and_1_and_none_tie():
     assert 0 < values[0] < values[-1] < 1
     assert squashed(0.5) == 0.5
     assert squashed(0.9) == pytest.approx(0.9)
+    bent = [squashed(value, top=0.8) for value in np.linspace(-1, 2, 61)]
+    assert bent == sorted(bent)
+    assert len(set(bent)) == len(bent)
+    assert 0.79 < bent[-1] < 0.8
+    assert squashed(0.7, top=0.8) == 0.7
 
 
 def test_the_block_is_plain_and_a_part_of_settings():
