@@ -160,15 +160,17 @@ def class_style(indices: Sequence[int]) -> str:
 
 
 def facts_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Classes with quality, presence and size."""
+    """Classes with presence, size, and the Dice to expect or, where rows have no `error`, the predicted IoU."""
     if not rows:
         return "<p>Open an image to see what the network finds.</p>"
     lines = []
     for row in rows:
         swatch = "<span class='swatch' style='background:rgb{}'></span>".format(colour(row["index"]))
-        cells = [swatch + html.escape(row["name"]), bar(row["quality"]), bar(row["presence"]), row["size"]]
+        quality = bar(row["quality"]) + (f" ± {row['error']:.2f}" if row.get("error") is not None else "")
+        cells = [swatch + html.escape(row["name"]), quality, bar(row["presence"]), row["size"]]
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "<tr><th>class</th><th>quality</th><th>presence</th><th>size</th></tr>"
+    told = "expected Dice" if "error" in rows[0] else "predicted IoU"
+    head = f"<tr><th>class</th><th>{told}</th><th>presence</th><th>size</th></tr>"
     return f"<table>{head}{''.join(lines)}</table>"
 
 

@@ -198,16 +198,28 @@ class Workbench(Previews):
         return " ".join(f"{one}." for one in (f"All {self.session.depth} slices are segmented", *self.session.warnings))
 
     def facts(self) -> list[dict[str, Any]]:
-        """Per class: name, index, quality and presence in this slice, and millilitres (or pixels) in all."""
+        """Per class: name, index, quality and presence in this slice, and millilitres (or pixels) in all.
+
+        With `error`, quality is the Dice to expect; where the network is not calibrated it is its predicted IoU.
+        """
         result, source = self.session.results.get(self.slice), self.session.image.source
+        expected = self.session.expected_dice(self.slice)
         rows = []
         for index, name in self.session.labels.items():
             count = int(np.count_nonzero(self.session.label == index))  # of a large volume in milliseconds
             size = f"{count * source.voxel_ml:.1f} ml" if source.voxel_ml else f"{count} px"
-            quality = result.quality.get(name) if result else None
-            presence = result.presence.get(name) if result else None
-            rows.append({"index": index, "name": name, "quality": quality, "presence": presence, "size": size})
+            row = {"index": index, "name": name, "size": size, "presence": result and result.presence.get(name)}
+            if self.calibrated:
+                value, error = expected.get(name, (None, None))
+                rows.append({**row, "quality": value, "error": error})
+            else:
+                rows.append({**row, "quality": result and result.quality.get(name)})
         return rows
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the network tells the Dice to expect in a slice of the open image."""
+        return ("case" if self.session.image.view is None else "slice") in (self.session.quality or {})
 
 
 def _free(path: Path) -> Path:

@@ -32,8 +32,8 @@ class Answer:
     Args:
         label: values of classes as the bundle writes them, or 0 and 1 for one class.
         names: names by these values.
-        params: label names, points, boxes and the quality of each, quality, presence and seconds, ready for JSON; of an
-            automatic segmentation also warnings.
+        params: label names, points, boxes and the quality of each, quality, expected Dice, presence and seconds, ready
+            for JSON; of an automatic segmentation also warnings.
         session: the session it comes from.
 
     Shape: label is the stored image's.
@@ -251,6 +251,7 @@ def describe(
         "box_quality": box_quality,
         "slices": shown,
         "slice_axis": session.slice_axis,
+        "expected_dice": session.expected_dice(shown[0] if len(shown) == 1 else None),
         "quality": _means(quality),
         "presence": _means(presence),
         "latencies": {"total": round(seconds, 4)},

@@ -40,9 +40,7 @@ class QualityMeter:
 
     def __call__(self, logits: Tensor, parts: Sequence[Tensor]) -> None:
         """Take in a batch: logits (n, K+1, H, W), and those of the image and of each flip of it."""
-        flips = [part.max(1).indices for part in parts] if len(parts) > 1 else []
-        seen = slice_sums(logits.float().softmax(1), logits.max(1).indices, flips)
-        self._sums.append(seen[:, 1:].cpu().double().numpy())
+        self._sums.append(seen_sums(logits, parts))
 
     def sums(self, label: np.ndarray) -> np.ndarray:
         """The SUMS of each slice and class of the final mask, of which some parts may have been taken away since.
@@ -51,6 +49,16 @@ class QualityMeter:
         """
         seen = np.concatenate(self._sums)
         return np.concatenate([seen, mask_sums(label, seen.shape[1])], axis=2)
+
+
+def seen_sums(logits: Tensor, parts: Sequence[Tensor]) -> np.ndarray:
+    """What is SEEN of each slice and class.
+
+    Shape: logits (n, K+1, H, W), parts the same, of the image and of each flip of it -> (n, K, SEEN).
+    """
+    flips = [part.max(1).indices for part in parts] if len(parts) > 1 else []
+    seen = slice_sums(logits.float().softmax(1), logits.max(1).indices, flips)
+    return seen[:, 1:].cpu().double().numpy()
 
 
 def slice_sums(share: Tensor, index: Tensor, flips: Sequence[Tensor]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -56,12 +56,22 @@ class SliceAnswers:
         lock: taken while the network runs.
         flips: as of `SliceInferer`: a slice then costs as many embeddings, and a click as many decodings, as there
             are turned images, the slice as it is included.
+        observe: is shown a slice's number, the logits (1, K+1, H, W) of each answer, and those of the image and of
+            each of its flips, turned back.
     """
 
     def __init__(
-        self, net: System, image: SessionImage, cache: EmbeddingLRU, lock: threading.Lock, flips: Sequence[str] = ()
+        self,
+        net: System,
+        image: SessionImage,
+        cache: EmbeddingLRU,
+        lock: threading.Lock,
+        flips: Sequence[str] = (),
+        *,
+        observe: Callable[[int, Tensor, Sequence[Tensor]], None] | None = None,
     ) -> None:
         self.net, self.image, self.cache, self.lock = net, image, cache, lock
+        self.observe = observe
         self.turns = flip_sets(flips)  # the slice as it is comes first
         self._automatic: dict[int, _Base] = {}
         self._boxed: dict[int, _Base] = {}
@@ -112,8 +122,11 @@ class SliceAnswers:
                 answer.logits[:, left_out] = answer.logits[:, :1].amin() - 30.0
         self._last = _Last(number, dict(edits), answers)
         mean = mean_answer(answers)
-        own = self.image.own(self._pixels(number)).to(mean.logits.device)
-        return replace(mean, logits=background_where(blank(own), mean.logits), objects=answers[0].objects)
+        empty = blank(self.image.own(self._pixels(number)).to(mean.logits.device))
+        logits = background_where(empty, mean.logits)
+        if self.observe is not None:
+            self.observe(number, logits, [background_where(empty, one.logits) for one in answers])
+        return replace(mean, logits=logits, objects=answers[0].objects)
 
     def _changed_classes(
         self, number: int, edits: Mapping[int, ClassEdits], asked: list[Prompts]

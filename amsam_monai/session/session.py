@@ -18,6 +18,7 @@ from amsam_monai.segment.limits import check_limits
 from amsam_monai.segment.segmenter import SegmentedImage
 from amsam_monai.session.answers import SliceAnswers
 from amsam_monai.session.edits import SessionPoint, SliceEdits
+from amsam_monai.session.expected import ExpectedDice
 from amsam_monai.session.files import restore_session, save_session
 from amsam_monai.session.history import unpack
 from amsam_monai.session.image import SessionImage, Voxel, load_source
@@ -45,6 +46,7 @@ class InteractiveSession:
             and nobody has edited them.
         label_values: what saved label maps hold, by class index; class indices by default.
         limits: what `warnings` goes by; the settings', see `measure_limits`.
+        quality: what `expected_dice` goes by; the settings', see `fit_quality`.
         cache: embeddings, shared between sessions; 512 MiB of its own by default.
         lock: taken while the network runs, where sessions in several threads share it.
 
@@ -62,6 +64,7 @@ class InteractiveSession:
         largest_component: bool | Sequence[str] = False,
         label_values: Mapping[int, int] | None = None,
         limits: Mapping[str, Any] | None = None,
+        quality: Mapping[str, Any] | None = None,
         cache: EmbeddingLRU | None = None,
         lock: threading.Lock | None = None,
     ) -> None:
@@ -73,7 +76,7 @@ class InteractiveSession:
             raise ValueError(f"labels must name the classes 1 to {count}, got {self.labels}.")
         self.net = net.eval()
         self.intensity = intensity if isinstance(intensity, Intensity) else Intensity(**(intensity or {}))
-        self.slices, self.limits = dict(slices or {}), limits
+        self.slices, self.limits, self.quality = dict(slices or {}), limits, quality
         self.cache = EmbeddingLRU() if cache is None else cache  # an empty cache is false
         self.lock = lock or threading.Lock()
         self._opened: OpenImage | None = None
@@ -87,6 +90,7 @@ class InteractiveSession:
             "largest_component": bundle.largest_component,
             "label_values": bundle.label_values,
             "limits": bundle.limits,
+            "quality": bundle.quality,
         }
         return cls(bundle.network, bundle.labels, **{**settings, **options})
 
@@ -109,7 +113,10 @@ class InteractiveSession:
             ValueError: the intensity refuses the values, or the saved session is of another image.
         """
         image = SessionImage(load_source(source, affine), self.intensity, self.slices)
-        answers = SliceAnswers(self.net, image, self.cache, self.lock, self.slices.get("flips") or ())
+        self._expected = ExpectedDice(self.quality, self.labels)
+        observe = self._expected.observe if self.quality else None
+        flips = self.slices.get("flips") or ()
+        answers = SliceAnswers(self.net, image, self.cache, self.lock, flips, observe=observe)
         self._opened = OpenImage(image, answers, self.labels)
         if state is not None:
             restore_session(self, state)
@@ -169,6 +176,17 @@ class InteractiveSession:
             return []
         result = SegmentedImage(image.source, self.label, self.labels, limits=image.limits, view=image.view)
         return check_limits(result, self.limits, self.intensity, complete=whole)
+
+    def expected_dice(self, slice: int | None = None) -> dict[str, tuple[float, float]]:
+        """Per class name, the Dice to expect of the mask as it is now, and its error (one standard deviation).
+
+        Empty where the bundle has no calibration for it. Classes that a person painted there are left out. It was
+        calibrated on masks of the network alone: after a correction it is a rough guess.
+
+        Args:
+            slice: one that was segmented; None is the whole image, once all its slices are.
+        """
+        return self._expected.of(self.opened, None if slice is None else self.image.check_slice(slice))
 
     @property
     def slice_axis(self) -> int:

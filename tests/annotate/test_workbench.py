@@ -8,6 +8,8 @@ from amsam_monai.annotate.drawing import BoxMark, Canvas, Mark, blend, draw
 from amsam_monai.annotate.page import bar, facts_table
 from amsam_monai.annotate.workbench import Workbench, find_files
 from amsam_monai.data.files.images import read_label
+from amsam_monai.segment.calibration import Mask, fit_quality
+from amsam_monai.segment.quality import FEATURES
 from amsam_monai.session.session import InteractiveSession
 from tests.segment.conftest import write_series
 from tests.segment.toy import oblique, stored_as
@@ -137,6 +139,19 @@ def test_the_next_case_is_another_and_the_last_one_says_so(bench, tmp_path):
         bench.next_uncertain()
 
 
+def test_a_calibrated_network_tells_the_dice_to_expect(bench):
+    assert all("error" not in row for row in bench.facts())
+    masks = [Mask("c", "vessel", dict.fromkeys(FEATURES, 0.9), 0.8, -1.5, number) for number in (None, 0)]
+    bench.session.quality = fit_quality(masks)
+    bench.open(bench.path)
+    vessel = bench.facts()[0]
+    assert 0.5 < vessel["quality"] < 0.9
+    assert 0 < vessel["error"] <= 0.5
+    bench.session.paint("node", [(8, 6, bench.slice)], size=3)
+    assert bench.facts()[1]["quality"] is None
+    assert bench.facts()[0]["quality"] is not None
+
+
 def test_what_is_saved_is_what_is_shown(bench):
     bench.label = 2
     bench.click("axial", *screen(bench, (8, 6, 2)))
@@ -194,6 +209,12 @@ def test_tables_escape_names_and_mark_low_quality():
     table = facts_table(rows)
     assert "&lt;b&gt;" in table
     assert "class='low'" in table
+    assert "predicted IoU" in table
+    calibrated = facts_table([{**rows[0], "quality": 0.8, "error": 0.07}, {**rows[0], "quality": None, "error": None}])
+    assert "expected Dice" in calibrated
+    assert "predicted IoU" not in calibrated
+    assert "0.80 ± 0.07" in calibrated
+    assert "<td>–</td>" in calibrated
     assert bar(float("nan")) == "–"
 
 
