@@ -13,7 +13,8 @@ import numpy as np
 
 from amsam_monai.annotate.contrast import AS_SEEN
 from amsam_monai.annotate.previews import Previews
-from amsam_monai.data.files.images import list_inputs, stem_of
+from amsam_monai.data.datasets.paired_folders import list_images
+from amsam_monai.data.files.images import stem_of
 from amsam_monai.segment.ranking import certainty, least_certain, sample_slices
 from amsam_monai.session.files import sidecar_of, state_of
 from amsam_monai.session.session import InteractiveSession
@@ -238,13 +239,13 @@ def _state_of_file(path: Path) -> tuple[int, int]:
 
 
 def find_files(path: Path) -> list[Path]:
-    """Files to work through: the one given, or those in a folder that can be read.
+    """Files to work through: the one given, or those in a folder that can be read and are no labels of others.
 
     Raises:
         FileNotFoundError: there is no such path.
     """
     if path.is_dir():
-        return list_inputs(path)
+        return list_images(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder.")
     return [path]

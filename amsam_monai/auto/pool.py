@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amsam_monai.bundles.load import load_bundle
+from amsam_monai.data.datasets.paired_folders import list_images
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.data.files.images import list_inputs, read_image
+from amsam_monai.data.files.images import read_image
 from amsam_monai.evaluation.tables import markdown_table
 from amsam_monai.segment.batch_report import told
 from amsam_monai.segment.doubt import Quality, worst
@@ -45,7 +46,8 @@ def label_next(
 
     Args:
         bundle: its folder.
-        pool: folder of images in any format that is read; those that cannot be read come last.
+        pool: folder of images in any format that is read; those that cannot be read come last, and folders of labels
+            beside images are passed over.
         known: images that are labelled, which are passed over.
         say: is told of each image.
 
@@ -53,7 +55,7 @@ def label_next(
         FileNotFoundError: no such folder, or no image in it that is not known.
     """
     labelled = {Path(path).resolve() for path in known}
-    images = [path for path in list_inputs(pool) if path.resolve() not in labelled]
+    images = [path for path in list_images(Path(pool)) if path.resolve() not in labelled]
     if not images:
         raise FileNotFoundError(f"{pool} must hold images that are not labelled yet, found none.")
     loaded = load_bundle(bundle)

@@ -99,7 +99,9 @@ def segment(
     NIfTI, NRRD, MetaImage, DICOM series, PNG, JPG, TIF, npz and h5 go in. Volumes come out as NIfTI in their own
     geometry, a DICOM series as DICOM-SEG, images as PNG whose pixels are class indices. OUT/segment_report.json says
     what became of every input, the doubtful first where the model is calibrated; the exit code is 1 where one failed.
+    A folder of labels beside a folder of images (images/ and labels/, as `amsam train` takes them) is left out.
     """
+    from amsam_monai.data.datasets.paired_folders import label_folders
     from amsam_monai.data.files.atomic import check_writable
     from amsam_monai.segment.batch import BatchSegmenter, Extras, plan, refuse_clashes
     from amsam_monai.segment.batch_report import REPORT, doubtful_first, without_names, write_report
@@ -110,6 +112,8 @@ def segment(
     if coco and not instances:
         raise ValueError("--coco must come with --instances.")
     jobs = [] if frames else plan(source, target)
+    if not frames and source.is_dir() and (folders := label_folders(source)):
+        typer.echo(f"left out, since it holds labels of images: {', '.join(map(str, folders))}", err=True)
     check_writable(target.parent if jobs and jobs[0].output else target)
     asked: dict[str, Any] = {
         "bundle": bundle,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from amsam_monai.data.datasets.paired_folders import label_folders
 from amsam_monai.data.files.images import LoadedImage, format_of, label_suffix, list_inputs, stem_of
-from amsam_monai.data.files.inputs import list_unread
+from amsam_monai.data.files.inputs import list_unread, outside
 from amsam_monai.data.files.names import result_stems
 from amsam_monai.data.files.writers import DEFAULT_SUFFIXES, LABEL_SUFFIXES
 
@@ -52,8 +52,9 @@ def is_written(path: Path) -> bool:
 def plan(source: str | Path, target: str | Path) -> list[Job]:
     """Inputs and outputs: a file to a file (or into a folder), a folder to a folder with the same subfolders.
 
-    Two inputs of one name (a.png, a.jpg) get their endings into the names of their outputs. Files that may be images
-    and are not read become jobs too, so that the report lists them as failed.
+    Folders of labels beside images are left out, see `label_folders`. Two inputs of one name (a.png, a.jpg) get their
+    endings into the names of their outputs. Files that may be images and are not read become jobs too, so that the
+    report lists them as failed.
 
     Raises:
         FileNotFoundError: there is no such input, or the folder holds nothing to segment.
@@ -64,24 +65,17 @@ def plan(source: str | Path, target: str | Path) -> list[Job]:
         raise FileNotFoundError(f"{source}: no such file or folder.")
     inputs = list_inputs(source) if source.is_dir() else [source]
     unread = list_unread(source) if source.is_dir() else []
-    if not inputs and not unread:
-        raise FileNotFoundError(f"{source}: holds no image, volume or DICOM series; see `amsam segment --help`.")
     if inputs == [source] and format_of(target) is not None:
         if not target.name.lower().endswith(LABEL_SUFFIXES):
             raise ValueError(f"{target}: the ending must be one of {' '.join(LABEL_SUFFIXES)}; choose one.")
         return [Job(source, target.with_name(stem_of(target)), target)]
     if source.is_dir():
-        own = target.resolve()
-        if own == source.resolve():
+        if target.resolve() == source.resolve():
             raise ValueError(f"{target}: the output must not be the input folder; give another one.")
-        inputs, unread = outside(inputs, own), outside(unread, own)
+        others = [target, *label_folders(source)]
+        inputs, unread = outside(inputs, others), outside(unread, others)
+    if not inputs and not unread:
+        raise FileNotFoundError(f"{source}: holds no image, volume or DICOM series; see `amsam segment --help`.")
     return [Job(path, target / stem) for path, stem in result_stems(inputs, source).items()] + [
         Job(path, target / path.parent.relative_to(source) / path.name.replace(".", "_")) for path in unread
     ]
-
-
-def outside(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """Paths that do not lie in `folder`, an absolute one: earlier results are no inputs."""
-    folders = {one: one.resolve() for path in paths for one in (path.parent, path) if one.is_dir()}
-    results = {one for one, real in folders.items() if folder in (real, *real.parents)}
-    return [path for path in paths if not {path, path.parent} & results]

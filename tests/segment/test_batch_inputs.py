@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -48,6 +49,28 @@ def test_images_of_other_programs_are_listed_as_failed_and_texts_are_not(tmp_pat
     }
     assert "unknown ending" in cases["slide.svs"]["error"]
     assert (tmp_path / "out" / "a.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [("images", "labels"), ("images", "masks"), ("imagesTr", "labelsTr"), ("imagesTr", "labelsTs")],
+)
+def test_labels_beside_images_are_left_out(tmp_path, images, labels):
+    for folder in (images, labels, f"{labels}/deeper"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "in" / folder / "a.png")
+    (tmp_path / "in" / labels / "slide.svs").write_bytes(b"x")
+    assert [job.source for job in plan(tmp_path / "in", tmp_path / "out")] == [tmp_path / "in" / images / "a.png"]
+    assert len(plan(tmp_path / "in" / labels, tmp_path / "out")) == 3  # asked for by name
+    (tmp_path / "in" / images).rename(tmp_path / "in" / "scans")
+    assert len(plan(tmp_path / "in", tmp_path / "out")) == 4  # labels of nothing: a folder's name alone says little
+
+
+def test_a_folder_of_results_alone_holds_nothing_to_segment(tmp_path):
+    (tmp_path / "in" / "out").mkdir(parents=True)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "in" / "out" / "a.png")
+    with pytest.raises(FileNotFoundError, match="holds no image, volume or DICOM series"):
+        plan(tmp_path / "in", tmp_path / "in" / "out")
 
 
 def test_radiographs_are_segmented_one_by_one_and_notes_reach_the_report(tmp_path):

@@ -9,10 +9,12 @@ from pathlib import Path
 from amsam_monai.data.datasets.cases import Case, Listing, Problem, files_in, folders_below, folders_in, pair_up
 from amsam_monai.data.datasets.presets import IMAGES, LABELS
 from amsam_monai.data.files.dicom.folders import is_dicom_folder
-from amsam_monai.data.files.images import format_of, stem_of
+from amsam_monai.data.files.images import format_of, list_inputs, stem_of
+from amsam_monai.data.files.inputs import outside
 from amsam_monai.data.files.names import same_name
 
 DEPTH = 2
+WITH_IMAGES, WITH_LABELS = (*IMAGES, "imagesTr"), (*LABELS, "labelsTr", "labelsTs")  # of any data set that is known
 IMAGE_ENDINGS = ("_image", "_img", "_0000")
 LABEL_ENDINGS = ("_segmentation", "_seg", ".seg", "-seg", "_mask", "_masks", "_label", "_labels", "_gt", "_anno")
 
@@ -40,6 +42,26 @@ def find_paired_folders(root: Path, channel: int | None = None) -> Listing | Non
     if not pairs and not problems:
         listing.problems.append(Problem(images, "must hold images, got none that is read here."))
     return listing
+
+
+def label_folders(root: Path) -> list[Path]:
+    """Folders of labels that lie beside images in `root` or a little below it: what they hold is not to be segmented.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    return [
+        base / name
+        for base in folders_below(root, DEPTH)
+        if first_there(base, WITH_IMAGES)
+        for name in folders_in(base)
+        if name in WITH_LABELS
+    ]
+
+
+def list_images(root: Path) -> list[Path]:
+    """What `list_inputs` finds, without the labels of `label_folders`."""
+    return outside(list_inputs(root), label_folders(root))
 
 
 def first_there(base: Path, names: Sequence[str]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from amsam_monai.data.files.dicom.folders import inputs_of, looks_like_dicom
@@ -62,6 +62,14 @@ def may_be_image(here: str, name: str) -> bool:
     except OSError:
         return True
     return not start or b"\0" in start
+
+
+def outside(paths: Sequence[Path], folders: Sequence[Path]) -> list[Path]:
+    """Paths of inputs that lie in none of `folders`, such as those of earlier results."""
+    excluded = {folder.resolve() for folder in folders}
+    real = {one: one.resolve() for path in paths for one in (path.parent, path) if one.is_dir()}
+    inside = {one for one, at in real.items() if excluded & {at, *at.parents}}
+    return [path for path in paths if not {path, path.parent} & inside]
 
 
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
