@@ -199,16 +199,16 @@ class Workbench(Previews):
         return " ".join(f"{one}." for one in (f"All {self.session.depth} slices are segmented", *self.session.warnings))
 
     def facts(self) -> list[dict[str, Any]]:
-        """Per class: name, index, quality and presence in this slice, and millilitres (or pixels) in all.
+        """Per class: name, index, quality and presence in this slice; size in all, in ml, px or voxels.
 
         With `error`, quality is the Dice to expect; where the network is not calibrated it is its predicted IoU.
         """
         result, source = self.session.results.get(self.slice), self.session.image.source
-        expected = self.session.expected_dice(self.slice)
+        expected, unit = self.session.expected_dice(self.slice), "px" if source.kind == "image" else "voxels"
         rows = []
         for index, name in self.session.labels.items():
             count = int(np.count_nonzero(self.session.label == index))  # of a large volume in milliseconds
-            size = f"{count * source.voxel_ml:.1f} ml" if source.voxel_ml else f"{count} px"
+            size = f"{count * source.voxel_ml:.1f} ml" if source.voxel_ml else f"{count} {unit}"
             row = {"index": index, "name": name, "size": size, "presence": result and result.presence.get(name)}
             if self.calibrated:
                 value, error = expected.get(name, (None, None))

@@ -250,6 +250,8 @@ def show(records: Sequence[Record], report: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from amsam_monai.segment.batch_report import ABSENT
+
     console = Console(soft_wrap=True)
     columns = qualities(records)
     table = Table("input", "result", "seconds", box=None, pad_edge=False)
@@ -268,7 +270,7 @@ def show(records: Sequence[Record], report: Path) -> None:
         for note in record.notes if len(records) <= SHOWN_CASES else ():
             console.print(f"note: {record.input}: {note}", markup=False, highlight=False)
         for warning in record.warnings if len(records) <= SHOWN_CASES and record.status == "done" else ():
-            if not warning.startswith("no voxel of "):  # the table says so
+            if not warning.startswith(ABSENT):  # the table says so
                 console.print(f"warning: {record.input}: {warning}", style="yellow", markup=False, highlight=False)
     counts = Counter(record.status for record in records)
     numbers = f"{counts['done']} segmented, {counts['skipped']} skipped, {counts['failed']} failed"
@@ -288,9 +290,11 @@ def qualities(records: Sequence[Record]) -> dict[str, list[str]]:
 
 
 def summary(record: Record) -> str:
-    """Volumes of the classes found, in millilitres or voxels."""
+    """Sizes of the classes found: millilitres, square millimetres of a picture, or else voxels or pixels."""
     parts = []
     for name, found in record.labels.items():
-        amount = f"{found['voxels']} voxels" if found["ml"] is None else f"{found['ml']:.2f} ml"
-        parts.append(f"{name} {amount}" if found["voxels"] else f"{name} none")
+        units = {"ml": "ml", "mm2": "mm²"}
+        amounts = [f"{found[key]:.2f} {unit}" for key, unit in units.items() if found.get(key) is not None]
+        amounts += [f"{found[key]} {key}" for key in ("voxels", "pixels") if key in found]
+        parts.append(f"{name} {amounts[0] if any(found.values()) else 'none'}")
     return ", ".join(parts)

@@ -23,6 +23,7 @@ from amsam_monai.segment.segmenter import SegmentedImage
 
 REPORT = "segment_report.json"
 SHOWN_SLICES = 5
+ABSENT = "nothing found of"  # before the name of a class
 
 
 @dataclass
@@ -44,10 +45,15 @@ class Record:
 
 
 def warnings_of(result: SegmentedImage, volumes: dict[str, Any]) -> list[str]:
-    """Classes without a voxel, and what is beyond the limits; where the mask is empty, what became black and white."""
-    absent = [name for name, found in volumes.items() if not found["voxels"]]
+    """Classes that are not there, and what is beyond the limits; where the mask is empty, what became black and white.
+
+    Args:
+        result: of an input.
+        volumes: of the result.
+    """
+    absent = [name for name, found in volumes.items() if not any(found.values())]
     if len(absent) < len(volumes):
-        return [f"no voxel of {name}" for name in absent] + result.warnings
+        return [f"{ABSENT} {name}" for name in absent] + result.warnings
     limits = "" if result.limits is None else f"values {result.limits[0]:.6g} to {result.limits[1]:.6g} became 0 to 1; "
     return [f"the mask is empty; {limits}check that the intensity suits the image", *result.warnings]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amsam_monai.data.files.atomic import whole_file
-from amsam_monai.data.files.images import LoadedImage, read_image
+from amsam_monai.data.files.images import read_image
 from amsam_monai.evaluation.report import cell
 from amsam_monai.segment.instances import Instances
 
@@ -36,7 +36,7 @@ def write_table(result: SegmentedImage, path: str | Path) -> Path:
     """
     instances = _of(result)
     volume = result.source.kind == "volume"
-    one = result.source.voxel_ml if volume else _pixel_mm2(result.source)
+    one = result.source.voxel_ml if volume else result.source.pixel_mm2
     names = ["id", "class", "voxels" if volume else "pixels", "ml" if volume else "mm2"]
     with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -128,11 +128,6 @@ def _of(result: SegmentedImage) -> Instances:
     if result.instances is None:
         raise ValueError("objects were not told apart; call the segmenter with instances=True.")
     return result.instances
-
-
-def _pixel_mm2(source: LoadedImage) -> float | None:
-    spacing = source.spacing_mm
-    return None if spacing is None else float(spacing[0] * spacing[1])
 
 
 def _pycocotools(name: str) -> Any:

@@ -89,14 +89,18 @@ class SegmentedImage:
             raise ValueError("objects were not told apart; call the segmenter with instances=True.")
         return write_label(path, self.instances.map, self.source, dtype=np.dtype(np.uint16))
 
-    def volumes(self) -> dict[str, dict[str, float | int | None]]:
-        """Per class name: voxels, and millilitres where the spacing is known (None elsewhere)."""
+    def volumes(self) -> dict[str, dict[str, float | int]]:
+        """Per class name: `voxels`, of a picture `pixels`; and `ml`, of a picture `mm2`, where the spacing is known."""
         counts = np.zeros(256, dtype=np.int64)
         for part in self.label:  # part by part, since counting widens what it counts
             counts += np.bincount(part.reshape(-1), minlength=256)
-        ml = self.source.voxel_ml
+        volume = self.source.kind == "volume"
+        unit, one = ("ml", self.source.voxel_ml) if volume else ("mm2", self.source.pixel_mm2)
         return {
-            name: {"voxels": int(counts[index]), "ml": None if ml is None else round(float(counts[index] * ml), 4)}
+            name: {
+                "voxels" if volume else "pixels": int(counts[index]),
+                **({} if one is None else {unit: round(float(counts[index] * one), 4)}),
+            }
             for index, name in self.labels.items()
         }
 

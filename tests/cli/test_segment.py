@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 from amsam_monai.bundles.model_file import amend_model, write_model
 from amsam_monai.bundles.network import SYSTEMS
 from amsam_monai.cli import app
+from amsam_monai.cli.segment import summary
 from amsam_monai.data.files.images import read_image, read_label
+from amsam_monai.segment.batch_report import Record
 from tests.data.dicom_files import write_stack
 from tests.segment.conftest import write_series
 from tests.segment.toy import toy_system
@@ -173,6 +175,13 @@ def test_the_doubtful_come_first_where_the_model_is_calibrated(bundle, tmp_path)
 
 def told_masks(folder):
     return {name: read_label(folder / f"{name}.nii.gz").array for name in ("a", "b")}
+
+
+def test_pictures_are_measured_in_pixels_and_never_in_none():
+    sizes = {"spot": {"pixels": 7}, "rim": {"pixels": 7, "mm2": 1.75}, "liver": {"voxels": 7}, "skin": {"pixels": 0}}
+    assert summary(Record("a.png", "done", labels=sizes)) == "spot 7 pixels, rim 1.75 mm², liver 7 voxels, skin none"
+    earlier = {"liver": {"voxels": 7, "ml": None}}  # in a report of another version
+    assert summary(Record("a.nii", "skipped", labels=earlier)) == "liver 7 voxels"
 
 
 def test_an_error_of_any_kind_costs_only_its_file(bundle, study, tmp_path, monkeypatch):

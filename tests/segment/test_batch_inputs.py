@@ -81,7 +81,7 @@ def test_radiographs_are_segmented_one_by_one_and_notes_reach_the_report(tmp_pat
     cases = run(tmp_path / "in", tmp_path / "out")
     assert [case["output"] for case in cases.values()] == [str(tmp_path / "out" / f"chest/{n}.png") for n in (1, 2)]
     assert all("ImagerPixelSpacing" in case["notes"][0] for case in cases.values())
-    assert all(found["ml"] is None for case in cases.values() for found in case["labels"].values())
+    assert all(set(found) == {"pixels"} for case in cases.values() for found in case["labels"].values())
 
 
 def test_a_phase_is_chosen_for_a_run(tmp_path):

@@ -194,7 +194,9 @@ def test_a_segmenter_filters_the_classes_it_was_told(tmp_path):
     assert result.label[1, 1] == 0
     assert result.label[1, 2] == 2
     assert (result.label == 1).sum() == 3
-    assert result.volumes()["bright"] == {"voxels": 3, "ml": None}
+    assert result.volumes()["bright"] == {"pixels": 3}
+    result.source.spacing_mm = (0.5, 0.5)
+    assert result.volumes()["bright"] == {"pixels": 3, "mm2": 0.75}
     with pytest.raises(ValueError, match="must name classes among"):
         Segmenter(Toy(), LABELS, largest_component=["dark"])
     with pytest.raises(ValueError, match="at least one class"):

@@ -94,6 +94,13 @@ class LoadedImage:
         axes = self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
         return volume * abs(float(np.linalg.det(axes)))  # sheared voxels are smaller than their edges say
 
+    @property
+    def pixel_mm2(self) -> float | None:
+        """Square millimetres of a pixel of a picture; None where the spacing is unknown, or for a volume."""
+        if self.spacing_mm is None or self.kind == "volume":
+            return None
+        return float(self.spacing_mm[0] * self.spacing_mm[1])
+
 
 def channels_first(loaded: LoadedImage) -> np.ndarray:
     """Stored values with the channel first.
