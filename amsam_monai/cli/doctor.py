@@ -28,7 +28,9 @@ def doctor(
     from amsam_monai.data.files.atomic import whole_file
     from amsam_monai.doctor import machine, models, packages
 
-    typer.echo(f"amsam_monai {__version__}")
+    typer.echo(
+        f"amsam_monai {__version__}    ok: fine   {SIGNS['optional'].strip()}: missing, not needed   FAIL: to mend"
+    )
     found = []
     for checks in (
         [packages.python()],
@@ -49,6 +51,6 @@ def doctor(
         with whole_file(report) as partial:
             partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     failed = [check.name for check in found if check.state == "failed"]
-    typer.echo(f"{len(failed)} to mend: {', '.join(failed)}" if failed else "Nothing to mend.")
+    typer.echo(f"{len(failed)} to mend: {', '.join(failed)}" if failed else "All that is needed is here.")
     if failed:
         raise typer.Exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +17,8 @@ from amsam_monai.cli.segment_cluster import on_cluster
 from amsam_monai.cli.segment_frames import segment_frames
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from amsam_monai.segment.batch import Extras, Job
     from amsam_monai.segment.batch_report import Record
     from amsam_monai.segment.segmenter import Segmenter
@@ -26,6 +28,8 @@ app = typer.Typer(add_completion=False)
 COCO = "instances.coco.json"
 SHOWN_CASES = 20
 SHOWN_CLASSES = 4
+UNITS = {"ml": "ml", "mm2": "mm²"}
+WHOLE_LINES = 10_000  # columns of what is no terminal: a file or a pipe gets names whole
 
 
 @app.command()
@@ -248,20 +252,13 @@ def progress_bar(total: int) -> Iterator[tuple[Any, Any]]:
 def show(records: Sequence[Record], report: Path) -> None:
     """Print failures, a table of the first inputs, and the counts."""
     from rich.console import Console
-    from rich.table import Table
 
     from amsam_monai.segment.batch_report import ABSENT
 
     console = Console(soft_wrap=True)
-    columns = qualities(records)
-    table = Table("input", "result", "seconds", box=None, pad_edge=False)
-    for name in [*columns, "volumes"]:
-        table.add_column(name, overflow="fold")
-    for place, record in enumerate(records[:SHOWN_CASES]):
-        seconds = "" if record.seconds is None else f"{record.seconds:.1f}"
-        cells = [cells[place] for cells in columns.values()]
-        table.add_row(Path(record.input).name, record.status, seconds, *cells, summary(record))
-    console.print(table)
+    if not console.is_terminal:
+        console.width = WHOLE_LINES
+    console.print(table_of(records[:SHOWN_CASES]), soft_wrap=False)
     if len(records) > SHOWN_CASES:
         console.print(f"... and {len(records) - SHOWN_CASES} more")
     for record in records:
@@ -277,24 +274,38 @@ def show(records: Sequence[Record], report: Path) -> None:
     console.print(f"{numbers}; report: {report}", markup=False, highlight=False)
 
 
-def qualities(records: Sequence[Record]) -> dict[str, list[str]]:
-    """A column for each class with the Dice to expect, or one of the worst class where there are many."""
+def table_of(records: Sequence[Record]) -> Table:
+    """Inputs with a line for each class; of many classes those with the lowest quality, or the first."""
+    from rich.markup import escape
+    from rich.table import Table
+
     from amsam_monai.segment.batch_report import told
 
-    names = list(dict.fromkeys(name for record in records for name in record.quality))
-    if len(names) <= SHOWN_CLASSES:
-        cells = {name: [record.quality.get(name) for record in records] for name in names}
-        return {f"quality_{name}": [told(one["case"]) if one else "" for one in found] for name, found in cells.items()}
-    worst = [min(record.quality.items(), key=lambda item: item[1]["case"][0], default=None) for record in records]
-    return {"worst quality": [f"{one[0]} {told(one[1]['case'])}" if one else "" for one in worst]}
+    judged = any(record.quality for record in records)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("input", overflow="ellipsis", min_width=10)
+    for name in ("result", "seconds"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("class", overflow="ellipsis", min_width=6)
+    for name in (*(["quality"] if judged else []), "size"):
+        table.add_column(name, no_wrap=True)
+    for record in records:
+        names, hidden = list(record.labels), len(record.labels) - SHOWN_CLASSES
+        if hidden > 0 and record.quality:
+            names.sort(key=lambda name, found=record.quality: found[name]["case"][0] if name in found else 1.0)
+        head = [Path(record.input).name, record.status, "" if record.seconds is None else f"{record.seconds:.1f}"]
+        for name in names[:SHOWN_CLASSES] or [""]:
+            quality = [told(record.quality[name]["case"]) if name in record.quality else ""] if judged else []
+            table.add_row(*map(escape, [*head, name]), *quality, size_of(record.labels[name]) if name else "")
+            head = [""] * len(head)
+        if hidden > 0:
+            table.add_row(*head, f"{hidden} more")
+    return table
 
 
-def summary(record: Record) -> str:
-    """Sizes of the classes found: millilitres, square millimetres of a picture, or else voxels or pixels."""
-    parts = []
-    for name, found in record.labels.items():
-        units = {"ml": "ml", "mm2": "mm²"}
-        amounts = [f"{found[key]:.2f} {unit}" for key, unit in units.items() if found.get(key) is not None]
-        amounts += [f"{found[key]} {key}" for key in ("voxels", "pixels") if key in found]
-        parts.append(f"{name} {amounts[0] if any(found.values()) else 'none'}")
-    return ", ".join(parts)
+def size_of(found: Mapping[str, Any]) -> str:
+    """Size of a class: millilitres, square millimetres of a picture, or else voxels or pixels."""
+    if not any(found.values()):
+        return "none"
+    measured = [f"{found[key]:.2f} {unit}" for key, unit in UNITS.items() if found.get(key) is not None]
+    return (measured + [f"{found[key]} {key}" for key in ("voxels", "pixels") if key in found])[0]

@@ -25,16 +25,16 @@ def devices() -> Iterator[Check]:
 
     from amsam_monai.segment.autocast import has_bfloat16
 
-    words = f"{os.cpu_count()} cores, {torch.get_num_threads()} used"
-    words += ", bfloat16" if has_bfloat16(torch.device("cpu")) else ", no bfloat16"
+    words = f"{os.cpu_count()} cores, of which torch uses {torch.get_num_threads()}; "
+    words += "has bfloat16" if has_bfloat16(torch.device("cpu")) else "no bfloat16, so --precision auto is float32"
     yield Check("machine", "processor", "ok", words)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB if hasattr(os, "sysconf") else None
     if memory is not None:
-        mend = "" if memory >= LEAST_MEMORY else f"{LEAST_MEMORY} GiB are the least to train with"
+        mend = "" if memory >= LEAST_MEMORY else f"segmenting may work; training needs {LEAST_MEMORY} GiB"
         yield Check("machine", "memory", "ok" if not mend else "optional", f"{memory:.1f} GiB", mend)
     if not torch.cuda.is_available():
         yield Check(
-            "machine", "GPU", "optional", "none that torch can use", "everything works on the processor, slower"
+            "machine", "GPU", "optional", "none that torch can use", "no GPU is needed: all works without, slower"
         )
     for number in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(number)
@@ -62,7 +62,8 @@ def _folder(name: str, folder: Path, variable: str) -> Check:
         return Check("folders", name, "failed", words, f"set {variable} to a folder of yours")
     free = shutil.disk_usage(there).free / GIB
     if free < LEAST_DISK:
-        return Check("folders", name, "failed", f"{folder}: {free:.1f} GiB free", f"make room, or set {variable}")
+        mend = f"free at least {LEAST_DISK} GiB, or set {variable} to a folder elsewhere"
+        return Check("folders", name, "failed", f"{folder}: {free:.1f} GiB free", mend)
     return Check("folders", name, "ok", f"{folder}, {free:.0f} GiB free")
 
 
@@ -73,6 +74,7 @@ def ports() -> Iterator[Check]:
             try:
                 door.bind(("127.0.0.1", port))
             except OSError:
-                yield Check("ports", command, "optional", f"port {port} is taken", f"{command} --port {port + 1}")
+                words = f"port {port} is taken by another program"
+                yield Check("ports", command, "optional", words, f"choose another: {command} --port {port + 1}")
             else:
                 yield Check("ports", command, "ok", f"port {port} is free")

@@ -22,7 +22,7 @@ def weights() -> Iterator[Check]:
                 mend = f"remove {store.weights_dir() / item.file}, then: amsam weights fetch {name}"
                 yield Check("weights", name, "failed", str(error), mend)
         elif name in store.DEFAULT_NAMES:
-            yield Check("weights", name, "optional", "not here", f"amsam weights fetch {name}")
+            yield Check("weights", name, "optional", "not downloaded", f"amsam weights fetch {name}")
 
 
 def bundles() -> Iterator[Check]:
@@ -31,11 +31,17 @@ def bundles() -> Iterator[Check]:
 
     found = list(bundles_here())
     if not found:
-        yield Check("bundles", "any", "optional", "none found", HOW_TO_GET)
+        yield Check("bundles", "bundles", "optional", "no bundle found", HOW_TO_GET)
     for root in found:
         path = root / "models" / "model.pt"
         if not path.is_file():
-            yield Check("bundles", root.name, "optional", "not trained", f"train it with {root}/configs/train.yaml")
+            yield Check(
+                "bundles",
+                root.name,
+                "optional",
+                "not trained",
+                f"python -m monai.bundle run --config_file configs/train.yaml, in {root}",
+            )
             continue
         try:
             settings = read_model(path).settings
@@ -44,10 +50,10 @@ def bundles() -> Iterator[Check]:
                 "bundles", root.name, "failed", str(error), remedy(path, "fetch the bundle again, or train it anew")
             )
             continue
-        said = f"{path.stat().st_size / 2**20:.1f} MiB, whole"
+        said = f"trained; its model file is whole ({path.stat().st_size / 2**20:.1f} MiB)"
         if settings.detector is not None and settings.detector_architecture == "yolo" and not _has_ultralytics():
             mend = "pip install ultralytics, or train it with --settings#detector#architecture embedding"
-            yield Check("bundles", root.name, "optional", f"{said}; its detector yolo needs ultralytics", mend)
+            yield Check("bundles", root.name, "optional", f"{said}; its detector needs ultralytics", mend)
         else:
             yield Check("bundles", root.name, "ok", said)
 

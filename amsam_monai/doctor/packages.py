@@ -12,11 +12,11 @@ from amsam_monai.doctor.check import Check
 
 DISTRIBUTION = "amsam-monai"
 PURPOSES = {
-    "detector": "AM-SAM's detector yolo (AGPL-3.0); its detector embedding does without",
+    "detector": "AM-SAM's box detector `yolo` (AGPL-3.0); its other one, `embedding`, needs nothing",
     "backbones": "AutoSAM's HarDNet-85",
     "outlines": "outlines of LabelMe and COCO",
     "annotate": "the web page",
-    "label": "MONAI Label's server; it wants an environment of its own",
+    "label": "MONAI Label's server, in an environment of its own",
     "export": "ONNX files",
 }
 
@@ -50,7 +50,7 @@ def _of(requirement: Requirement) -> Check:
         return Check("packages", requirement.name, "failed", "not installed", f'pip install "{_plain(requirement)}"')
     if not requirement.specifier.contains(version, prereleases=True):
         return Check(
-            "packages", requirement.name, "failed", f"{version}, not {requirement.specifier}",
+            "packages", requirement.name, "failed", f"{version} is installed, must be {requirement.specifier}",
             f'pip install "{_plain(requirement)}"',
         )  # fmt: skip
     return Check("packages", requirement.name, "ok", version)
@@ -61,9 +61,9 @@ def _of_extra(extra: str, wanted: list[Requirement]) -> Check:
     missing = [one for one in wanted if (v := _version(one.name)) is None or not one.specifier.contains(v, True)]
     purpose = PURPOSES[extra]
     if not missing:
-        return Check("extras", extra, "ok", f"for {purpose}")
+        return Check("extras", extra, "ok", f"installed, for {purpose}")
     names = " ".join(f'"{_plain(one)}"' for one in missing)
-    return Check("extras", extra, "optional", f"for {purpose}: not here", f"pip install {names}")
+    return Check("extras", extra, "optional", f"not installed, for {purpose}", f"pip install {names}")
 
 
 def _holds(requirement: Requirement, extra: str) -> bool:

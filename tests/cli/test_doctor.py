@@ -42,7 +42,7 @@ def test_a_missing_and_an_old_package_come_with_the_command(monkeypatch):
     assert (found["torch"].state, found["torch"].found) == ("failed", "not installed")
     assert found["torch"].mend.startswith('pip install "torch>=')
     assert found["monai"].state == "failed"
-    assert found["monai"].found.startswith("1.0.0, not >=")
+    assert found["monai"].found.startswith("1.0.0 is installed, must be >=")
 
 
 def test_damaged_weights_are_found(here):
@@ -59,8 +59,8 @@ def test_a_taken_port_is_said(monkeypatch):
         door.bind(("127.0.0.1", 0))
         monkeypatch.setattr(machine, "PORTS", {"amsam annotate": door.getsockname()[1]})
         (taken,) = machine.ports()
-    assert taken.found.endswith("is taken")
-    assert "--port" in taken.mend
+    assert taken.found.endswith("is taken by another program")
+    assert taken.mend.startswith("choose another: amsam annotate --port ")
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(here, monkeypatch):
@@ -82,6 +82,8 @@ def test_a_damaged_bundle_fails_the_command_and_the_report_names_nobody(here, mo
     result = CliRunner().invoke(app, ["doctor", "--report", str(here / "report.json")])
     assert result.exit_code == 1
     assert "FAIL bundles   mine" in result.output
+    assert result.output.splitlines()[0].endswith("ok: fine   -: missing, not needed   FAIL: to mend")
+    assert result.output.splitlines()[-1].endswith("to mend: mine")
     report = json.loads((here / "report.json").read_text(encoding="utf-8"))
     assert str(here) not in json.dumps(report)
     assert {check["topic"] for check in report["checks"]} >= {"packages", "machine", "folders", "ports", "bundles"}

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -12,12 +13,13 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from amsam_monai.bundles.model_file import amend_model, write_model
 from amsam_monai.bundles.network import SYSTEMS
 from amsam_monai.cli import app
-from amsam_monai.cli.segment import summary
+from amsam_monai.cli.segment import size_of, table_of
 from amsam_monai.data.files.images import read_image, read_label
 from amsam_monai.segment.batch_report import Record
 from tests.data.dicom_files import write_stack
@@ -150,10 +152,10 @@ def test_the_doubtful_come_first_where_the_model_is_calibrated(bundle, tmp_path)
         voxels[0, 0, 0] = 255
         nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 5.0, 1.0])), studies / f"{name}.nii")
     _, printed = run(studies, out, "--bundle", bundle)
-    assert "quality_bri" not in printed
+    assert "class size" in printed
     assert not (out / "segment_report.csv").exists()
     _, printed = run(studies, tmp_path / "raw", "--bundle", bundle, "--quality")
-    assert "quality_bri" in printed  # folded
+    assert "class quality size" in printed
     first, second = (told_masks(folder) for folder in (out, tmp_path / "raw"))
     assert all((first[name] == second[name]).all() for name in ("a", "b"))
     part = {"count": 9, "base": 0.8, "labels": {"bright": 0.02}, "features": {"confidence": [0.4, 1.0]}}
@@ -170,7 +172,7 @@ def test_the_doubtful_come_first_where_the_model_is_calibrated(bundle, tmp_path)
     names = [Path(case["input"]).stem for case in cases]
     assert page.index(f"{names[0]}_overlay.png") < page.index(f"{names[1]}_overlay.png")
     _, printed = run(studies, tmp_path / "none", "--bundle", bundle, "--no-quality")
-    assert "quality_bri" not in printed
+    assert "class size" in printed
 
 
 def told_masks(folder):
@@ -178,10 +180,38 @@ def told_masks(folder):
 
 
 def test_pictures_are_measured_in_pixels_and_never_in_none():
-    sizes = {"spot": {"pixels": 7}, "rim": {"pixels": 7, "mm2": 1.75}, "liver": {"voxels": 7}, "skin": {"pixels": 0}}
-    assert summary(Record("a.png", "done", labels=sizes)) == "spot 7 pixels, rim 1.75 mm², liver 7 voxels, skin none"
-    earlier = {"liver": {"voxels": 7, "ml": None}}  # in a report of another version
-    assert summary(Record("a.nii", "skipped", labels=earlier)) == "liver 7 voxels"
+    assert size_of({"pixels": 7}) == "7 pixels"
+    assert size_of({"pixels": 7, "mm2": 1.75}) == "1.75 mm²"
+    assert size_of({"voxels": 7}) == "7 voxels"
+    assert size_of({"voxels": 7, "ml": None}) == "7 voxels"  # in a report of an earlier version
+    assert size_of({"voxels": 0, "ml": 0.0}) == "none"
+
+
+def printed_at(width, records):
+    console = Console(width=width, file=io.StringIO())
+    console.print(table_of(records))
+    return console.file.getvalue().splitlines()
+
+
+def test_the_table_fits_80_columns_with_whole_numbers_and_marks_what_is_cut():
+    labels = {name: {"voxels": 88_000, "ml": 120.31} for name in ("right ventricle", "myocardium", "left ventricle")}
+    quality = {name: {"case": (0.61, 0.12), "slices": []} for name in labels}
+    name = "patient001_frame01_a_very_long_name_of_a_file_[2].nii.gz"
+    records = [Record(f"in/{name}", "done", seconds=123.4, labels=labels, quality=quality), Record("b", "failed")]
+    lines = printed_at(80, records)
+    assert max(map(len, lines)) <= 80
+    assert sum("0.61 ± 0.12  120.31 ml" in line for line in lines) == 3
+    assert "patient001_" in lines[1]
+    assert "…" in lines[1]
+    assert name in printed_at(300, records)[1]
+
+
+def test_of_many_classes_the_table_shows_the_doubtful():
+    labels = {f"organ {number}": {"voxels": 5} for number in range(9)}
+    quality = {name: {"case": (1 - number / 10, 0.1), "slices": []} for number, name in enumerate(labels)}
+    lines = printed_at(80, [Record("a.nii", "done", seconds=1.0, labels=labels, quality=quality)])
+    assert "organ 8" in lines[1]
+    assert [line.split()[:2] for line in lines[2:]] == [["organ", "7"], ["organ", "6"], ["organ", "5"], ["5", "more"]]
 
 
 def test_an_error_of_any_kind_costs_only_its_file(bundle, study, tmp_path, monkeypatch):
