@@ -12,7 +12,7 @@ import gradio as gr
 from amsam_monai.annotate import actions
 from amsam_monai.annotate.browser_files import browser_files
 from amsam_monai.annotate.layout import Parts, lay_out
-from amsam_monai.annotate.page import boxes_table, facts_table, image_tag, preview_strip
+from amsam_monai.annotate.page import boxes_table, facts_table, image_tag, legend, preview_strip
 from amsam_monai.annotate.script import SCRIPT
 from amsam_monai.annotate.tabs import Tabs
 from amsam_monai.annotate.workbench import Workbench
@@ -20,7 +20,7 @@ from amsam_monai.bundles.load import LoadedBundle
 
 NOTHING = "Open an image first."
 WARN = "⚠"
-SHOWN = 9  # values of `Parts.shown`
+SHOWN = 12  # values of `Parts.shown`
 
 
 def build_page(bundle: LoadedBundle, files: Sequence[Path], out: Path) -> Any:
@@ -75,7 +75,8 @@ def listen_to_files(parts: Parts, tabs: Tabs) -> None:
                 problem = said.replace(str(path), Path(path).name)  # an upload's folder says nothing to a person
                 return [*show(bench, f"{WARN} {problem}"), *[gr.skip()] * 4]
             formats = list(bench.formats)
-            shown = show(bench, f"{Path(path).name}: the network's own points and masks. Click to correct them.")
+            own = f"{bench.own_prompts} and masks" if bench.own_prompts else "masks"
+            shown = show(bench, f"{Path(path).name}: the network's own {own}. Click to correct them.")
             contrast = gr.update(choices=bench.contrasts, value=bench.contrast)
             return [*shown, gr.update(choices=formats, value=formats[0]), contrast, *bench.window]
 
@@ -205,4 +206,5 @@ def show(bench: Workbench, message: str) -> list[Any]:
     name = bench.session.labels[bench.label]
     tables = facts_table(bench.facts()), boxes_table(name, bench.boxes()), preview_strip(bench.previews())
     main = image_tag(bench.picture(), pixel=bench.canvas(bench.plane).scale[0] / bench.side)
-    return [main, *small, slider, turn, *tables, message]
+    several = [gr.update(visible=bench.session.depth > 1)] * 2  # slices to propagate to, and to segment
+    return [main, *small, slider, turn, *tables, legend(bench.own_prompts), *several, message]

@@ -12,7 +12,7 @@ import numpy as np
 from amsam_monai.annotate.actions import TOOL_NAMES
 from amsam_monai.annotate.contrast import AS_SEEN
 from amsam_monai.annotate.drawing import BACKDROP
-from amsam_monai.annotate.page import KEY_SHEET, LEGEND, class_style, facts_table, heading, image_tag
+from amsam_monai.annotate.page import KEY_SHEET, class_style, facts_table, heading, image_tag, legend
 from amsam_monai.annotate.pen import BRUSH
 from amsam_monai.annotate.tabs import SIDE
 
@@ -47,13 +47,16 @@ class Parts:
     level: Any
     width: Any
     opacity: Any
+    legend: Any
     relay: Any
     sent: Any
 
     @property
     def shown(self) -> list[Any]:
         """What changes with every action."""
-        return [self.main, *self.sides, self.place, self.plane, self.facts, self.boxes, self.preview, self.status]
+        buttons = [self.propagate, self.everything]
+        views = [self.main, *self.sides, self.place, self.plane]
+        return [*views, self.facts, self.boxes, self.preview, self.legend, *buttons, self.status]
 
 
 def lay_out(about: str, classes: Sequence[tuple[str, int]], cases: Sequence[tuple[str, str]]) -> Parts:
@@ -108,7 +111,8 @@ def _left(classes: Sequence[tuple[str, int]], cases: Sequence[tuple[str, str]]) 
 def _middle() -> dict[str, Any]:
     """What happened, and the large view."""
     status = gr.HTML("No image is open.", elem_id="status")
-    main = _picture(blank(SIDE, "Choose a case, or open a file."), "main-view")
+    words = "Choose a case, or open a file."
+    main = gr.HTML(image_tag(blank(SIDE, words), text=words), elem_id="main-view")
     place = gr.Slider(0, 1, value=0, step=1, label="Slice", elem_id="slice", visible=False, buttons=[])
     return {"status": status, "main": main, "place": place}
 
@@ -118,23 +122,19 @@ def _right() -> dict[str, Any]:
     preview = gr.HTML("", elem_id="preview")
     planes = ["axial", "coronal", "sagittal"]
     plane = gr.Radio(planes, value="axial", label="Large view", elem_id="plane", visible=False)
-    sides = [_picture(None, f"side-{at}", classes="side-view", visible=False) for at in range(2)]
+    sides = [gr.HTML("", elem_id=f"side-{at}", elem_classes="side-view", visible=False) for at in range(2)]
     with gr.Group(elem_id="greys"):
         contrast = gr.Dropdown([AS_SEEN], value=AS_SEEN, label="Contrast", elem_id="contrast", interactive=True)
         level = gr.Slider(0, 1, value=0.5, step=0.01, label="Level", elem_id="level", buttons=[])
         width = gr.Slider(0.02, 2, value=1.0, step=0.01, label="Window", elem_id="window", buttons=[])
         opacity = gr.Slider(0, 1, value=0.4, step=0.05, label="Mask opacity", elem_id="opacity", buttons=[])
-    gr.HTML(LEGEND)
+    points = gr.HTML(legend(""), elem_id="points")
     greys = {"contrast": contrast, "level": level, "width": width, "opacity": opacity}
-    return {"preview": preview, "plane": plane, "sides": sides, **greys}
+    return {"preview": preview, "plane": plane, "sides": sides, "legend": points, **greys}
 
 
 def _button(text: str, name: str, min_width: int = 60) -> Any:
     return gr.Button(text, size="sm", elem_id=name, min_width=min_width)
-
-
-def _picture(value: np.ndarray | None, name: str, *, classes: str = "", visible: bool = True) -> Any:
-    return gr.HTML("" if value is None else image_tag(value), elem_id=name, elem_classes=classes, visible=visible)
 
 
 def blank(side: int, text: str) -> np.ndarray:

@@ -27,13 +27,15 @@ STYLE = """
 #classes .wrap, #tools .wrap, #plane .wrap {gap: 4px;}
 #classes label, #tools label, #plane label {padding: 3px 7px;}
 #classes, #tools, #plane, #brush {padding: 5px 8px !important;}
-#main-view, .side-view {background: #11141a; border: 1px solid #2b313c !important; padding: 0 !important;}
+#main-view, .side-view {background: #11141a; border: 1px solid #2b313c !important; padding: 0 !important;
+  --body-text-color: #dfe4ea; --block-background-fill: #11141a; color: #dfe4ea;}
 #main-view .prose, .side-view .prose {margin: 0; max-width: none;}
 #main-view img, .side-view img {margin: 0 auto !important;}
 #main-view img, .side-view img {width: 100% !important; height: auto !important; object-fit: contain; display: block;
   border-radius: 6px; user-select: none; -webkit-user-drag: none; cursor: crosshair; touch-action: none;}
 #main-view img {width: min(100%, max(300px, 100vh - 155px)) !important;}
 #main-view {position: relative;}
+#main-view .pending img:not([alt='']) {visibility: hidden;}
 #drag-box {position: fixed; border: 2px dashed #56b4e9; pointer-events: none; z-index: 9;}
 #stroke {position: fixed; inset: 0; width: 100vw; height: 100vh; pointer-events: none; z-index: 9;}
 #brush-ring {position: fixed; border: 1px solid #fff; outline: 1px solid #000; border-radius: 50%;
@@ -46,8 +48,9 @@ STYLE = """
 #preview figcaption {text-align: center; font-size: .75rem;}
 #preview .choice {display: flex; gap: 8px; padding: 4px 0;} #preview .choice button {padding: 2px 16px;}
 #preview .choice button[data-keep=true] {background: #0072b2; color: #fff;}
-#sheet {position: fixed; inset: 0; margin: auto; width: min(560px, 94vw); height: fit-content; max-height: 92vh;
-  overflow-y: auto; padding: 14px 18px; z-index: 20; border-radius: 8px; border: 1px solid var(--border-color-primary);
+#sheet {position: fixed; top: 50%; left: 50%; transform: translate(-50%, -50%); width: min(560px, 94vw);
+  max-height: 92vh; overflow-y: auto; padding: 14px 18px; z-index: 1000; border-radius: 8px;
+  border: 1px solid var(--border-color-primary);
   background: var(--background-fill-primary); box-shadow: 0 8px 40px #0008;}
 #sheet[hidden] {display: none;} #sheet h2 {margin: 0 0 8px; font-size: 1.05rem;}
 #sheet dl {display: grid; grid-template-columns: max-content 1fr; gap: 3px 14px; margin: 0 0 10px; font-size: .9rem;}
@@ -55,9 +58,10 @@ STYLE = """
 #facts .prose, #facts {padding: 0;}
 #facts table {width: 100%; border-collapse: collapse; font-size: .85rem; border: 0 !important; margin: 0;}
 #facts tr, #facts th, #facts td {border: 0 !important;}
-#facts th, #facts td {text-align: left; padding: 2px 4px; white-space: nowrap;
+#facts th, #facts td {text-align: left; padding: 2px 4px; vertical-align: baseline; font-size: .8rem; line-height: 1.35;
   border-bottom: 1px solid var(--border-color-primary) !important;}
-#facts th {font-weight: 500; opacity: .7;}
+#facts th {font-weight: 500; opacity: .7;} #facts td:first-child {overflow-wrap: anywhere; min-width: 4em;}
+#facts td i {font-style: normal; white-space: nowrap;}
 #boxes ul {list-style: none; margin: 0; padding: 0; max-height: 190px; overflow-y: auto; font-size: .85rem;}
 #boxes li {display: flex; align-items: center; gap: 6px; margin: 0; padding: 1px 4px; border-radius: 4px;}
 #boxes li.chosen {background: #56b4e933;} #boxes li span {flex: 1; cursor: pointer; white-space: nowrap;}
@@ -65,6 +69,7 @@ STYLE = """
 .swatch {display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin-right: .45em;}
 .bar {display: inline-block; width: 2.2em; height: .55em; border-radius: 3px; background: #8884; margin-right: .4em;}
 .bar i {display: block; height: 100%; border-radius: 3px; background: #009e73;} .bar i.low {background: #d55e00;}
+b.low {color: #d55e00; font-weight: 600;}
 .relay {display: none !important;} footer {display: none !important;}
 .gradio-container hr, .gradio-container > .main > .wrap > .contain {border: 0;}
 #greys .block {padding: 4px 10px;}
@@ -73,25 +78,26 @@ STYLE = """
 kbd {border: 1px solid var(--border-color-primary); border-radius: 4px; padding: 0 5px; font-size: .8rem;}
 @media (max-width: 1000px) {
   #desk {display: grid !important; grid-template-columns: 215px minmax(0, 1fr);}
-  #facts .bar {display: none;}
+  #facts th, #facts td {font-size: .72rem; padding: 2px;}
   #tools-side, #picture-side, #planes-side {min-width: 0 !important; width: auto !important;}
   #tools-side {grid-row: 1 / 3;}
   #main-view img {width: 100% !important;}
 }
 """
 
-LEGEND = (
-    "<div id='legend'>"
+OWN_POINTS = (
     "<span><svg width='16' height='16'><circle cx='8' cy='8' r='5' fill='none' stroke='#0072b2' stroke-width='2'/>"
     "</svg>"
     "network, inside</span>"
     "<span><svg width='16' height='16'><circle cx='8' cy='8' r='5' fill='none' stroke='#e13c3c' stroke-width='2'/>"
     "<path d='M0 8h16' stroke='#e13c3c' stroke-width='2'/></svg>"
     "network, outside</span>"
+)
+YOUR_POINTS = (
     "<span><svg width='16' height='16'><circle cx='8' cy='8' r='7' fill='#0072b2'/>"
     "<path d='M4 8h8M8 4v8' stroke='#fff' stroke-width='2'/></svg>you, inside</span>"
     "<span><svg width='16' height='16'><circle cx='8' cy='8' r='7' fill='#cd2828'/>"
-    "<path d='M4 8h8' stroke='#fff' stroke-width='2'/></svg>you, outside</span></div>"
+    "<path d='M4 8h8' stroke='#fff' stroke-width='2'/></svg>you, outside</span>"
 )
 
 KEYS = (
@@ -111,7 +117,8 @@ KEYS = (
     ("Enter, Esc", "keep or drop what is proposed"),
     ("Z, Y", "undo, redo"),
     ("C", "clear the class in this slice"),
-    ("S, N", "save, next case"),
+    ("S", "save"),
+    ("N", "go to the case that the network is least certain of"),
     ("?", "this sheet"),
 )
 
@@ -128,19 +135,21 @@ KEY_SHEET = (
 )
 
 
-def image_tag(picture: np.ndarray, *, pixel: float | None = None) -> str:
+def image_tag(picture: np.ndarray, *, pixel: float | None = None, text: str = "") -> str:
     """A picture as a tag that holds it, so that none lies on a disk.
 
     Args:
         picture: as it is shown.
         pixel: width of a pixel of the slice, as a fraction of the picture's; for the brush.
+        text: what a picture of words says; such a picture hides while another one is on its way.
 
     Shape: picture (H, W, 3), uint8.
     """
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG", compress_level=1)
     size = "" if pixel is None else f' data-pixel="{pixel:.6f}"'
-    return f'<img src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}" alt=""{size}>'
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="{html.escape(text)}"{size}>'
 
 
 def heading(title: str, about: str) -> str:
@@ -159,19 +168,26 @@ def class_style(indices: Sequence[int]) -> str:
     return f"<style>#classes label span::before {{{shape}}} {' '.join(rules)}</style>"
 
 
+def legend(own: str) -> str:
+    """What points look like: a person's, and the network's where `own` says that it chooses points."""
+    return f"<div id='legend'>{OWN_POINTS if own == 'points' else ''}{YOUR_POINTS}</div>"
+
+
 def facts_table(rows: Sequence[dict[str, Any]]) -> str:
     """Classes with presence, size, and the Dice to expect or, where rows have no `error`, the predicted IoU."""
     if not rows:
         return "<p>Open an image to see what the network finds.</p>"
-    lines = []
+    lines, with_presence = [], any(row["presence"] is not None for row in rows)
     for row in rows:
         swatch = "<span class='swatch' style='background:rgb{}'></span>".format(colour(row["index"]))
-        quality = bar(row["quality"]) + (f" ± {row['error']:.2f}" if row.get("error") is not None else "")
-        cells = [swatch + html.escape(row["name"]), quality, bar(row["presence"]), row["size"]]
+        error = f" <i>± {row['error']:.2f}</i>" if row.get("error") is not None else ""
+        cells = [swatch + html.escape(row["name"]), two_places(row["quality"]) + error]
+        cells += [two_places(row["presence"])] * with_presence + [html.escape(row["size"])]
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     told = "expected Dice" if "error" in rows[0] else "predicted IoU"
-    head = f"<tr><th>class</th><th>{told}</th><th>presence</th><th>size</th></tr>"
-    return f"<table>{head}{''.join(lines)}</table>"
+    names = ["class", told, *["presence"] * with_presence, "size"]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
 
 
 def preview_strip(rows: Sequence[dict[str, Any]]) -> str:
@@ -200,13 +216,22 @@ def boxes_table(name: str, rows: Sequence[dict[str, Any]]) -> str:
         told = f"{swatch}<b>{number}</b> {row['size']} px{points} {bar(row['quality'])}"
         button = f"<button type='button' aria-label='Delete box {number}'>×</button>"
         lines.append(f"<li{shown} data-box='{number}'><span>{told}</span>{button}</li>")
-    return f"<h2>Boxes of {html.escape(name)} in this slice</h2><ul>{''.join(lines)}</ul>"
+    told = ", with predicted IoU" if any(row["quality"] is not None for row in rows) else ""
+    return f"<h2>Boxes of {html.escape(name)} in this slice{told}</h2><ul>{''.join(lines)}</ul>"
 
 
 def bar(value: float | None) -> str:
     """A value in [0, 1] as a bar and a number."""
     if value is None or value != value:
-        return "–"
+        return two_places(value)
     share = min(max(value, 0.0), 1.0)
     low = " class='low'" if share < 0.6 else ""
-    return f"<span class='bar'><i{low} style='width:{share:.0%}'></i></span>{share:.2f}"
+    return f"<span class='bar'><i{low} style='width:{share:.0%}'></i></span>{two_places(value)}"
+
+
+def two_places(value: float | None) -> str:
+    """A value in [0, 1], orange where it is low; a dash where nobody tells it."""
+    if value is None or value != value:
+        return "–"
+    share = min(max(value, 0.0), 1.0)
+    return f"<b class='low'>{share:.2f}</b>" if share < 0.6 else f"{share:.2f}"

@@ -172,6 +172,16 @@ class PlaneViews:
         return {"marks": marks, "boxes": boxes, "outlines": outlines}
 
     @property
+    def own_prompts(self) -> str:
+        """What the network shows that it prompted itself with in this slice: "points", "boxes" or nothing."""
+        known = self.session.answers.automatic(self.slice)
+        if known is None:
+            return ""
+        if known.points_xy is not None and known.points_xy.shape[2]:
+            return "points"
+        return "boxes" if known.box_xyxy is not None or known.object_boxes is not None else ""
+
+    @property
     def chosen(self) -> int | None:
         """Place of the chosen box among those of the current class in this slice; here none can be chosen."""
         return None

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from amsam_monai.bundles.load import LoadedBundle
+from amsam_monai.networks.systems.aisam import AISAM
 from tests.segment.toy_net import BrightRegions
 from tests.session.test_session import two_bars
 
@@ -52,6 +54,25 @@ def test_an_event_that_comes_twice_counts_once_and_changes_nothing_shown(tabs):
     again = acting(tabs, use_mouse)(event, TAB)
     assert again == [gradio.skip()] * SHOWN
     assert bench.session.points(bench.label, bench.slice) == points
+
+
+def test_what_a_picture_has_not_is_not_shown(tabs, tmp_path):
+    Image.fromarray(np.uint8(two_bars()[..., 0])).save(tmp_path / "p.png")
+    bench = tabs.bench("tab")
+    for path, several in ((tabs.files[0], True), (tmp_path / "p.png", False)):
+        bench.open(path)
+        *_, legend, propagate, everything, _ = show(bench, "")
+        assert propagate["visible"] is everything["visible"] is several
+        assert "network" not in legend  # it shows no points of its own
+
+
+def test_the_networks_points_are_named_where_it_has_some(tmp_path, nano_sam):
+    Image.fromarray(np.uint8(two_bars()[..., 0] * 255)).save(tmp_path / "p.png")
+    bundle = LoadedBundle("toy", tmp_path, AISAM(nano_sam, num_classes=1, gate=False), {1: "bar"})
+    bench = Tabs(bundle, [tmp_path / "p.png"], tmp_path / "out").bench("tab")
+    bench.open(tmp_path / "p.png")
+    assert bench.own_prompts == "points"
+    assert "network, outside" in show(bench, "")[-4]
 
 
 def test_a_mistake_is_said_and_leaves_the_image_open(tabs):

@@ -23,7 +23,7 @@ def address(tmp_path_factory):
 @pytest.fixture
 def page(address):
     with browsing(address[0]) as page:
-        wait_for_status(page, "the network's own points")
+        wait_for_status(page, "the network's own")
         page.keyboard.press("b")
         wait_for_status(page, "Tool: Box")
         yield page

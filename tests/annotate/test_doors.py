@@ -25,7 +25,7 @@ def test_the_page_saves_the_masks_of_the_command_line(system, tmp_path):
             expected = masks_of(bundle)[path]
             if name != next(iter(masks)):
                 choose(page, "#case", name)
-            wait_for_status(page, f"{name}: the network's own points")
+            wait_for_status(page, f"{name}: the network's own")
             if expected.ndim == 3:  # a picture is segmented whole as it opens
                 page.click("#everything")
                 wait_for_status(page, "are segmented")

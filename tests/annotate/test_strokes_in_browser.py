@@ -26,7 +26,7 @@ def address(tmp_path_factory):
 @pytest.fixture
 def page(address):
     with browsing(address[0]) as page:
-        wait_for_status(page, "the network's own points")
+        wait_for_status(page, "the network's own")
         yield page
 
 
@@ -93,7 +93,7 @@ def test_scribble_lasso_brush_and_eraser(page, address):
 
 def test_a_finger_draws_too(address):
     with browsing(address[0]) as page:
-        wait_for_status(page, "the network's own points")
+        wait_for_status(page, "the network's own")
         take(page, "w", "Brush")
         touch = page.context.new_cdp_session(page)
         places = [on_picture(page, pixel) for pixel in ((10, 10), (20, 20), (30, 20))]
@@ -128,7 +128,7 @@ def test_a_contrast_is_chosen(page):
 def test_everything_is_in_reach_on_small_screens(address, size):
     with browsing(address[0]) as page:
         page.set_viewport_size({"width": size[0], "height": size[1]})
-        wait_for_status(page, "the network's own points")
+        wait_for_status(page, "the network's own")
         if folder := os.environ.get("AMSAM_SCREENSHOTS"):
             page.screenshot(path=str(Path(folder) / f"annotate_{size[0]}.png"))
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
@@ -145,7 +145,7 @@ def test_everything_is_in_reach_on_small_screens(address, size):
 
 def test_propagation_is_shown_then_kept_or_dropped(tmp_path_factory):
     with page_server(tmp_path_factory) as (url, _, files), browsing(url) as page:
-        wait_for_status(page, "the network's own points")
+        wait_for_status(page, "the network's own")
         page.keyboard.press("2")
         wait_for_status(page, "Clicks are for node.")
         frame = page.locator("#main-view img").bounding_box()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from amsam_monai.annotate.drawing import BoxMark, Canvas, Mark, blend, draw
-from amsam_monai.annotate.page import bar, facts_table
+from amsam_monai.annotate.page import bar, facts_table, legend
 from amsam_monai.annotate.workbench import Workbench, find_files
 from amsam_monai.data.files.images import read_label
 from amsam_monai.segment.calibration import Mask, fit_quality
@@ -210,12 +210,17 @@ def test_tables_escape_names_and_mark_low_quality():
     assert "&lt;b&gt;" in table
     assert "class='low'" in table
     assert "predicted IoU" in table
+    assert "presence" not in table  # nobody tells it
+    assert "<th>presence</th>" in facts_table([{**rows[0], "presence": 0.7}])
     calibrated = facts_table([{**rows[0], "quality": 0.8, "error": 0.07}, {**rows[0], "quality": None, "error": None}])
     assert "expected Dice" in calibrated
     assert "predicted IoU" not in calibrated
-    assert "0.80 ± 0.07" in calibrated
+    assert "0.80 <i>± 0.07</i>" in calibrated
     assert "<td>–</td>" in calibrated
     assert bar(float("nan")) == "–"
+    assert "network" not in legend("")
+    assert "you, outside" in legend("")
+    assert "network, inside" in legend("points")
 
 
 def test_what_is_not_there_is_named(tmp_path):
