@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.data.embeddings.cache import EmbeddingCache
-from amsam_monai.engines.detector_training import check_objects, fitted, names_of
+from amsam_monai.engines.detector_fit import check_objects, fitted, names_of
 from amsam_monai.framing import SquareFrame
 from amsam_monai.networks.detector.box_head import BoxHead, answering_cells, head_loss
 from amsam_monai.networks.detector.embedding import EmbeddingDetector
