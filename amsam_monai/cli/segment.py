@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +14,9 @@ from amsam_monai.cli.errors import plain_errors
 from amsam_monai.cli.scheduler import Scheduler
 from amsam_monai.cli.segment_cluster import on_cluster
 from amsam_monai.cli.segment_frames import segment_frames
+from amsam_monai.cli.segment_table import show
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from amsam_monai.segment.batch import Extras, Job
     from amsam_monai.segment.batch_report import Record
     from amsam_monai.segment.segmenter import Segmenter
@@ -26,10 +24,6 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 COCO = "instances.coco.json"
-SHOWN_CASES = 20
-SHOWN_CLASSES = 4
-UNITS = {"ml": "ml", "mm2": "mm²"}
-WHOLE_LINES = 10_000  # columns of what is no terminal: a file or a pipe gets names whole
 
 
 @app.command()
@@ -247,65 +241,3 @@ def progress_bar(total: int) -> Iterator[tuple[Any, Any]]:
             progress.advance(files)
 
         yield advance, tell
-
-
-def show(records: Sequence[Record], report: Path) -> None:
-    """Print failures, a table of the first inputs, and the counts."""
-    from rich.console import Console
-
-    from amsam_monai.segment.batch_report import ABSENT
-
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console.width = WHOLE_LINES
-    console.print(table_of(records[:SHOWN_CASES]), soft_wrap=False)
-    if len(records) > SHOWN_CASES:
-        console.print(f"... and {len(records) - SHOWN_CASES} more")
-    for record in records:
-        if record.status == "failed":
-            console.print(f"failed: {record.input}: {record.error}", style="red", markup=False, highlight=False)
-        for note in record.notes if len(records) <= SHOWN_CASES else ():
-            console.print(f"note: {record.input}: {note}", markup=False, highlight=False)
-        for warning in record.warnings if len(records) <= SHOWN_CASES and record.status == "done" else ():
-            if not warning.startswith(ABSENT):  # the table says so
-                console.print(f"warning: {record.input}: {warning}", style="yellow", markup=False, highlight=False)
-    counts = Counter(record.status for record in records)
-    numbers = f"{counts['done']} segmented, {counts['skipped']} skipped, {counts['failed']} failed"
-    console.print(f"{numbers}; report: {report}", markup=False, highlight=False)
-
-
-def table_of(records: Sequence[Record]) -> Table:
-    """Inputs with a line for each class; of many classes those with the lowest quality, or the first."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    from amsam_monai.segment.batch_report import told
-
-    judged = any(record.quality for record in records)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("input", overflow="ellipsis", min_width=10)
-    for name in ("result", "seconds"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("class", overflow="ellipsis", min_width=6)
-    for name in (*(["quality"] if judged else []), "size"):
-        table.add_column(name, no_wrap=True)
-    for record in records:
-        names, hidden = list(record.labels), len(record.labels) - SHOWN_CLASSES
-        if hidden > 0 and record.quality:
-            names.sort(key=lambda name, found=record.quality: found[name]["case"][0] if name in found else 1.0)
-        head = [Path(record.input).name, record.status, "" if record.seconds is None else f"{record.seconds:.1f}"]
-        for name in names[:SHOWN_CLASSES] or [""]:
-            quality = [told(record.quality[name]["case"]) if name in record.quality else ""] if judged else []
-            table.add_row(*map(escape, [*head, name]), *quality, size_of(record.labels[name]) if name else "")
-            head = [""] * len(head)
-        if hidden > 0:
-            table.add_row(*head, f"{hidden} more")
-    return table
-
-
-def size_of(found: Mapping[str, Any]) -> str:
-    """Size of a class: millilitres, square millimetres of a picture, or else voxels or pixels."""
-    if not any(found.values()):
-        return "none"
-    measured = [f"{found[key]:.2f} {unit}" for key, unit in UNITS.items() if found.get(key) is not None]
-    return (measured + [f"{found[key]} {key}" for key in ("voxels", "pixels") if key in found])[0]

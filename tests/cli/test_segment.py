@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from amsam_monai.bundles.model_file import amend_model, write_model
 from amsam_monai.bundles.network import SYSTEMS
 from amsam_monai.cli import app
-from amsam_monai.cli.segment import size_of, table_of
+from amsam_monai.cli.segment_table import size_of, table_of
 from amsam_monai.data.files.images import read_image, read_label
 from amsam_monai.segment.batch_report import Record
 from tests.data.dicom_files import write_stack
