@@ -485,20 +485,16 @@ class InteractiveSession:
         Returns:
             Per class name, the slices that were reached.
         """
-        return self._propagate(from_slice, labels, min_quality, min_overlap, max_slices)
+        start = self.image.check_slice(from_slice)
+        indices = None if labels is None else [self.label_index(label) for label in labels]
+        carrier = Propagation(self.opened, min_quality=min_quality, min_overlap=min_overlap)
+        reached = carrier.carry_all(start, indices, max_slices)
+        return {self.labels[index]: numbers for index, numbers in reached.items()}
 
-    def propose(
-        self,
-        from_slice: int,
-        *,
-        labels: Sequence[str | int] | None = None,
-        min_quality: float = 0.6,
-        min_overlap: float = 0.5,
-        max_slices: int | None = None,
-    ) -> Proposal:
-        """What `propagate` would give, to look at; the session stays as it is. Arguments as of `propagate`."""
+    def propose(self, from_slice: int, **options: Any) -> Proposal:
+        """What `propagate` would give, to look at; the session stays as it is. `options` are those of `propagate`."""
         undone, revision = list(self.opened.history.undone), self.opened.revision
-        reached = self._propagate(from_slice, labels, min_quality, min_overlap, max_slices)
+        reached = self.propagate(from_slice, **options)
         numbers = sorted({number for some in reached.values() for number in some})
         after = self.opened.capture(numbers)
         self.opened.restore(self.opened.history.done.pop())
@@ -523,20 +519,6 @@ class InteractiveSession:
             self.opened.history.record(self.opened.capture(proposal.after))
             self.opened.restore(proposal.after)
         return sorted(proposal.after)
-
-    def _propagate(
-        self,
-        from_slice: int,
-        labels: Sequence[str | int] | None,
-        min_quality: float,
-        min_overlap: float,
-        max_slices: int | None,
-    ) -> dict[str, list[int]]:
-        start = self.image.check_slice(from_slice)
-        indices = None if labels is None else [self.label_index(label) for label in labels]
-        carrier = Propagation(self.opened, min_quality=min_quality, min_overlap=min_overlap)
-        reached = carrier.carry_all(start, indices, max_slices)
-        return {self.labels[index]: numbers for index, numbers in reached.items()}
 
     def undo(self) -> list[int]:
         """Take the last step back; the slices that changed, none where there is no step."""
