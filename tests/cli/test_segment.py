@@ -127,6 +127,17 @@ def test_a_folder_of_mixed_formats_gives_one_report_and_lists_failures(bundle, s
     assert shares[2, 3, 1].argmax() == 1
 
 
+def test_labels_beside_images_are_left_out_and_said(bundle, tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        Image.fromarray(np.zeros((9, 8), np.uint8)).save(tmp_path / "data" / folder / "a.png")
+    code, printed = run(tmp_path / "data", tmp_path / "out", "--bundle", bundle)
+    assert code == 0
+    assert "left out, since it holds labels of images: " in printed
+    assert "1 segmented, 0 skipped, 0 failed" in printed
+    assert [path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.png")] == [Path("images/a.png")]
+
+
 def test_what_is_beyond_the_limits_is_told(bundle, study, tmp_path):
     amend_model(bundle / "models" / "model.pt", limits={"classes": {"bright": {"slice_share": 0.001}}})
     out = tmp_path / "out"
