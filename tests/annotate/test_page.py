@@ -154,6 +154,34 @@ def test_every_key_does_what_the_page_says(page, address):
     page.locator("#status", has_text=re.compile("series|skin.png: the network's own points")).wait_for()
 
 
+STICKS_OUT = """() => [...document.querySelectorAll('#tools-side *, #planes-side *')]
+  .filter((part) => part.clientWidth && part.scrollWidth > part.clientWidth + 1
+    && getComputedStyle(part).overflowX === 'visible')
+  .map((part) => part.textContent)"""
+
+
+def test_a_picture_and_the_keys_fit_a_small_screen_and_a_tablet(page):
+    wait_for_status(page, "ball.nii.gz: the network's own points and masks")
+    assert page.locator("#propagate").is_visible()
+    assert "network, inside" in page.locator("#legend").inner_text()
+    choose(page, "#case", "skin.png")
+    wait_for_status(page, "skin.png: the network's own points")
+    assert not page.locator("#propagate").is_visible()  # there is no slice to go to
+    assert "predicted IoU" in page.locator("#facts").inner_text()
+    for width, height in ((1280, 720), (820, 1180)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_function(
+            "width => document.querySelector('#desk').getBoundingClientRect().right <= width", arg=width
+        )
+        assert page.evaluate(STICKS_OUT) == []
+        page.keyboard.press("?")
+        frame = page.locator("#sheet").bounding_box()
+        assert frame["y"] >= 0
+        assert frame["y"] + frame["height"] <= height
+        assert frame["x"] + frame["width"] / 2 == pytest.approx(width / 2, abs=10)
+        page.keyboard.press("?")
+
+
 def test_a_file_that_cannot_be_read_is_said_and_the_image_stays(page):
     wait_for_status(page, "the network's own points")
     before = source_of(page)
