@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from amsam_monai.auto.choice import EARLY, most_runs
-from amsam_monai.auto.methods import METHODS, most_steps
-from amsam_monai.auto.plan import Plan
+from amsam_monai.auto.methods import METHODS, most_steps, runs_at_most
+from amsam_monai.auto.plan import Plan, runs_key
 from amsam_monai.auto.trial import segmenter_of, train_method
 from amsam_monai.data.files.images import read_image
 from amsam_monai.keys import IMAGE
@@ -37,6 +37,7 @@ class Cost:
         case: segmenting one.
         detector: a step of a detector; 0 where there is none.
         most: steps on all cases, beyond which it learns them by heart.
+        runs: trainings whose weights are averaged, at most.
     """
 
     step: float
@@ -44,10 +45,11 @@ class Cost:
     case: float
     detector: float = 0.0
     most: int = 1500
+    runs: int = 1
 
     def training(self, cases: int) -> float:
-        """Seconds of the longest training that helps."""
-        return self.before * cases + self.detector * MOST_FITTING + self.step * self.most
+        """Seconds of the longest training that helps, all its runs together."""
+        return self.before * cases + self.detector * MOST_FITTING + self.step * self.most * self.runs
 
 
 def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan: Plan) -> Cost:
@@ -76,7 +78,7 @@ def measure(bundle: Path, method: str, cases: Sequence[Mapping[str, Any]], plan:
     if METHODS[method].detector:  # what is not fitting is embeddings, a share of segmenting each mirror image
         embedding = min(before, METHODS[method].views * took / 2 ** len(plan["mirrors"]))
         before, fitting = embedding, (before - embedding) / FITTED
-    return Cost(step, before, took, fitting, most_steps(method, plan))
+    return Cost(step, before, took, fitting, most_steps(method, plan), runs_at_most(method, plan))
 
 
 def share_out(
@@ -120,7 +122,9 @@ def share_out(
                 shares[part][f"{name}, detector"] = fitted
                 room -= fitted * cost.detector
             most = max(METHODS[name].least, round(cost.most * train / cases))
-            shares[part][name] = int(min(most, max(FEWEST, room / cost.step)))
+            steps = shares[part][name] = int(min(most, max(FEWEST, room / cost.step)))
+            if cost.runs > 1 and part != "trial":
+                shares[part][runs_key(name)] = runs_of(int(room / cost.step), steps, cost.runs)
     return {**with_early(shares), "rounds": {"again": again}}
 
 
@@ -183,23 +187,32 @@ def no_room_beside(cost: Cost, *, minutes: float, cases: int, folds: int) -> boo
     return alone["rounds"]["folds"] < folds or alone["trial"][KEPT] < METHODS[KEPT].least
 
 
-def spared_steps(method: str, plan: Plan, runs: float, part: str = "final") -> int:
-    """Steps that the last training gains by trials that were not needed, and loses by further ones.
+def last_steps(method: str, plan: Plan, trials: float, part: str = "final") -> dict[str, int]:
+    """Steps and runs of the last training, as the plan's with what trials that were not needed leave, or others took.
 
-    It has no more than help the method, and keeps half of its own at least.
+    It keeps half of its own at least. No run is longer than helps the method; what is left makes further runs.
 
     Args:
         method: its name.
         plan: with steps.
-        runs: trials that were planned and not run, less those that were run and not planned.
+        trials: that were planned and not run, less those that were run and not planned.
         part: the last training: "final", or "half" beside another method.
     """
-    own = plan.steps[part][method]
-    return max(-(own // 2), min(most_steps(method, plan) - own, int(runs * plan.steps["trial"][method])))
+    own, runs = plan.steps[part][method], plan.runs(part, method)
+    steps = max(own * runs + int(trials * plan.steps["trial"][method]), own * runs - own // 2)
+    most = max(own, most_steps(method, plan))
+    count = runs_of(steps, most, runs_at_most(method, plan))
+    return {method: min(most, steps // count)} | ({runs_key(method): count} if count > 1 else {})
 
 
-def as_told(names: Sequence[str], steps: int) -> dict[str, int]:
-    """So many steps of each method, at least one, and half as many of its detector."""
+def runs_of(steps: int, each: int, most: int) -> int:
+    """How many whole runs of `each` steps there are in `steps`: one at least."""
+    return max(1, min(most, steps // each))
+
+
+def as_told(names: Sequence[str], steps: int, runs: int = 1) -> dict[str, int]:
+    """So many steps of each method, at least one, half as many of its detector, and so many runs where it has any."""
     told = dict.fromkeys(names, max(1, steps))
     fitted = min(MOST_FITTING, max(FEWEST, steps // 2))
-    return told | {f"{name}, detector": fitted for name in names if METHODS[name].detector}
+    told |= {f"{name}, detector": fitted for name in names if METHODS[name].detector}
+    return told | {runs_key(name): runs for name in names if METHODS[name].runs > 1 and runs > 1}

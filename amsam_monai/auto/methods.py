@@ -32,6 +32,7 @@ class Method:
         name: as --method takes it, and of its recipe.
         sides: least and most of SAM's square.
         most: steps, beyond which it learns a few cases by heart.
+        runs: trainings from different seeds whose weights are averaged, where there is time for more than one.
         passes: over the area of all pictures, beyond which it learns them by heart; 0 where that is not so.
         least: steps of a trial, below which its score tells nothing.
         views: of each image whose embeddings are kept, at most; 0 where the encoder trains.
@@ -43,6 +44,7 @@ class Method:
     sides: tuple[int, int]
     most: int
     least: int
+    runs: int = 1
     passes: int = 0
     views: int = 0
     detector: bool = False
@@ -52,7 +54,7 @@ class Method:
 METHODS: dict[str, Method] = {
     one.name: one
     for one in (
-        Method("plain", ANY, 1500, 80, passes=150),
+        Method("plain", ANY, 1500, 80, runs=3, passes=150),
         Method("autosam", (224, 448), 1500, 40, views=5, weights=("efficientnet_lite0",)),
         Method("aisam", ANY, 1500, 200),  # its prompter starts from nothing
         Method("amsam", (224, 448), 600, 40, views=4, detector=True),
@@ -67,6 +69,12 @@ def most_steps(method: str, plan: Plan) -> int:
         return said.most
     part = ((plan["window"] or plan["side"]) / plan["side"]) ** 2
     return min(said.most, max(said.least, round(said.passes * len(plan.cases) / (plan["batch"] * part))))
+
+
+def runs_at_most(method: str, plan: Plan) -> int:
+    """Trainings of a method whose weights are averaged at most, as the plan says."""
+    told = plan.choices.get("runs")  # plans of before do not say
+    return 1 if METHODS[method].runs == 1 or told is None else int(told.value)
 
 
 JOIN = "+"  # between the names of two methods whose mean is meant

@@ -53,8 +53,9 @@ class Plan:
         minutes: that the steps were meant for.
         steps: {"early": {method: steps}, "trial": ..., "final": ..., "half": ...}: of the first fold's early trials, of
             all others, of the final training, and of one that shares the time with another method; empty until they are
-            measured. Steps of a detector stand beside those of its method, as "amsam, detector". "spared" holds what
-            the last training gains by trials that were not needed, "rounds" how many "folds" are run, and how many
+            measured. Steps of a detector stand beside those of its method, as "amsam, detector", and how many
+            trainings are averaged as "plain, runs". "last" holds those of the training that is kept, once it is
+            chosen, "rounds" how many "folds" are run, and how many
             trials there is time for to run "again" without suspects.
         seconds: of a step, by method, as it was measured.
     """
@@ -77,6 +78,10 @@ class Plan:
     def detector_steps(self, part: str, method: str) -> int:
         """Steps of a method's detector in the "early", "trial", "final" or "half" training; 0 where it has none."""
         return self.steps[part].get(f"{method}, detector", 0)
+
+    def runs(self, part: str, method: str) -> int:
+        """How many trainings of the "final", "half" or "last" kind are averaged."""
+        return self.steps[part].get(runs_key(method), 1)
 
     @property
     def rounds(self) -> int:
@@ -127,6 +132,11 @@ class Plan:
             option = f" [{choice.option}]" if choice.option else ""
             lines.append(f"{name}: {said(choice.value)} - {choice.reason}{option}")
         return lines
+
+
+def runs_key(method: str) -> str:
+    """Under which a plan's steps hold how many trainings of a method are averaged."""
+    return f"{method}, runs"
 
 
 def said(value: Any) -> str:

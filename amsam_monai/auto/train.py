@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.auto.budget import KEPT, Cost, as_told, measure, no_room_beside, spared_steps, that_fit, with_early
+from amsam_monai.auto.budget import KEPT, Cost, as_told, last_steps, measure, no_room_beside, that_fit, with_early
 from amsam_monai.auto.cases import cases_that_train
 from amsam_monai.auto.choice import Chosen, cross_validate, spared_runs
 from amsam_monai.auto.detectors import choose_detector
@@ -29,9 +29,10 @@ from amsam_monai.auto.trial import Trial, quality_of_trials, run_mean_trial, run
 from amsam_monai.bundles.members import join_models
 from amsam_monai.bundles.model_file import amend_model, read_model
 from amsam_monai.bundles.setting_checks import check_classes
+from amsam_monai.bundles.stages import mean_model
 from amsam_monai.data.datasets.load_cased import LoadCased
 from amsam_monai.data.datasets.own import find_own
-from amsam_monai.data.files.atomic import check_writable, taken
+from amsam_monai.data.files.atomic import check_writable, taken, whole_file
 from amsam_monai.data.files.images import read_image
 from amsam_monai.data.ids import read_ids
 from amsam_monai.keys import CASE_ID, IMAGE, LABEL
@@ -39,6 +40,8 @@ from amsam_monai.segment.limits import measure_limits
 
 logger = logging.getLogger(__name__)
 
+RUNS = max(method.runs for method in METHODS.values())
+APART = 1009  # between the seeds of trainings whose weights are averaged
 PLAN, WORK, REPORT = "plan.json", ".trials", "report"
 FOLDS = 3
 Say = Callable[[str], None]
@@ -74,6 +77,7 @@ def train(
     method: str | Sequence[str] | None = None,
     minutes: float = 30.0,
     steps: int | None = None,
+    runs: int | None = None,
     folds: int = FOLDS,
     seed: int = 0,
     side: int | None = None,
@@ -104,6 +108,8 @@ def train(
             all that are here.
         minutes: for everything, on this machine; read where no plan is there yet.
         steps: of the final training, instead of what fits the minutes; trials take a third of it.
+        runs: of the final training of `plain`, from different seeds, whose weights are averaged; None takes up to 3
+            where the minutes are enough, and one where `steps` are told.
         folds: of the cross-validation; 0 leaves nothing out, and needs a method.
         seed: of everything that is drawn.
         side: of SAM's square.
@@ -128,7 +134,7 @@ def train(
     begun = time.perf_counter()
     out = Path(out).resolve()
     told = [method] if isinstance(method, str) else list(method or ())
-    _check(told, folds, minutes, suspects)
+    _check(told, folds, minutes, suspects, runs)
     check_writable(out)
     known = _plan_in(out)
     listing = find_own(data, labels=labels, channel=channel, patients=patients)
@@ -160,6 +166,7 @@ def train(
         plan = known
         _refuse_other(plan, datalist, classes, seed)
         say(f"going on with {out / PLAN}")
+    plan.choices.setdefault("runs", _runs(runs, steps))
     out.mkdir(parents=True, exist_ok=True)
     plan.write(out / PLAN)
     for line in plan.lines():
@@ -191,7 +198,9 @@ def train(
             training, again = leave_out(plan, datalist, weeded, say), weeded.runs
         if plan.seconds:  # what was not needed is the last training's
             runs = spared_runs(chosen, plan.rounds) + plan.again - again
-            plan.steps["spared"] = {one: spared_steps(one, plan, runs / len(parts), last) for one in parts}
+            plan.steps["last"] = {
+                key: value for one in parts for key, value in last_steps(one, plan, runs / len(parts), last).items()
+            }
         plan.write(out / PLAN)
     if len(parts) == 1:
         root = build(plan, best, out)
@@ -225,18 +234,30 @@ def _train_on_all(
     model, finished = root / "models" / "model.pt", work / f"{method}, {part}"
     if finished.is_file():
         return model
-    steps = plan.steps[part][method] + plan.steps.get("spared", {}).get(method, 0)
-    say(f"{method}: training on {len(datalist)} cases, {steps} steps")
-    train_method(
-        bundle,
-        method,
-        datalist,
-        plan=plan,
-        steps=steps,
-        root=root,
-        detector_steps=plan.detector_steps(part, method),
-        progress=_clock(say, method),
-    )
+    planned = "last" if method in plan.steps.get("last", {}) else part
+    steps, runs = plan.steps[planned][method], plan.runs(planned, method)
+    done = [work / f"{method}, {part}, run {number}.pt" for number in range(runs)]
+    for number, file in enumerate(done):
+        if file.is_file():
+            continue
+        which = f", run {number + 1} of {runs}" if runs > 1 else ""
+        say(f"{method}: training on {len(datalist)} cases, {steps} steps{which}")
+        trained = train_method(
+            bundle,
+            method,
+            datalist,
+            plan=plan,
+            steps=steps,
+            root=file.with_suffix("") if number else root,
+            detector_steps=plan.detector_steps(part, method),
+            progress=_clock(say, method + which),
+            more={"seed": plan.seed + APART * number},
+        )
+        if runs > 1:
+            with whole_file(file) as partial:
+                shutil.copyfile(trained, partial)
+    if runs > 1:
+        mean_model(done, model)
     finished.touch()
     return model
 
@@ -273,7 +294,7 @@ def _ids(cases: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(case[CASE_ID]) for case in cases]
 
 
-def _check(told: Sequence[str], folds: int, minutes: float, suspects: str) -> None:
+def _check(told: Sequence[str], folds: int, minutes: float, suspects: str, runs: int | None) -> None:
     for name in told:
         check_method(name)
     if folds == 0 and len(told) != 1:
@@ -282,6 +303,8 @@ def _check(told: Sequence[str], folds: int, minutes: float, suspects: str) -> No
         raise ValueError(f"folds must be 0 or from 2 to 10, got {folds}.")
     if suspects not in ("measure", "keep"):
         raise ValueError(f"suspects must be measure or keep, got {suspects!r}.")
+    if runs is not None and runs < 1:
+        raise ValueError(f"runs must be at least 1, got {runs}.")
     if not minutes > 0:
         raise ValueError(f"minutes must be more than 0, got {minutes}.")
 
@@ -348,6 +371,15 @@ def _refuse_other(plan: Plan, datalist: Sequence[Mapping[str, Any]], classes: Ma
             raise ValueError(f"the training to go on has other {what}: {have}, got {want}; name another folder.")
 
 
+def _runs(told: int | None, steps: int | None) -> Choice:
+    if told is not None:
+        return Choice(told, "as told", "--runs")
+    if steps is not None:
+        return Choice(1, "as many steps as told, once", "--runs")
+    reason = "at most: the weights of plain from so many seeds are averaged where there is time; one may be a bad one"
+    return Choice(RUNS, reason, "--runs")
+
+
 def _measure(
     plan: Plan,
     names: Sequence[str],
@@ -363,7 +395,9 @@ def _measure(
         plan.choices["methods"] = Choice(list(names), "those whose packages and weights are here", "--method")
     if steps is not None:
         told = {"trial": steps // 3, "final": steps, "half": steps // 2}
-        plan.steps = with_early({part: as_told(names, count) for part, count in told.items()})
+        plan.steps = with_early(
+            {part: as_told(names, count, 1 if part == "trial" else plan["runs"]) for part, count in told.items()}
+        )
         return
     costs: dict[str, Cost] = {}
     folds = len(plan.folds)

@@ -58,6 +58,10 @@ def train(
         str | None,
         typer.Option(help="Of amsam: yolo, or embedding, which reads SAM's own; by default yolo where it is here."),
     ] = None,
+    runs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings of plain whose weights are averaged; by default up to 3, as time allows."),
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option("--from", help="Bundle to go on from, by path or name; its method and settings stay."),
@@ -93,7 +97,7 @@ def train(
         from amsam_monai.auto.refine import refine
 
         settled = {"method": method, "side": side, "intensity": intensity, "mirrors": mirrors}
-        settled |= {"neighbours": neighbours, "axis": axis, "detector": detector}
+        settled |= {"neighbours": neighbours, "axis": axis, "detector": detector, "runs": runs}
         if told := [f"--{name}" for name, value in settled.items() if value is not None]:
             raise ValueError(f"--from goes on with the bundle's own settings; leave out {', '.join(told)}.")
         refined = refine(
@@ -132,6 +136,7 @@ def train(
         neighbours=neighbours,
         axis=axis,
         detector=detector,
+        runs=runs,
         suspects=suspects,
         pool=pool,
         say=typer.echo,

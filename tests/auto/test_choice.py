@@ -2,11 +2,11 @@
 
 import pytest
 
-from amsam_monai.auto.budget import FEWEST, Cost, as_told, no_room_beside, share_out, spared_steps, that_fit
+from amsam_monai.auto.budget import FEWEST, Cost, as_told, last_steps, no_room_beside, share_out, that_fit
 from amsam_monai.auto.choice import EARLY_COST, Chosen, cross_validate, most_runs, spared_runs
 from amsam_monai.auto.folds import draw_folds, parted
-from amsam_monai.auto.methods import METHODS, check_method
-from amsam_monai.auto.plan import Plan
+from amsam_monai.auto.methods import METHODS, check_method, most_steps, runs_at_most
+from amsam_monai.auto.plan import Choice, Plan, choose
 from amsam_monai.auto.trial import Trial
 from tests.auto.test_plan import seen
 
@@ -138,14 +138,36 @@ def test_the_final_training_gains_what_dropped_methods_leave():
     assert most_runs(3, 3) == 3 + 2 * 2 + 3 * EARLY_COST  # which all run
     facts = seen().to_mapping()
     plan = Plan("mine", {"a": 1}, facts, {}, [], [], steps={"trial": {"plain": 90}, "final": {"plain": 700}})
-    assert spared_steps("plain", plan, 2) == 180
-    plan.steps["final"]["plain"] = METHODS["plain"].most - 50
-    assert spared_steps("plain", plan, 2) == 50
+    assert last_steps("plain", plan, 2) == {"plain": 880}
+    most = METHODS["plain"].most
+    plan.steps["final"]["plain"] = most - 50
+    assert last_steps("plain", plan, 2) == {"plain": most}
     run, _ = runner({"plain": [0.8, 0.8], "aisam": [0.79, 0.79]}, 0.8)
     assert spared_runs(cross_validate(["plain", "aisam"], 2, run), 2) == 0
     plan.steps["half"] = {"plain": 300}
-    assert spared_steps("plain", plan, 1, "half") == 90
-    assert spared_steps("plain", plan, -9, "half") == -150
+    assert last_steps("plain", plan, 1, "half") == {"plain": 390}
+    assert last_steps("plain", plan, -9, "half") == {"plain": 150}
+
+
+def test_time_for_more_than_one_training_makes_runs_from_other_seeds():
+    facts, choices = seen("picture"), choose(seen("picture"))
+    choices["runs"] = Choice(3, "")
+    plan = Plan("mine", {"a": 1}, facts.to_mapping(), choices, list("abcdefgh"), [])
+    assert (most_steps("plain", plan), runs_at_most("plain", plan), runs_at_most("aisam", plan)) == (300, 3, 1)
+    cost = {"plain": Cost(step=1.0, before=0.0, case=1.0, most=300, runs=3)}
+    for minutes, runs in ((10, 1), (30, 2), (60, 3)):  # 0.48 of the minutes, while trials lack it
+        steps = share_out(cost, minutes=minutes, cases=8, folds=3, runs=3)
+        assert steps["final"] == {"plain": min(300, int(0.48 * 60 * minutes)), "plain, runs": runs}
+        assert "plain, runs" not in steps["trial"]
+    trial = share_out(cost, minutes=60, cases=8, folds=3, runs=3)["trial"]["plain"]
+    assert trial == round(300 * 5 / 8)  # and what three runs do not need is the trials'
+    plan.steps = {"trial": {"plain": 100}, "final": {"plain": 300, "plain, runs": 2}}
+    assert last_steps("plain", plan, 0) == {"plain": 300, "plain, runs": 2}
+    assert last_steps("plain", plan, 3) == last_steps("plain", plan, 9) == {"plain": 300, "plain, runs": 3}
+    assert last_steps("plain", plan, -1) == {"plain": 300}  # no run is shorter for the others' sake
+    plan.choices["runs"] = Choice(1, "as told")
+    assert last_steps("plain", plan, 3) == {"plain": 300}
+    assert as_told(["plain", "aisam"], 90, 2) == {"plain": 90, "aisam": 90, "plain, runs": 2}
 
 
 def test_what_no_final_training_needs_goes_to_the_trials():

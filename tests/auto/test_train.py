@@ -4,9 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from amsam_monai import load, train
+from amsam_monai.auto.train import APART
+from amsam_monai.auto.trial import train_method
 from amsam_monai.bundles.load import load_bundle
 from amsam_monai.bundles.model_file import read_model
 from amsam_monai.cli.train import app
@@ -86,6 +89,34 @@ def test_what_was_stopped_goes_on_and_ends_the_same(skin, tmp_path, monkeypatch)
     assert all((first[name] == second[name]).all() for name in first)
     with pytest.raises(FileExistsError, match="trained already; name another folder, or go on from it with --from"):
         train(skin, tmp_path / "again", method="plain", **QUICK)
+
+
+def test_the_weights_of_several_runs_are_averaged_and_a_stop_loses_none(skin, tmp_path, monkeypatch):
+    def adapter(name, seed=0, **more):
+        told = {**QUICK, "folds": 0, "seed": seed} | more
+        root = train(skin, tmp_path / name, method="plain", **told).root
+        return read_model(root / "models" / "model.pt").adapter
+
+    first, second = adapter("first"), adapter("second", seed=APART)
+    seeds = []
+
+    def stopped(*args, **more):
+        seeds.append(more["more"]["seed"])
+        if len(seeds) == 2:
+            raise KeyboardInterrupt
+        return train_method(*args, **more)
+
+    monkeypatch.setattr("amsam_monai.auto.train.train_method", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        adapter("mean", runs=2)
+    both = adapter("mean", runs=2)
+    assert seeds == [0, APART, APART]
+    assert both.keys() == first.keys()
+    for name, value in both.items():
+        mean = (first[name].float() + second[name].float()) / 2
+        assert torch.equal(value, mean.to(value.dtype)), name
+    with pytest.raises(ValueError, match="runs must be at least 1, got 0"):
+        adapter("none", runs=0)
 
 
 def test_a_folder_that_holds_something_else_is_refused(skin, tmp_path):
