@@ -42,6 +42,15 @@ class _Base:
     absent: Tensor
 
 
+@dataclass
+class _Seen:
+    """A slice as the network sees it, and whether it is blank. Shape: pixels (1, 3, H, W), empty (1,)."""
+
+    number: int
+    pixels: Tensor
+    empty: Tensor
+
+
 class SliceAnswers:
     """A network on the slices of one image, averaged over flips where there are any.
 
@@ -76,7 +85,7 @@ class SliceAnswers:
         self._automatic: dict[int, _Base] = {}
         self._boxed: dict[int, _Base] = {}
         self._last: _Last | None = None
-        self._seen: tuple[int, Tensor] | None = None  # the last slice's pixels: clicks come one after the other on it
+        self._seen: _Seen | None = None  # the last slice: clicks come one after the other on it
 
     def embedding(self, number: int, turn: tuple[int, ...] = ()) -> Tensor:
         """The embedding of a slice turned over along dimensions, from the cache or computed. Shape (1, 256, g, g)."""
@@ -122,10 +131,15 @@ class SliceAnswers:
                 answer.logits[:, left_out] = answer.logits[:, :1].amin() - 30.0
         self._last = _Last(number, dict(edits), answers)
         mean = mean_answer(answers)
-        empty = blank(self.image.own(self._pixels(number)).to(mean.logits.device))
-        logits = background_where(empty, mean.logits)
+        empty = self._look(number).empty
+
+        def told(logits: Tensor) -> Tensor:
+            return background_where(empty.to(logits.device), logits) if empty else logits
+
+        logits = told(mean.logits)
         if self.observe is not None:
-            self.observe(number, logits, [background_where(empty, one.logits) for one in answers])
+            self.observe(number, logits, [told(one.logits) for one in answers])
+        return replace(mean, logits=logits, objects=answers[0].objects)
         return replace(mean, logits=logits, objects=answers[0].objects)
 
     def _changed_classes(
@@ -206,9 +220,14 @@ class SliceAnswers:
         return answers
 
     def _pixels(self, number: int) -> Tensor:
-        if (seen := self._seen) is None or seen[0] != number:
-            self._seen = seen = number, self.image.pixels(number).to(self.net.sam.pixel_mean.device)
-        return seen[1]
+        return self._look(number).pixels
+
+    def _look(self, number: int) -> _Seen:
+        if (seen := self._seen) is None or seen.number != number:
+            pixels = self.image.pixels(number)
+            empty = blank(self.image.own(pixels))
+            self._seen = seen = _Seen(number, pixels.to(self.net.sam.pixel_mean.device), empty)
+        return seen
 
 
 def turned(image: Tensor, turn: tuple[int, ...]) -> Tensor:
@@ -222,9 +241,10 @@ def used_by(answers: Sequence[Segmentation]) -> list[Prompts]:
 
 
 def with_parts(whole: Segmentation, part: Segmentation, classes: Sequence[int]) -> Segmentation:
-    """An answer with logits and quality of some classes taken from another."""
-    logits = whole.logits.clone()
-    logits[:, classes] = part.logits[:, classes]
+    """An answer with logits and quality of some classes taken from another, whose logits become those of the answer."""
+    logits = part.logits
+    for index in set(range(logits.shape[1])) - set(classes):
+        logits[:, index] = whole.logits[:, index]
     quality = whole.quality
     if quality is not None and part.quality is not None:
         places = [index - 1 for index in classes]

@@ -145,6 +145,12 @@ class SessionImage:
             raise ValueError(f"slice must be a whole number from 0 to {self.depth - 1}, got {number!r}.")
         return int(number)
 
+    def no_label(self) -> np.ndarray:
+        """A label map of background, whose slices lie one after the other in memory; uint8, shaped as the image."""
+        if self.view is None:
+            return np.zeros(self.source.spatial_shape, dtype=np.uint8)
+        return np.zeros((self.depth, *self.slice_hw), dtype=np.uint8).transpose(np.argsort(self.view.axes))
+
     def plane(self, label: np.ndarray, number: int) -> np.ndarray:
         """Slice `number` of a label map in the view's orientation, a view to write to. Shape (H, W)."""
         if self.view is None:

@@ -55,7 +55,7 @@ class OpenImage:
 
     def __init__(self, image: SessionImage, answers: SliceAnswers, labels: Mapping[int, str]) -> None:
         self.image, self.answers, self.labels = image, answers, labels
-        self.label = np.zeros(image.source.spatial_shape, dtype=np.uint8)
+        self.label = image.no_label()
         self.edits: dict[int, SliceEdits] = {}
         self.painted: dict[int, np.ndarray] = {}  # by slice, see `painting`
         self.revision = 0  # counts what a person did
@@ -132,7 +132,7 @@ class OpenImage:
         if number in self._fresh:
             return self.results[number]
         answer = self.answers.answer(number, self.edits_of(number))
-        mask = answer.logits[0].max(0).indices.to(torch.uint8).cpu().numpy()
+        mask = largest(answer.logits[0]).cpu().numpy()
         plane = self.plane(number)
         if self.history.done and number not in self.history.done[-1] and plane.any():
             self.history.widen(self.capture([number]))
@@ -245,3 +245,12 @@ class OpenImage:
         if values is None:
             return {}
         return {name: round(float(values[0, index - 1]), 4) for index, name in self.labels.items()}
+
+
+def largest(logits: Tensor) -> Tensor:
+    """The class of the largest logit at each pixel, the first of equal ones. Shape (C, H, W) -> (H, W), uint8."""
+    best, classes = logits[0], torch.zeros_like(logits[0], dtype=torch.uint8)
+    for index in range(1, len(logits)):  # an argmax across planes is several times slower
+        classes.masked_fill_(logits[index] > best, index)
+        best = torch.maximum(best, logits[index])
+    return classes

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amsam_monai.networks.kept import Kept
+
 
 class LoRALinear(nn.Linear):
     """A frozen linear layer with low-rank updates on chosen output rows: y = Wx + b + scale * B A x.
@@ -53,6 +55,7 @@ class LoRALinear(nn.Linear):
         like = linear.weight
         self.scale = 1.0 if alpha is None else alpha / rank
         self.folded = folded
+        self._updated = Kept()
         self.lora_a = nn.ParameterList([nn.Parameter(like.new_empty(rank, linear.in_features)) for _ in parts])
         self.lora_b = nn.ParameterList([nn.Parameter(like.new_zeros(len(part), rank)) for part in parts])
         self.covers_all = len(parts) == 1 and len(parts[0]) == linear.out_features
@@ -71,7 +74,10 @@ class LoRALinear(nn.Linear):
         return base.index_add(-1, self.rows, (self.scale * update).to(base.dtype))
 
     def updated_weight(self) -> Tensor:
-        """W + scale * B A, through which gradients reach A and B. Shape (out, in)."""
+        """W + scale * B A, through which gradients reach A and B; not to be changed. Shape (out, in)."""
+        return self._updated.of([self.weight, *self.lora_a, *self.lora_b], self._update)
+
+    def _update(self) -> Tensor:
         if self.covers_all:
             return torch.add(self.weight, self.lora_b[0] @ self.lora_a[0], alpha=self.scale)
         update = torch.cat([b @ a for a, b in zip(self.lora_a, self.lora_b, strict=True)])
@@ -81,7 +87,7 @@ class LoRALinear(nn.Linear):
     def merged(self) -> nn.Linear:
         """A plain linear layer with the same outputs."""
         plain = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
-        plain.weight = nn.Parameter(self.updated_weight())
+        plain.weight = nn.Parameter(self._update())
         plain.bias = self.bias
         return plain
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amsam_monai.networks.kept import Kept
 from amsam_monai.networks.sam.decoder import DecoderOutput, run_decoder
 from amsam_monai.networks.sam.decoder_attention import Sharing
 from amsam_monai.networks.sam.origin import Origin
@@ -54,6 +55,7 @@ class SAM(nn.Module):
         self.image_size = image_size
         self.origin: Origin | None = None  # what `build_sam` built it from
         self.grid: int = prompt_encoder.image_embedding_size[0]
+        self._position = Kept()
         self._corner = (0, 0)  # row and column of the first cell, see `window`
         mean, std = (PIXEL_MEAN, PIXEL_STD) if normalise else ((0.0,) * 3, (1.0,) * 3)
         self.register_buffer("pixel_mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
@@ -78,9 +80,11 @@ class SAM(nn.Module):
         return self.image_encoder((pixels - self.pixel_mean) / self.pixel_std)
 
     def dense_pe(self) -> Tensor:
-        """Positional encoding of the embedding's cells. Shape (1, 256, g, g)."""
+        """Positional encoding of the embedding's cells; not to be changed. Shape (1, 256, g, g)."""
         row, column = self._corner
-        return self.prompt_encoder.get_dense_pe()[..., row : row + self.grid, column : column + self.grid]
+        encoder = self.prompt_encoder
+        position = self._position.of([encoder.pe_layer.positional_encoding_gaussian_matrix], encoder.get_dense_pe)
+        return position[..., row : row + self.grid, column : column + self.grid]
 
     def _placed(self, xy: Tensor) -> Tensor:
         """Pixels of the window as pixels of the square. Shape (..., 2)."""
