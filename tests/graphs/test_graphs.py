@@ -44,7 +44,10 @@ SYSTEMS = {
     ),
     "plain": lambda: AMSAM(sam(), num_classes=CLASSES, joint=True, calibration="none"),
     "AI-SAM": lambda: AISAM(sam(), num_classes=CLASSES, depth=1, num_points=[2, 1, 3, 2], num_class_prompts=2),
-    "AI-SAM that looks twice": lambda: AISAM(sam(), num_classes=CLASSES, depth=1, second_look=True, box_tokens=True),
+    # All classes, told apart by prompts of their own: without, points in the same cells make the same mask of each.
+    "AI-SAM that looks twice": lambda: AISAM(
+        sam(), num_classes=CLASSES, depth=1, second_look=True, box_tokens=True, gate=False, num_class_prompts=2
+    ),
     "AutoSAM": lambda: build_autosam(sam(), backbone="sam", num_classes=CLASSES, lora_rank=2),
     "AutoSAM's light form": lambda: build_autosam(
         sam(), backbone="efficientnet_lite0", num_classes=CLASSES, prompt_size=SIZE, light=True
