@@ -296,6 +296,35 @@ def test_a_second_look_keeps_points_in_the_box(image):
     assert bool(((points >= box[:, :, None, :2] - 4) & (points < box[:, :, None, 2:] + 4)).all())
 
 
+@pytest.mark.parametrize("settings", [{}, {"num_points": [2, 1, 3, 2]}, {"one_hot": False}, {"second_look": True}])
+@pytest.mark.parametrize("boxed", [False, True])
+@torch.no_grad()
+def test_points_of_absent_classes_are_not_made_and_nothing_else_changes(settings, boxed, monkeypatch):
+    net = build(3, gate=True, num_class_prompts=2, **settings).eval()
+    image = torch.rand(2, 3, 64, 64)
+    box = torch.tensor([8.0, 8, 40, 40]).expand(2, 3, 4) if boxed else None
+    prompts = ClassPrompts(box_xyxy=box, present=torch.tensor([[0.0, 0, 1], [1, 0, 1]]))
+    seen, forward = [], net.prompter.transformer.forward
+
+    def watched(tokens, *rest):
+        seen.append(len(tokens))
+        return forward(tokens, *rest)
+
+    monkeypatch.setattr(net.prompter.transformer, "forward", watched)
+    _, short = net.predict_image(image, prompts=prompts)
+    points = net._points
+    monkeypatch.setattr(net, "_points", lambda embedding, boxes, wanted: points(embedding, boxes, wanted | True))
+    _, long = net.predict_image(image, prompts=prompts)
+    assert seen == [3, 4]  # background and the two that one of the images has
+    for name in ("logits", "iou", "presence"):
+        torch.testing.assert_close(getattr(short, name), getattr(long, name), atol=1e-5, rtol=1e-5, equal_nan=True)
+    for name in ("points_xy", "point_labels"):
+        found, wanted = getattr(short.prompts, name), getattr(long.prompts, name)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5, equal_nan=True)
+    assert short.points.points_xy[:, 2].isnan().all()
+    assert not short.points.weights[:, 2].any()
+
+
 def test_training_hands_out_all_that_the_losses_read(image):
     net = build(gate=True).train()
     answer = WithLossInputs(net)(image.expand(2, -1, -1, -1), low_res=True)

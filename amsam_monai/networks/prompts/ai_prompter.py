@@ -111,6 +111,7 @@ class AIPrompter(nn.Module):
         point_labels: Tensor,
         box_masks: Tensor | None = None,
         one_hot: bool = False,
+        classes: Tensor | None = None,
     ) -> PrompterOutput:
         """Points of every class.
 
@@ -120,31 +121,43 @@ class AIPrompter(nn.Module):
             point_labels: SAM's label embeddings: not a point, negative, positive. The first is not used.
             box_masks: where each class's points may lie, at any resolution; see `confine`.
             one_hot: each point is its single most likely cell. The gradient passes straight through to the weights.
+            classes: make points of these alone, at their share of the cost; the others have none.
 
-        Shape: embedding (B, 256, h, w), position (1, 256, h, w), point_labels (3, 256), box_masks (B, C, H, W).
+        Shape: embedding (B, 256, h, w), position (1, 256, h, w), point_labels (3, 256), box_masks (B, C, H, W),
+            classes (c,), indices.
 
         Raises:
             ValueError: an input of another shape.
         """
         self._check(embedding, position, point_labels, box_masks)
-        logits = self._cell_logits(embedding)  # (B, C, N, h*w)
+        made = slice(None) if classes is None else classes
+        has_point = self.has_point[made]
+        logits = self._cell_logits(embedding, made)  # (B, c, N, h*w)
         if box_masks is not None:
-            inside = confine(box_masks, embedding.shape[-2:]).flatten(2)
+            inside = confine(box_masks[:, made], embedding.shape[-2:]).flatten(2)
             logits = logits.masked_fill(~inside[:, :, None], -torch.inf)
         weights = logits.softmax(-1)
         if self._ragged:
-            weights = weights * self.has_point[..., None]
-        chosen = _one_hot(weights) * self.has_point[..., None] if one_hot else weights
+            weights = weights * has_point[..., None]
+        chosen = _one_hot(weights) * has_point[..., None] if one_hot else weights
         places = position.flatten(2).transpose(1, 2).to(chosen.dtype)  # (1, h*w, 256)
-        points = chosen @ places[:, None]  # (B, C, N, 256)
+        points = chosen @ places[:, None]  # (B, c, N, 256)
         features = points + chosen @ embedding.flatten(2).transpose(1, 2)[:, None].to(chosen.dtype)
+        xy = self._pixels(weights, embedding.shape[-1]).masked_fill(~has_point[..., None], torch.nan)
+        points = self._among_all(points, classes)
         return PrompterOutput(
-            weights=weights.unflatten(-1, embedding.shape[-2:]),
+            weights=self._among_all(weights.unflatten(-1, embedding.shape[-2:]), classes),
             points=points,
-            features=features,
+            features=self._among_all(features, classes),
             sparse=self._sparse(points, point_labels),
-            points_xy=self._pixels(weights, embedding.shape[-1]),
+            points_xy=self._among_all(xy, classes, torch.nan),
         )
+
+    def _among_all(self, made: Tensor, classes: Tensor | None, empty: float = 0.0) -> Tensor:
+        """What was made of some classes among `empty` of the others. Shape (B, c, ...) -> (B, C, ...)."""
+        if classes is None:
+            return made
+        return made.new_full((made.shape[0], self.num_classes, *made.shape[2:]), empty).index_copy(1, classes, made)
 
     def no_points(self, embedding: Tensor) -> PrompterOutput:
         """What `forward` gives when no points are wanted, at no cost: coordinates NaN, all else 0.
@@ -182,13 +195,14 @@ class AIPrompter(nn.Module):
     def _ragged(self) -> bool:
         return self.order.shape[1] < self.num_classes * self.num_points
 
-    def _cell_logits(self, embedding: Tensor) -> Tensor:
-        """How much each point likes each cell, (B, C, N, h*w): an unscaled dot product, as published."""
-        queries = self.point_queries.expand(self.num_classes, -1, -1)
+    def _cell_logits(self, embedding: Tensor, made: Tensor | slice) -> Tensor:
+        """How much each point of these classes likes each cell, (B, c, N, h*w): an unscaled product, as published."""
+        own = self.class_tokens[made]
+        queries = self.point_queries.expand(len(own), -1, -1)
         mask = None
         if self._ragged:  # a query without a point is looked at by nobody
-            mask = torch.cat([self.has_point, self.has_point.new_ones(self.class_tokens.shape[:2])], dim=1)
-        tokens, image = self.transformer(torch.cat([queries, self.class_tokens], dim=1), embedding, mask)
+            mask = torch.cat([self.has_point[made], self.has_point.new_ones(own.shape[:2])], dim=1)
+        tokens, image = self.transformer(torch.cat([queries, own], dim=1), embedding, mask)
         tokens = tokens[:, :, : self.num_points]
         moved = torch.stack([mlp(tokens[:, :, n]) for n, mlp in enumerate(self.point_mlps)], dim=2)
         return self.point_norm(tokens + moved) @ image.flatten(2, 3).transpose(2, 3)
@@ -200,10 +214,9 @@ class AIPrompter(nn.Module):
         return points.flatten(1, 2)[:, self.order] + labels
 
     def _pixels(self, weights: Tensor, columns: int) -> Tensor:
-        cell = weights.argmax(-1)  # (B, C, N)
+        cell = weights.argmax(-1)  # (B, c, N)
         cell_xy = torch.stack([cell % columns, cell // columns], dim=-1).to(weights.dtype)
-        pixels = (cell_xy + 0.5) * self.stride - 0.5
-        return pixels.masked_fill(~self.has_point[..., None], torch.nan)
+        return (cell_xy + 0.5) * self.stride - 0.5
 
     def _check(self, embedding: Tensor, position: Tensor, point_labels: Tensor, box_masks: Tensor | None) -> None:
         if embedding.ndim != 4 or embedding.shape[1] != WIDTH:

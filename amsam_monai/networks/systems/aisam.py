@@ -205,7 +205,7 @@ class AISAM(System):
         shown, counted = self._roles(prompts, presence, stated, automatic, boxes)
         # Not where a person's points take the place of all.
         asked = self.training or (self.automatic_points and not wants_none_automatic(prompts))
-        points = self._points(embedding, boxes) if asked else self.prompter.no_points(embedding)
+        points = self._points(embedding, boxes, automatic & counted) if asked else self.prompter.no_points(embedding)
         made = None if self.dense_prompter is None else self.dense_prompter(pixels, embedding)
         dense = class_dense(self.sam, made, prompts.mask, embedding.shape[0], self.num_classes)
 
@@ -238,14 +238,22 @@ class AISAM(System):
         found = grow_boxes(boxes_of(self.detector, pixels, embedding)[0], self.box_margin, self.image_size)
         return found if given is None else torch.where(given.isnan().any(-1, keepdim=True), found, given)
 
-    def _points(self, embedding: Tensor, boxes: Tensor | None) -> PrompterOutput:
-        """Automatic points; no loss reaches the encoder through them."""
-        masks = None
+    def _points(self, embedding: Tensor, boxes: Tensor | None, wanted: Tensor) -> PrompterOutput:
+        """Automatic points; no loss reaches the encoder through them.
+
+        CPUs make none, in evaluation mode, of a class whose points are `wanted` (B, C) in no image.
+        """
+        masks, classes = None, None
+        if not self.training and may_read_back(wanted) and not wanted.any(0).all():
+            classes = wanted.any(0).nonzero()[:, 0]
+            if not len(classes):
+                return self.prompter.no_points(embedding)
         if boxes is not None:
             cells = box_cells(boxes, self.sam.grid, self.image_size)
             masks = torch.cat([torch.ones_like(cells[:, :1]), cells], dim=1)  # background is not confined
         one_hot = self.train_one_hot if self.training else self.one_hot
-        return self.prompter(embedding.detach(), self.sam.dense_pe(), label_embeddings(self.sam), masks, one_hot)
+        position, labels = self.sam.dense_pe(), label_embeddings(self.sam)
+        return self.prompter(embedding.detach(), position, labels, masks, one_hot, classes)
 
     def _settled(self, points: PrompterOutput, logits: Tensor, movable: Tensor) -> PrompterOutput | None:
         """Points with those that lie outside of their class's mask at its surest place; None where none does.
