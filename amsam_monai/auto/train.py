@@ -183,7 +183,7 @@ def train(
     chosen = None
     if folds:
         run = _runner(plan, bundles, datalist, work, say)
-        longer = {name: count / plan.steps["trial"][name] for name, count in plan.steps["final"].items()}
+        longer = {name: plan.steps["final"][name] / count for name, count in plan.steps["trial"].items()}
         chosen = cross_validate(names, plan.rounds, run, lambda name: run(name, 0, part="early"), longer)
     best = chosen.method if chosen else names[0]
     parts = members(best)

@@ -108,8 +108,8 @@ def test_the_weights_of_several_runs_are_averaged_and_a_stop_loses_none(skin, tm
 
     monkeypatch.setattr("amsam_monai.auto.train.train_method", stopped)
     with pytest.raises(KeyboardInterrupt):
-        adapter("mean", runs=2)
-    both = adapter("mean", runs=2)
+        adapter("mean", runs=2, folds=2, suspects="keep")
+    both = adapter("mean", runs=2, folds=2, suspects="keep")
     assert seeds == [0, APART, APART]
     assert both.keys() == first.keys()
     for name, value in both.items():
