@@ -174,10 +174,13 @@ def _evaluate_command(recipe: Recipe) -> str:
     return "" if "performance" in recipe.words else f"{_run(['train', 'evaluate'])} --dataset_dir DIR\n"
 
 
+BY_ITSELF = ("again",)  # a configuration of its own, on top of none
+
+
 def _overlay_commands(recipe: Recipe) -> str:
     lines = []
     for name in recipe.overlays:
-        below = ["train", "bilevel_train"] if name == "paper" else ["train"]
+        below = ["train", "bilevel_train"] if name == "paper" else [] if name in BY_ITSELF else ["train"]
         command = f"{_run([*below, name])} --dataset_dir DIR"
         if name.startswith("multi_gpu"):
             command = command.replace("python", "torchrun --standalone --nproc_per_node=2", 1)
