@@ -23,6 +23,7 @@ TRIALS = 0.44  # share of the time for cross-validation
 REST = 0.08  # share of the time for reading, reports and what was not foreseen
 FEWEST = 20  # steps of a training
 KEPT = "plain"  # which was the best, or near it, on all tasks that were measured
+SHORTEST = 0.75  # of the steps that help: two such runs are better than a whole one
 FITTED = 20  # steps of a detector that are timed
 FITTING, MOST_FITTING = 0.4, 300  # share of a training's time for its detector, and steps of that at most
 
@@ -122,9 +123,11 @@ def share_out(
                 shares[part][f"{name}, detector"] = fitted
                 room -= fitted * cost.detector
             most = max(METHODS[name].least, round(cost.most * train / cases))
-            steps = shares[part][name] = int(min(most, max(FEWEST, room / cost.step)))
+            steps = max(FEWEST, int(room / cost.step))
+            runs = 1 if part == "trial" else runs_of(steps, most, cost.runs)
+            shares[part][name] = min(most, steps // runs)
             if cost.runs > 1 and part != "trial":
-                shares[part][runs_key(name)] = runs_of(int(room / cost.step), steps, cost.runs)
+                shares[part][runs_key(name)] = runs
     return {**with_early(shares), "rounds": {"again": again}}
 
 
@@ -206,8 +209,8 @@ def last_steps(method: str, plan: Plan, trials: float, part: str = "final") -> d
 
 
 def runs_of(steps: int, each: int, most: int) -> int:
-    """How many whole runs of `each` steps there are in `steps`: one at least."""
-    return max(1, min(most, steps // each))
+    """How many runs that need `each` steps, or SHORTEST of that, there are in `steps`: one at least."""
+    return max(1, min(most, int(steps / (SHORTEST * each))))
 
 
 def as_told(names: Sequence[str], steps: int, runs: int = 1) -> dict[str, int]:

@@ -155,16 +155,17 @@ def test_time_for_more_than_one_training_makes_runs_from_other_seeds():
     plan = Plan("mine", {"a": 1}, facts.to_mapping(), choices, list("abcdefgh"), [])
     assert (most_steps("plain", plan), runs_at_most("plain", plan), runs_at_most("aisam", plan)) == (300, 3, 1)
     cost = {"plain": Cost(step=1.0, before=0.0, case=1.0, most=300, runs=3)}
-    for minutes, runs in ((10, 1), (30, 2), (60, 3)):  # 0.48 of the minutes, while trials lack it
-        steps = share_out(cost, minutes=minutes, cases=8, folds=3, runs=3)
-        assert steps["final"] == {"plain": min(300, int(0.48 * 60 * minutes)), "plain, runs": runs}
+    for minutes, runs, each in ((10, 1, 288), (15, 1, 300), (17, 2, 244), (30, 3, 288), (60, 3, 300)):
+        steps = share_out(cost, minutes=minutes, cases=8, folds=3, runs=3)  # 0.48 of the minutes, while trials lack it
+        assert steps["final"] == {"plain": each, "plain, runs": runs}
         assert "plain, runs" not in steps["trial"]
     trial = share_out(cost, minutes=60, cases=8, folds=3, runs=3)["trial"]["plain"]
     assert trial == round(300 * 5 / 8)  # and what three runs do not need is the trials'
     plan.steps = {"trial": {"plain": 100}, "final": {"plain": 300, "plain, runs": 2}}
     assert last_steps("plain", plan, 0) == {"plain": 300, "plain, runs": 2}
     assert last_steps("plain", plan, 3) == last_steps("plain", plan, 9) == {"plain": 300, "plain, runs": 3}
-    assert last_steps("plain", plan, -1) == {"plain": 300}  # no run is shorter for the others' sake
+    assert last_steps("plain", plan, -1) == {"plain": 250, "plain, runs": 2}
+    assert last_steps("plain", plan, -9) == {"plain": 225, "plain, runs": 2}  # half of a run is the most that it loses
     plan.choices["runs"] = Choice(1, "as told")
     assert last_steps("plain", plan, 3) == {"plain": 300}
     assert as_told(["plain", "aisam"], 90, 2) == {"plain": 90, "aisam": 90, "plain, runs": 2}
