@@ -1,8 +1,8 @@
-"""The labelled cases that train."""
+"""The labelled cases that train, and their ids."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amsam_monai.data.datasets.cases import Listing
@@ -22,3 +22,8 @@ def cases_that_train(listing: Listing, ids: Sequence[str] | None) -> list[dict[s
         chosen = {str(case[CASE_ID]) for case in cases_of([case.item() for case in listing.cases], ids)}
         listing.cases = [case for case in listing.cases if case.case_id in chosen]
     return finish(listing, section=None, check="full", progress=False)
+
+
+def ids_of(cases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Ids of cases, in their order."""
+    return [str(case[CASE_ID]) for case in cases]

@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from amsam_monai import load, train
+from amsam_monai.auto.available import available
 from amsam_monai.auto.detectors import choose_detector
 from amsam_monai.auto.methods import METHODS, recipe_text
 from amsam_monai.auto.plan import Plan, choose
-from amsam_monai.auto.train import available
 from amsam_monai.bundles.model_file import read_model
 from amsam_monai.networks.detector.embedding import EmbeddingDetector
 from amsam_monai.networks.weights import store

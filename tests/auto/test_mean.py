@@ -172,7 +172,7 @@ def test_a_mean_goes_on_from_a_bundle(made, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_without_folds_a_told_mean_is_trained_at_once_and_goes_on_after_a_stop(made, tmp_path, monkeypatch):
     monkeypatch.setenv("AMSAM_CACHE", str(tmp_path / "cache"))
-    from amsam_monai.auto import train as module
+    from amsam_monai.auto import last_training as module
 
     told, original = [], module.train_method
 

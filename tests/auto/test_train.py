@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from amsam_monai import load, train
-from amsam_monai.auto.train import APART
+from amsam_monai.auto.last_training import APART
 from amsam_monai.auto.trial import train_method
 from amsam_monai.bundles.load import load_bundle
 from amsam_monai.bundles.model_file import read_model
@@ -71,7 +71,7 @@ def test_volumes_are_chosen_for_and_can_be_corrected(hearts, tmp_path):
 
 def test_what_was_stopped_goes_on_and_ends_the_same(skin, tmp_path, monkeypatch):
     whole = train(skin, tmp_path / "whole", method="plain", **QUICK)
-    from amsam_monai.auto import train as module
+    from amsam_monai.auto import last_training as module
 
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -106,7 +106,7 @@ def test_the_weights_of_several_runs_are_averaged_and_a_stop_loses_none(skin, tm
             raise KeyboardInterrupt
         return train_method(*args, **more)
 
-    monkeypatch.setattr("amsam_monai.auto.train.train_method", stopped)
+    monkeypatch.setattr("amsam_monai.auto.last_training.train_method", stopped)
     with pytest.raises(KeyboardInterrupt):
         adapter("mean", runs=2, folds=2, suspects="keep")
     both = adapter("mean", runs=2, folds=2, suspects="keep")
