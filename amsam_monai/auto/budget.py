@@ -19,8 +19,9 @@ from amsam_monai.keys import IMAGE
 
 TIMED = 2  # steps of an epoch that is timed
 LOOKS = 4  # such epochs, of which the quickest counts: other programs come and go
-TRIALS = 0.44  # share of the time for cross-validation
+TRIALS, ALONE = 0.44, 0.2  # share of the time for cross-validation; of a single method, where that is enough
 REST = 0.08  # share of the time for reading, reports and what was not foreseen
+REPORT = 0.04  # of which that much is after the trials
 FEWEST = 20  # steps of a training
 KEPT = "plain"  # which was the best, or near it, on all tasks that were measured
 SHORTEST = 0.75  # of the steps that help: two such runs are better than a whole one
@@ -97,17 +98,17 @@ def share_out(
         runs: trials that the cross-validation has, at most; 0 without one.
 
     Returns:
-        By part, then by method; "rounds" tells how many trials "again" have time of their own.
+        By part, then by method.
     """
     seconds = 60 * minutes
     full = {name: cost.training(cases) for name, cost in costs.items()}
-    final = (1 - REST - (TRIALS if runs else 0)) * seconds
-    trial, again = 0.0, 0
-    if runs:
-        needed = min(final, sum(sorted(full.values())[-2:]))
-        trial, again = _trials(TRIALS * seconds + final - needed, TRIALS * seconds / runs, runs, max(0, folds - 1))
-        final = needed
     left_out = -(-cases // folds) if folds else 0
+    trial, final = 0.0, (1 - REST) * seconds
+    if runs:
+        trials = _of_trials(costs, seconds, runs, cases - left_out, left_out)
+        needed = min(final - trials, sum(sorted(full.values())[-2:]))
+        again = max(0, folds - 1)  # trials without suspects, where there is time for them
+        trial, final = max(trials / runs, (final - needed) / (runs + again)), needed
 
     shares: dict[str, dict[str, int]] = {"trial": {}, "final": {}, "half": {}}
     for name, cost in costs.items():
@@ -124,17 +125,21 @@ def share_out(
                 room -= fitted * cost.detector
             most = max(METHODS[name].least, round(cost.most * train / cases))
             steps = max(FEWEST, int(room / cost.step))
-            runs = 1 if part == "trial" else runs_of(steps, most, cost.runs)
-            shares[part][name] = min(most, steps // runs)
+            times = 1 if part == "trial" else runs_of(steps, most, cost.runs)
+            shares[part][name] = min(most, steps // times)
             if cost.runs > 1 and part != "trial":
-                shares[part][runs_key(name)] = runs
-    return {**with_early(shares), "rounds": {"again": again}}
+                shares[part][runs_key(name)] = times
+    return with_early(shares)
 
 
-def _trials(seconds: float, shortest: float, runs: float, again: int) -> tuple[float, int]:
-    """Seconds of a trial, and how many of them there are time for beside those of the cross-validation."""
-    trial = max(shortest, seconds / (runs + again))
-    return trial, min(again, int((seconds - runs * trial) / trial + 1e-6))
+def _of_trials(costs: Mapping[str, Cost], seconds: float, runs: float, train: int, scored: int) -> float:
+    """Seconds of all trials: a share, which is smaller where a single method is to be judged and not chosen."""
+    if len(costs) > 1:
+        return TRIALS * seconds
+    [(name, cost)] = costs.items()
+    fewest = METHODS[name].least + 0.5  # half a step more, for what is rounded
+    least = cost.before * train + cost.case * scored + cost.detector * FEWEST + cost.step * fewest
+    return min(TRIALS * seconds, max(ALONE * seconds, least * runs))
 
 
 def with_early(shares: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
@@ -168,7 +173,7 @@ def that_fit(
         enough = {name: steps["trial"][name] / METHODS[name].least for name in left}
         others = [name for name in left if name != KEPT] if choosing and len(left) > 1 else []
         if min(enough.values()) >= 1 or not (others or rounds > 1):
-            return {**steps, "rounds": {"folds": rounds, **steps["rounds"]}}, slow
+            return {**steps, "rounds": {"folds": rounds}}, slow
         if others:
             name = min(others, key=enough.__getitem__)
             slow[name] = steps["trial"][name]
@@ -190,22 +195,34 @@ def no_room_beside(cost: Cost, *, minutes: float, cases: int, folds: int) -> boo
     return alone["rounds"]["folds"] < folds or alone["trial"][KEPT] < METHODS[KEPT].least
 
 
-def last_steps(method: str, plan: Plan, trials: float, part: str = "final") -> dict[str, int]:
-    """Steps and runs of the last training, as the plan's with what trials that were not needed leave, or others took.
+def last_steps(parts: Sequence[str], plan: Plan, seconds: float, pace: Mapping[str, float]) -> dict[str, int]:
+    """Steps and runs of the last training in the time that is left, from how long a step took in the trials.
 
-    It keeps half of its own at least. No run is longer than helps the method; what is left makes further runs.
+    No run is longer than helps its method; what is left makes further runs. Half of the planned steps is the least.
 
     Args:
-        method: its name.
+        parts: the methods: one, or two whose mean is meant, which share the time.
         plan: with steps.
-        trials: that were planned and not run, less those that were run and not planned.
-        part: the last training: "final", or "half" beside another method.
+        seconds: that are left for it.
+        pace: seconds of a step of each, with all that a training does beside.
     """
-    own, runs = plan.steps[part][method], plan.runs(part, method)
-    steps = max(own * runs + int(trials * plan.steps["trial"][method]), own * runs - own // 2)
-    most = max(own, most_steps(method, plan))
-    count = runs_of(steps, most, runs_at_most(method, plan))
-    return {method: min(most, steps // count)} | ({runs_key(method): count} if count > 1 else {})
+    part, found = part_of(parts), dict[str, int]()
+    longest = {one: max(plan.steps[part][one], most_steps(one, plan)) for one in parts}
+    needs = {one: pace[one] * longest[one] * runs_at_most(one, plan) for one in parts}
+    for number, one in enumerate(sorted(parts, key=needs.__getitem__)):
+        its = max(0.0, min(needs[one], seconds / (len(parts) - number)))
+        seconds -= its
+        steps = max(plan.steps[part][one] // 2, int(its / pace[one]))
+        runs = runs_of(steps, longest[one], runs_at_most(one, plan))
+        found[one] = min(longest[one], steps // runs)
+        if runs > 1:
+            found[runs_key(one)] = runs
+    return found
+
+
+def part_of(parts: Sequence[str]) -> str:
+    """Of the plan's steps, which are the last training's: those of one method, or of one that shares the time."""
+    return "final" if len(parts) == 1 else "half"
 
 
 def runs_of(steps: int, each: int, most: int) -> int:

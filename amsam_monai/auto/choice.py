@@ -104,10 +104,3 @@ def most_runs(methods: int, folds: int) -> float:
     """Trials that `cross_validate` runs at most, early ones by what they cost."""
     early = EARLY_COST * methods if methods > 1 else 0.0
     return early + methods + min(methods, FINALISTS) * (folds - 1)
-
-
-def spared_runs(chosen: Chosen, folds: int) -> int:
-    """Trials of `most_runs` that were not needed, since methods were dropped."""
-    alone = [method for method in chosen.trials if len(members(method)) == 1]
-    full = len(alone) + min(len(alone), FINALISTS) * (folds - 1)
-    return full - sum(len(chosen.trials[method]) for method in alone)

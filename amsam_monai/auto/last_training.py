@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from amsam_monai.auto.budget import last_steps
+from amsam_monai.auto.budget import REPORT, last_steps, part_of
 from amsam_monai.auto.cases import ids_of
-from amsam_monai.auto.choice import Chosen, spared_runs
+from amsam_monai.auto.choice import Chosen
 from amsam_monai.auto.folds import parted
 from amsam_monai.auto.methods import build, build_mean, members
 from amsam_monai.auto.plan import Plan
 from amsam_monai.auto.suspects import leave_out, weed
-from amsam_monai.auto.trial import Trial, train_method
+from amsam_monai.auto.trial import DONE, Trial, train_method
 from amsam_monai.bundles.members import join_models
 from amsam_monai.bundles.model_file import read_model
 from amsam_monai.bundles.stages import mean_model
@@ -35,6 +35,7 @@ def settle_last(
     chosen: Chosen,
     datalist: Sequence[Mapping[str, Any]],
     run: Callable[..., Trial],
+    work: Path,
     say: Callable[[str], None],
     *,
     suspects: str,
@@ -46,22 +47,32 @@ def settle_last(
         chosen: what the cross-validation found.
         datalist: all cases.
         run: runs a method on a fold, see `fold_runner`.
+        work: folder of the trials.
         say: is told what happens, line by line.
         suspects: "measure" leaves out cases without which the folds do no worse, "keep" leaves out none.
     """
-    parts, training, again = members(chosen.method), datalist, 0
+    parts, training = members(chosen.method), datalist
     measured = [one for one in parts if one in chosen.trials]
     if suspects == "measure" and measured:
         judge = max(measured, key=chosen.score)
         in_training = {n: ids_of(parted(datalist, fold)[0]) for n, fold in enumerate(plan.folds)}
         weeded = weed(chosen.trials[judge], in_training, lambda fold, out: run(judge, fold, tuple(out)))
-        training, again = leave_out(plan, datalist, weeded, say), weeded.runs
-    if plan.seconds:  # what was not needed is the last training's
-        runs = spared_runs(chosen, plan.rounds) + plan.again - again
-        plan.steps["last"] = {
-            key: value for one in parts for key, value in last_steps(one, plan, runs / len(parts), _part(parts)).items()
-        }
+        training = leave_out(plan, datalist, weeded, say)
+    if plan.seconds and "last" not in plan.steps:
+        left = 60 * plan.minutes * (1 - REPORT) - plan.timing - sum(one.seconds for one in trials_in(work))
+        pace = {one: pace_of(trials_in(work / one)) for one in parts}
+        plan.steps["last"] = last_steps(parts, plan, left, pace)
     return training
+
+
+def trials_in(folder: Path) -> list[Trial]:
+    """All that were run in a folder."""
+    return [Trial.read(file) for file in sorted(folder.rglob(DONE))]
+
+
+def pace_of(trials: Sequence[Trial]) -> float:
+    """Seconds of a step, with all that the trials did beside."""
+    return sum(one.seconds for one in trials) / max(1, sum(one.steps for one in trials))
 
 
 def train_last(
@@ -85,7 +96,7 @@ def train_last(
         say: is told what happens, line by line.
     """
     parts = members(method)
-    part = _part(parts)
+    part = part_of(parts)
     if len(parts) == 1:
         root = build(plan, method, out)
         _train_on_all(plan, method, part, datalist, root, root, work, say)
@@ -94,11 +105,6 @@ def train_last(
     files = [_train_on_all(plan, one, part, datalist, bundles[one], own[one], work, say) for one in parts]
     join_models(files, root / "models" / "model.pt")
     return root
-
-
-def _part(parts: Sequence[str]) -> str:
-    """Of the plan's steps, which are the last training's."""
-    return "final" if len(parts) == 1 else "half"
 
 
 def _train_on_all(

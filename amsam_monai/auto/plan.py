@@ -54,10 +54,10 @@ class Plan:
         steps: {"early": {method: steps}, "trial": ..., "final": ..., "half": ...}: of the first fold's early trials, of
             all others, of the final training, and of one that shares the time with another method; empty until they are
             measured. Steps of a detector stand beside those of its method, as "amsam, detector", and how many
-            trainings are averaged as "plain, runs". "last" holds those of the training that is kept, once it is
-            chosen, "rounds" how many "folds" are run, and how many
-            trials there is time for to run "again" without suspects.
+            trainings are averaged as "plain, runs". "rounds" holds how many "folds" are run, "last" the training that
+            is kept, by what the trials left of the time.
         seconds: of a step, by method, as it was measured.
+        timing: seconds that measuring took.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Plan:
     minutes: float = 30.0
     steps: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    timing: float = 0.0
 
     def __getitem__(self, name: str) -> Any:
         """The value of a choice."""
@@ -87,11 +88,6 @@ class Plan:
     def rounds(self) -> int:
         """How many of the folds are run."""
         return self.steps.get("rounds", {}).get("folds", len(self.folds))
-
-    @property
-    def again(self) -> int:
-        """How many trials have time to be run again without suspects, without less for the final training."""
-        return self.steps.get("rounds", {}).get("again", 0)
 
     @property
     def labels(self) -> dict[int, str]:

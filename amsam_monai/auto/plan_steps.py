@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def plan_steps(
             {part: as_told(names, count, 1 if part == "trial" else plan["runs"]) for part, count in told.items()}
         )
         return
+    begun = time.perf_counter()
     costs: dict[str, Cost] = {}
     folds = len(plan.folds)
     choosing = choosing and folds > 0
@@ -44,6 +46,7 @@ def plan_steps(
         ):
             untimed = names[at:]
             break
+    plan.timing = round(time.perf_counter() - begun, 1)
     plan.seconds = {name: round(cost.step, 4) for name, cost in costs.items()}
     plan.steps, slow = that_fit(
         costs,

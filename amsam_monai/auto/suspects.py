@@ -27,12 +27,10 @@ class Weeded:
     Args:
         suspects: ids of cases, the worst first.
         gain: in mean Dice of the other left-out cases; 0 where there is no suspect.
-        runs: trainings that it took.
     """
 
     suspects: list[str]
     gain: float = 0.0
-    runs: int = 0
 
     @property
     def left_out(self) -> list[str]:
@@ -75,7 +73,7 @@ def weed(
     after = case_dice([run(fold, suspects) for fold in again])
     kept = [case for case in before if case not in suspects and case in after]
     gain = float(np.mean([after[case] - before[case] for case in kept])) if kept else 0.0
-    return Weeded(suspects, gain, len(again))
+    return Weeded(suspects, gain)
 
 
 def leave_out(plan: Plan, cases: Cases, weeded: Weeded, say: Callable[[str], None]) -> Cases:

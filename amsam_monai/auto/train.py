@@ -176,7 +176,7 @@ def train(
     best = chosen.method if chosen else names[0]
     training: Sequence[Mapping[str, Any]] = datalist
     if chosen:
-        training = settle_last(plan, chosen, datalist, run, say, suspects=suspects)
+        training = settle_last(plan, chosen, datalist, run, work, say, suspects=suspects)
         plan.write(out / PLAN)
     root = train_last(plan, best, training, out, bundles, work, say)
     quality = quality_of_trials(chosen.trials[best]) if chosen else None

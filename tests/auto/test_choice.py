@@ -3,8 +3,9 @@
 import pytest
 
 from amsam_monai.auto.budget import FEWEST, Cost, as_told, last_steps, no_room_beside, share_out, that_fit
-from amsam_monai.auto.choice import EARLY_COST, Chosen, cross_validate, most_runs, spared_runs
+from amsam_monai.auto.choice import Chosen, cross_validate, most_runs
 from amsam_monai.auto.folds import draw_folds, parted
+from amsam_monai.auto.last_training import pace_of
 from amsam_monai.auto.methods import METHODS, check_method, most_steps, runs_at_most
 from amsam_monai.auto.plan import Choice, Plan, choose
 from amsam_monai.auto.trial import Trial
@@ -131,22 +132,23 @@ def test_steps_follow_from_what_they_cost():
     assert share_out(cost, minutes=300, cases=9, folds=3, runs=6)["final"]["plain"] == METHODS["plain"].most
 
 
-def test_the_final_training_gains_what_dropped_methods_leave():
-    run, _ = runner({"plain": [0.8, 0.8, 0.8], "aisam": [0.7], "amsam": [0.6]})
-    chosen = cross_validate(["plain", "aisam", "amsam"], 3, run)
-    assert spared_runs(chosen, 3) == 3 + 2 * 2 - 5
-    assert most_runs(3, 3) == 3 + 2 * 2 + 3 * EARLY_COST  # which all run
-    facts = seen().to_mapping()
-    plan = Plan("mine", {"a": 1}, facts, {}, [], [], steps={"trial": {"plain": 90}, "final": {"plain": 700}})
-    assert last_steps("plain", plan, 2) == {"plain": 880}
-    most = METHODS["plain"].most
-    plan.steps["final"]["plain"] = most - 50
-    assert last_steps("plain", plan, 2) == {"plain": most}
-    run, _ = runner({"plain": [0.8, 0.8], "aisam": [0.79, 0.79]}, 0.8)
-    assert spared_runs(cross_validate(["plain", "aisam"], 2, run), 2) == 0
-    plan.steps["half"] = {"plain": 300}
-    assert last_steps("plain", plan, 1, "half") == {"plain": 390}
-    assert last_steps("plain", plan, -9, "half") == {"plain": 150}
+def test_the_last_training_has_the_time_that_the_trials_left():
+    facts = seen().to_mapping()  # volumes
+    plan = Plan(
+        "mine", {"a": 1}, facts, {}, [], [], steps={"final": {"plain": 700}, "half": {"plain": 300, "amsam": 200}}
+    )
+    pace = {"plain": 2.0, "amsam": 1.0}
+    assert last_steps(["plain"], plan, 1000, pace) == {"plain": 500}
+    assert last_steps(["plain"], plan, 1e6, pace) == {"plain": METHODS["plain"].most}
+    assert last_steps(["plain"], plan, 100, pace) == last_steps(["plain"], plan, -100, pace) == {"plain": 350}
+    assert last_steps(["plain", "amsam"], plan, 1000, pace) == {"plain": 250, "amsam": 500}
+    assert last_steps(["plain", "amsam"], plan, 3000, pace) == {"plain": 1200, "amsam": METHODS["amsam"].most}
+    assert last_steps(["plain", "amsam"], plan, 0, pace) == {"plain": 150, "amsam": 100}
+
+
+def test_a_pace_is_what_all_trials_took():
+    trials = [Trial("plain", 0, 100, 150.0), Trial("plain", 0, 33, 51.0), Trial("plain", 1, 67, 99.0)]
+    assert pace_of(trials) == 1.5
 
 
 def test_time_for_more_than_one_training_makes_runs_from_other_seeds():
@@ -155,19 +157,25 @@ def test_time_for_more_than_one_training_makes_runs_from_other_seeds():
     plan = Plan("mine", {"a": 1}, facts.to_mapping(), choices, list("abcdefgh"), [])
     assert (most_steps("plain", plan), runs_at_most("plain", plan), runs_at_most("aisam", plan)) == (300, 3, 1)
     cost = {"plain": Cost(step=1.0, before=0.0, case=1.0, most=300, runs=3)}
-    for minutes, runs, each in ((10, 1, 288), (15, 1, 300), (17, 2, 244), (30, 3, 288), (60, 3, 300)):
-        steps = share_out(cost, minutes=minutes, cases=8, folds=3, runs=3)  # 0.48 of the minutes, while trials lack it
+    for minutes, runs, each in ((8, 1, 230), (10, 1, 300), (15, 2, 288), (20, 3, 284), (60, 3, 300)):
+        steps = share_out(cost, minutes=minutes, cases=8, folds=3, runs=3)
         assert steps["final"] == {"plain": each, "plain, runs": runs}
         assert "plain, runs" not in steps["trial"]
     trial = share_out(cost, minutes=60, cases=8, folds=3, runs=3)["trial"]["plain"]
     assert trial == round(300 * 5 / 8)  # and what three runs do not need is the trials'
     plan.steps = {"trial": {"plain": 100}, "final": {"plain": 300, "plain, runs": 2}}
-    assert last_steps("plain", plan, 0) == {"plain": 300, "plain, runs": 2}
-    assert last_steps("plain", plan, 3) == last_steps("plain", plan, 9) == {"plain": 300, "plain, runs": 3}
-    assert last_steps("plain", plan, -1) == {"plain": 250, "plain, runs": 2}
-    assert last_steps("plain", plan, -9) == {"plain": 225, "plain, runs": 2}  # half of a run is the most that it loses
+    for seconds, runs, each in (
+        (300, 1, 300),
+        (440, 1, 300),
+        (450, 2, 225),
+        (600, 2, 300),
+        (700, 3, 233),
+        (9e9, 3, 300),
+    ):
+        last = last_steps(["plain"], plan, seconds, {"plain": 1.0})
+        assert last == {"plain": each} | ({"plain, runs": runs} if runs > 1 else {})
     plan.choices["runs"] = Choice(1, "as told")
-    assert last_steps("plain", plan, 3) == {"plain": 300}
+    assert last_steps(["plain"], plan, 9e9, {"plain": 1.0}) == {"plain": 300}
     assert as_told(["plain", "aisam"], 90, 2) == {"plain": 90, "aisam": 90, "plain, runs": 2}
 
 
@@ -176,16 +184,14 @@ def test_what_no_final_training_needs_goes_to_the_trials():
     little = {name: Cost(step=1.0, before=0.0, case=1.0, most=most) for name, most in (("plain", 300), ("amsam", 200))}
     runs = most_runs(2, 3)
     before, after = (share_out(cost, minutes=30, cases=9, folds=3, runs=runs) for cost in (plenty, little))
-    assert before["rounds"] == {"again": 0}
     assert after["final"] == after["half"] == {"plain": 300, "amsam": 200}  # so a mean costs neither of them a step
     assert before["half"]["plain"] == before["final"]["plain"] // 2
     trial = (0.92 * 1800 - 500) / (runs + 2)
     assert after["trial"] == {"plain": int(trial - 3), "amsam": int(trial - 3)}
     assert after["trial"]["plain"] > before["trial"]["plain"]
-    assert after["rounds"] == {"again": 2}  # without suspects, on the folds that do not leave them out
     little["plain"] = Cost(step=1.0, before=0.0, case=1.0, most=500)  # time for one of them
     some = share_out(little, minutes=30, cases=9, folds=3, runs=runs)
-    assert (some["trial"]["plain"], some["rounds"]) == (before["trial"]["plain"], {"again": 1})
+    assert some["trial"]["plain"] == before["trial"]["plain"]
     fewest = share_out({"plain": Cost(0.1, 0.0, 0.0, most=90)}, minutes=30, cases=9, folds=3, runs=3)
     assert (fewest["trial"]["plain"], fewest["final"]["plain"]) == (METHODS["plain"].least, 90)
 
@@ -196,9 +202,9 @@ def test_methods_that_learn_nothing_in_a_trial_leave_their_time_to_others():
     both = share_out(cost, minutes=30, cases=9, folds=3, runs=most_runs(2, 3))
     assert slow == {"aisam": both["trial"]["aisam"]}
     assert slow["aisam"] < METHODS["aisam"].least
-    assert steps["trial"] == {"plain": int(0.44 * 1800 / 3) - 3}
+    assert steps["trial"] == {"plain": int(0.2 * 1800 / 3) - 3}  # alone it need not be chosen, so that trials are short
     assert steps["early"] == {"plain": steps["trial"]["plain"] // 3}
-    assert steps["rounds"] == {"folds": 3, "again": 0}
+    assert steps["rounds"] == {"folds": 3}
     steps, slow = that_fit(cost, minutes=90, cases=9, folds=3)
     assert (set(steps["trial"]), slow) == ({"plain", "aisam"}, {})
     steps, slow = that_fit(cost, minutes=1, cases=9, folds=3)  # too few for either, but one there must be
@@ -210,7 +216,7 @@ def test_folds_go_where_a_trial_would_be_too_short_for_the_last_method():
     cost = {"plain": Cost(step=2.5, before=0.0, case=40.0)}
     steps, _ = that_fit(cost, minutes=30, cases=4, folds=3)
     assert steps["rounds"]["folds"] == 2
-    assert steps["trial"]["plain"] == int((0.44 * 1800 / 2 - 2 * 40) / 2.5) >= METHODS["plain"].least
+    assert steps["trial"]["plain"] == METHODS["plain"].least  # of which 0.2 of the time is not enough, but 0.44 is
     assert that_fit(cost, minutes=3, cases=4, folds=3)[0]["rounds"]["folds"] == 1
     steps, slow = that_fit(
         {"plain": cost["plain"], "aisam": cost["plain"]}, minutes=3, cases=4, folds=3, choosing=False
@@ -233,7 +239,8 @@ def test_a_detector_has_steps_of_its_own():
     cost = {"amsam": Cost(step=0.5, before=0.0, case=2.0, detector=1.0)}
     steps = share_out(cost, minutes=8, cases=9, folds=3, runs=3)
     fitted, trained = steps["final"]["amsam, detector"], steps["final"]["amsam"]
-    assert fitted * 1.0 + trained * 0.5 == pytest.approx((1 - 0.44 - 0.08) * 480, abs=2)
-    assert fitted == pytest.approx(0.4 * 0.48 * 480, abs=1)
+    trial = 3 * 2.0 + FEWEST * 1.0 + (METHODS["amsam"].least + 0.5) * 0.5  # which is more than 0.2 of the time
+    assert fitted * 1.0 + trained * 0.5 == pytest.approx((1 - 0.08) * 480 - 3 * trial, abs=2)
+    assert fitted == pytest.approx(0.4 * (0.92 * 480 - 3 * trial), abs=1)
     assert as_told(["plain", "amsam"], 100) == {"plain": 100, "amsam": 100, "amsam, detector": 50}
     assert as_told(["amsam"], 2) == {"amsam": 2, "amsam, detector": FEWEST}
