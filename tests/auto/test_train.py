@@ -140,3 +140,14 @@ def test_minutes_become_steps_in_the_plan(skin, tmp_path):
     assert 20 <= trained.plan.steps["final"]["plain"] <= 1500
     assert trained.plan.seconds["plain"] > 0
     assert any("s a step" in line for line in told)
+
+
+@pytest.mark.slow
+def test_the_last_training_has_the_time_that_is_left(skin, tmp_path):
+    told = []
+    trained = train(skin, tmp_path / "mine", method="plain", sam=NANO, side=64, folds=2, minutes=1, say=told.append)
+    plan = trained.plan
+    assert plan.timing > 0
+    last, runs = plan.steps["last"]["plain"], plan.runs("last", "plain")
+    assert any(f"plain: training on 4 cases, {last} steps" in line for line in told)
+    assert last * runs >= plan.steps["final"]["plain"] // 2
