@@ -29,7 +29,7 @@ def doctor(
     from amsam_monai.doctor import machine, models, packages
 
     typer.echo(
-        f"amsam_monai {__version__}    ok: fine   {SIGNS['optional'].strip()}: missing, not needed   FAIL: to mend"
+        f"amsam_monai {__version__}    ok: fine   {SIGNS['optional'].strip()}: optional, not here   FAIL: to mend"
     )
     found = []
     for checks in (

@@ -25,17 +25,19 @@ def devices() -> Iterator[Check]:
 
     from amsam_monai.segment.autocast import has_bfloat16
 
-    words = f"{os.cpu_count()} cores, of which torch uses {torch.get_num_threads()}; "
-    words += "has bfloat16" if has_bfloat16(torch.device("cpu")) else "no bfloat16, so --precision auto is float32"
+    words = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}; "
+    words += (
+        "computes in bfloat16"
+        if has_bfloat16(torch.device("cpu"))
+        else "--precision auto takes float32, as it has no bfloat16"
+    )
     yield Check("machine", "processor", "ok", words)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB if hasattr(os, "sysconf") else None
     if memory is not None:
         mend = "" if memory >= LEAST_MEMORY else f"segmenting may work; training needs {LEAST_MEMORY} GiB"
         yield Check("machine", "memory", "ok" if not mend else "optional", f"{memory:.1f} GiB", mend)
     if not torch.cuda.is_available():
-        yield Check(
-            "machine", "GPU", "optional", "none that torch can use", "no GPU is needed: all works without, slower"
-        )
+        yield Check("machine", "GPU", "optional", "none that torch can use; all works on the processor, but slower")
     for number in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(number)
         yield Check("machine", f"cuda:{number}", "ok", f"{card.name}, {card.total_memory / GIB:.0f} GiB")

@@ -17,7 +17,9 @@ def weights() -> Iterator[Check]:
     for name, item in CATALOGUE.items():
         if (store.weights_dir() / item.file).is_file():
             try:
-                yield Check("weights", name, "ok", store.verify(name).message.partition(": ")[2])
+                known = store.verify(name).known
+                said = "its digest is the catalogue's" if known else "the catalogue has no digest to compare with"
+                yield Check("weights", name, "ok", f"downloaded; {said}")
             except ValueError as error:
                 mend = f"remove {store.weights_dir() / item.file}, then: amsam weights fetch {name}"
                 yield Check("weights", name, "failed", str(error), mend)
@@ -39,8 +41,8 @@ def bundles() -> Iterator[Check]:
                 "bundles",
                 root.name,
                 "optional",
-                "not trained",
-                f"python -m monai.bundle run --config_file configs/train.yaml, in {root}",
+                "not trained yet",
+                f"cd {root} && python -m monai.bundle run --config_file configs/train.yaml --dataset_dir DIR",
             )
             continue
         try:

@@ -12,13 +12,14 @@ from amsam_monai.doctor.check import Check
 
 DISTRIBUTION = "amsam-monai"
 PURPOSES = {
-    "detector": "AM-SAM's box detector `yolo` (AGPL-3.0); its other one, `embedding`, needs nothing",
+    "detector": "AM-SAM with the detector `yolo` (AGPL-3.0); its detector `embedding` works without",
     "backbones": "AutoSAM's HarDNet-85",
     "outlines": "outlines of LabelMe and COCO",
     "annotate": "the web page",
-    "label": "MONAI Label's server, in an environment of its own",
+    "label": "MONAI Label's server",
     "export": "ONNX files",
 }
+APART = {"label": "needs older packages than these: make an environment for it, as docs/monai_label.md shows"}
 
 
 def python() -> Check:
@@ -63,7 +64,7 @@ def _of_extra(extra: str, wanted: list[Requirement]) -> Check:
     if not missing:
         return Check("extras", extra, "ok", f"installed, for {purpose}")
     names = " ".join(f'"{_plain(one)}"' for one in missing)
-    return Check("extras", extra, "optional", f"not installed, for {purpose}", f"pip install {names}")
+    return Check("extras", extra, "optional", f"not installed, for {purpose}", APART.get(extra, f"pip install {names}"))
 
 
 def _holds(requirement: Requirement, extra: str) -> bool:

@@ -45,6 +45,25 @@ def test_a_missing_and_an_old_package_come_with_the_command(monkeypatch):
     assert found["monai"].found.startswith("1.0.0 is installed, must be >=")
 
 
+def test_the_label_server_is_not_to_be_installed_here(monkeypatch):
+    """Its pip command would take numpy and pydicom of this environment back."""
+    real = packages._version
+    monkeypatch.setattr(packages, "_version", lambda name: None if name in ("monailabel", "onnx") else real(name))
+    found = by_name(packages.packages())
+    assert found["label"].mend.endswith("make an environment for it, as docs/monai_label.md shows")
+    assert found["export"].mend.startswith('pip install "onnx')
+
+
+def test_an_untrained_bundle_comes_with_a_command_to_copy(here):
+    root = here / "amsam_bundles" / "mine"
+    (root / "configs").mkdir(parents=True)
+    (root / "configs" / "metadata.json").write_text("{}", encoding="utf-8")
+    found = by_name(models.bundles())["mine"]
+    assert (found.state, found.found) == ("optional", "not trained yet")
+    command = "python -m monai.bundle run --config_file configs/train.yaml --dataset_dir DIR"
+    assert found.mend == f"cd {root} && {command}"
+
+
 def test_damaged_weights_are_found(here):
     (here / "amsam_weights").mkdir()
     (here / "amsam_weights" / "mobile_sam.pt").write_bytes(b"not the file")
@@ -82,7 +101,7 @@ def test_a_damaged_bundle_fails_the_command_and_the_report_names_nobody(here, mo
     result = CliRunner().invoke(app, ["doctor", "--report", str(here / "report.json")])
     assert result.exit_code == 1
     assert "FAIL bundles   mine" in result.output
-    assert result.output.splitlines()[0].endswith("ok: fine   -: missing, not needed   FAIL: to mend")
+    assert result.output.splitlines()[0].endswith("ok: fine   -: optional, not here   FAIL: to mend")
     assert result.output.splitlines()[-1].endswith("to mend: mine")
     report = json.loads((here / "report.json").read_text(encoding="utf-8"))
     assert str(here) not in json.dumps(report)
