@@ -124,6 +124,8 @@ def recipe_text(plan: Plan, method: Method) -> str:
         train |= {"window": plan["window"], "follow": FOLLOW if plan.volumes and plan["window"] else 0}
     both = len(plan["mirrors"]) == 2  # then right angles are as good, too
     if method.name == "plain":
+        encoder = plan.choices.get("encoder")  # plans of before do not say
+        train["settings#arguments#encoder"] = "full" if encoder is None else encoder.value
         train |= {"turn": 0.75 if both else 0, "mirror": 0.5 if plan["mirrors"] == ["horizontal"] else 0}
     if method.name == "autosam":
         train["turns"] = both

@@ -19,6 +19,7 @@ MANY = 4.0  # objects of a class in a picture, from which on its parts are like 
 WHOLE = 336  # pixels of the square up to which whole images train, and windows of WINDOW pixels beyond
 WINDOW = 224
 NEARLY = 0.8  # of the slices' side, which the square may lack
+TRAINED = ("late", "full")  # part of the encoder
 FEW = 3  # classes of a volume whose mirror image is as good
 SIDED = (("left", "right"), ("links", "rechts"), ("gauche", "droite"), ("izquierda", "derecha"), ("l", "r"))
 
@@ -154,6 +155,7 @@ def choose(
     mirrors: Sequence[str] | None = None,
     neighbours: int | None = None,
     axis: str | None = None,
+    encoder: str | None = None,
 ) -> dict[str, Choice]:
     """What the plan settles from what the cases are like; an argument that is given settles it otherwise.
 
@@ -164,7 +166,13 @@ def choose(
         mirrors: of "horizontal", "vertical".
         neighbours: slices before and after that are channels, 0 or 1.
         axis: that slices follow, see `SliceView.of`.
+        encoder: which part of it `plain` trains, "late" or "full".
+
+    Raises:
+        ValueError: another encoder.
     """
+    if encoder not in (None, *TRAINED):
+        raise ValueError(f"encoder must be one of {', '.join(TRAINED)}, got {encoder!r}.")
     given = "as told"
     chosen = {
         "modality": _modality(seen),
@@ -172,6 +180,7 @@ def choose(
         "side": Choice(side, given, "--side") if side else _side(seen),
         "mirrors": Choice(list(mirrors), given, "--mirrors") if mirrors is not None else _mirrors(seen),
         "objects": _objects(seen),
+        "encoder": Choice(encoder, given, "--encoder") if encoder else _encoder(seen),
         "backbone": Choice("vit_t", "MobileSAM's encoder is small enough to train as a whole on a processor"),
     }
     if seen.kind == "volume":
@@ -258,6 +267,14 @@ def _sided(names: Mapping[str, Any]) -> tuple[str, str] | None:
             if first in parts and (twin := next((one for one, its in words.items() if its == other), None)):
                 return name, twin
     return None
+
+
+def _encoder(seen: Fingerprint) -> Choice:
+    if seen.kind == "volume":
+        return Choice(
+            "late", "plain trains its later half in 0.7 of the time, and volumes want many steps", "--encoder"
+        )
+    return Choice("full", "plain trains all of it, since a few pictures are soon learned", "--encoder")
 
 
 def _axis(seen: Fingerprint) -> Choice:

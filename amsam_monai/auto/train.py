@@ -74,6 +74,7 @@ def train(
     mirrors: Sequence[str] | None = None,
     neighbours: int | None = None,
     axis: str | None = None,
+    encoder: str | None = None,
     suspects: str = "measure",
     sam: Mapping[str, Any] | None = None,
     detector: str | None = None,
@@ -106,6 +107,7 @@ def train(
         mirrors: mirror images that are as good: of "horizontal", "vertical".
         neighbours: of a slice that are seen with it, 0 or 1.
         axis: that slices follow: "axial", "coronal", "sagittal" or "thickest".
+        encoder: which part of SAM's image encoder `plain` trains: "late" or "full".
         suspects: cases far worse than the others when the folds leave them out: "measure" takes them out of the final
             training where the folds do no worse without them, "keep" trains on them.
         sam: backbone and weights, MobileSAM's by default.
@@ -146,6 +148,7 @@ def train(
                 "mirrors": mirrors,
                 "neighbours": neighbours,
                 "axis": axis,
+                "encoder": encoder,
             },
             sam=sam,
             detector=detector,

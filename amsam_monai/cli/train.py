@@ -58,6 +58,10 @@ def train(
         str | None,
         typer.Option(help="Of amsam: yolo, or embedding, which reads SAM's own; by default yolo where it is here."),
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Part of SAM's image encoder that plain trains: late (its later half) or full."),
+    ] = None,
     runs: Annotated[
         int | None,
         typer.Option(min=1, help="Trainings of plain whose weights are averaged; by default up to 3, as time allows."),
@@ -97,7 +101,7 @@ def train(
         from amsam_monai.auto.refine import refine
 
         settled = {"method": method, "side": side, "intensity": intensity, "mirrors": mirrors}
-        settled |= {"neighbours": neighbours, "axis": axis, "detector": detector, "runs": runs}
+        settled |= {"neighbours": neighbours, "axis": axis, "detector": detector, "runs": runs, "encoder": encoder}
         if told := [f"--{name}" for name, value in settled.items() if value is not None]:
             raise ValueError(f"--from goes on with the bundle's own settings; leave out {', '.join(told)}.")
         refined = refine(
@@ -137,6 +141,7 @@ def train(
         axis=axis,
         detector=detector,
         runs=runs,
+        encoder=encoder,
         suspects=suspects,
         pool=pool,
         say=typer.echo,

@@ -20,12 +20,13 @@ from amsam_monai.networks.prompts.prompt_sets import decode_sets, may_read_back,
 from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import EMBED_DIM, SAM
 from amsam_monai.networks.sam.encoder_adapters import add_encoder_adapters
+from amsam_monai.networks.sam.late_stages import train_encoder
 from amsam_monai.networks.sam.lora import LoRALinear, add_decoder_lora, add_encoder_lora
 from amsam_monai.networks.sam.mask_calibration import MaskCalibration
 from amsam_monai.networks.systems.system import Prediction, System, tell_empty_boxes
 
 DECODER_PARTS = ("frozen", "tail", "all")
-ENCODER_MODES = ("frozen", "full")
+ENCODER_MODES = ("frozen", "late", "full")
 OBJECTS = ("one", "all")
 # Logit of a class that the detector did not find: probability 1e-13 beside background's logit 0.
 ABSENT_LOGIT = -30.0
@@ -60,7 +61,8 @@ class AMSAM(System):
         calibration: "none", "paper" or "fused", see `MaskCalibration`.
         alpha: weight of SAM's own mask in the calibration, in [0, 1].
         lora_rank: rank of the decoder's LoRA; 0 is none.
-        encoder: "frozen" (embeddings may then be cached), or "full" to train all of it, as is fit for TinyViT.
+        encoder: "frozen" (embeddings may then be cached), "full" to train all of it, as is fit for TinyViT, or "late"
+            to train its later half, which takes less time.
         encoder_lora_rank: rank of the LoRA in a frozen encoder (SAMed); 0 is none.
         encoder_adapters: width of bottleneck adapters in a frozen encoder, as a share of its own (Med-SA); 0 is none.
         decoder: what else of the mask decoder trains, from its pretrained values: "tail" is its tokens, upscaling and
@@ -99,8 +101,10 @@ class AMSAM(System):
             raise ValueError(f"decoder must be one of {', '.join(DECODER_PARTS)}, got {decoder!r}.")
         if encoder not in ENCODER_MODES:
             raise ValueError(f"encoder must be one of {', '.join(ENCODER_MODES)}, got {encoder!r}.")
-        if encoder == "full" and (encoder_lora_rank or encoder_adapters):
-            raise ValueError("encoder='full' trains all of it; set encoder_lora_rank=0 and encoder_adapters=0.")
+        if encoder != "frozen" and (encoder_lora_rank or encoder_adapters):
+            raise ValueError(
+                f"encoder={encoder!r} trains its own weights; set encoder_lora_rank=0 and encoder_adapters=0."
+            )
         if missing_box not in ("learned", "absent"):
             raise ValueError(f"missing_box must be learned or absent, got {missing_box!r}.")
         if not 0 <= dark_object_weight < 1:
@@ -128,7 +132,7 @@ class AMSAM(System):
             _give_tokens(sam, num_classes + 1)
         if lora_rank:
             add_decoder_lora(sam.mask_decoder, rank=lora_rank)
-        sam.image_encoder.requires_grad_(encoder == "full")
+        train_encoder(sam.image_encoder, encoder)
         if encoder_lora_rank:
             add_encoder_lora(sam.image_encoder, rank=encoder_lora_rank)
         if encoder_adapters:
