@@ -87,7 +87,7 @@ def take(url: str, steps: list[tuple[str, tuple[float, float] | None]], path: Pa
         page = browser.new_page(viewport={"width": 1320, "height": 860})
         page.set_default_timeout(300_000)
         page.goto(url)
-        page.locator("#status", has_text="the network's own points").wait_for()
+        page.locator("#status", has_text="the network's own").wait_for()
         for key, start in steps:
             page.keyboard.press(key)
             page.wait_for_timeout(1500)

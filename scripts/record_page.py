@@ -68,7 +68,7 @@ def opened(url: str) -> Iterator[Any]:
         page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(120_000)
         page.goto(url)
-        page.locator("#status", has_text="the network's own points").wait_for()
+        page.locator("#status", has_text="the network's own").wait_for()
         page.add_style_tag(content=STYLE)
         page.evaluate(FOLLOW)
         yield page

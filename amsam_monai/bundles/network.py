@@ -14,7 +14,7 @@ from torch import nn
 from amsam_monai.bundles.fit import check_fit
 from amsam_monai.bundles.model_file import read_model
 from amsam_monai.bundles.settings import Settings
-from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.detector.files import load_detector
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.recorded import recorded
 from amsam_monai.networks.sam import SAM, build_sam

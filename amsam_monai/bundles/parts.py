@@ -17,7 +17,7 @@ from amsam_monai.bundles.settings import Settings, merged
 from amsam_monai.data.files.save import SaveLabeld
 from amsam_monai.handlers import load_adapter
 from amsam_monai.keys import PRED
-from amsam_monai.networks.detector.detector import load_detector, misfit
+from amsam_monai.networks.detector.files import load_detector, misfit
 from amsam_monai.networks.detector.no_detector import NoDetector
 from amsam_monai.networks.systems.system import System
 from amsam_monai.segment.components import keep_largest_components

@@ -77,8 +77,8 @@ def train_detector(
     from amsam_monai.data.files.atomic import check_writable, room_for
     from amsam_monai.engines.detector_training import DetectorSettings, train_detector
     from amsam_monai.engines.embedding_detector_training import EmbeddingDetectorSettings, train_embedding_detector
-    from amsam_monai.networks.detector.detector import save_detector
     from amsam_monai.networks.detector.embedding import embedding_of
+    from amsam_monai.networks.detector.files import save_detector
     from amsam_monai.networks.sam import build_sam
     from amsam_monai.networks.weights import store as weights
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from amsam_monai.engines.detector_fit import check_objects, fitted, names_of
-from amsam_monai.networks.detector.detector import BoxDetector, load_detector
+from amsam_monai.networks.detector.detector import BoxDetector
+from amsam_monai.networks.detector.files import load_detector
 from amsam_monai.networks.detector.scenes import ViewBatches, scene_of
 from amsam_monai.networks.detector.views import Augmentation
 from amsam_monai.networks.detector.yolo import build_model, detection_loss, read_checkpoint

@@ -19,14 +19,9 @@ from amsam_monai.engines.detector_training import DetectorSettings, train_detect
 from amsam_monai.engines.embedding_detector_training import EmbeddingDetectorSettings, train_embedding_detector
 from amsam_monai.engines.embeddings import embedding_cache
 from amsam_monai.keys import IMAGE, LABEL
-from amsam_monai.networks.detector.detector import (
-    ARCHITECTURES,
-    load_detector,
-    misfit,
-    pretrained_detector,
-    save_detector,
-)
+from amsam_monai.networks.detector.detector import pretrained_detector
 from amsam_monai.networks.detector.embedding import check_reads
+from amsam_monai.networks.detector.files import ARCHITECTURES, load_detector, misfit, save_detector
 from amsam_monai.networks.detector.voting import VotingDetector
 from amsam_monai.networks.weights import store as weights
 

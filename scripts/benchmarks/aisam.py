@@ -36,7 +36,7 @@ from amsam_monai.evaluation.prompting.prompted import (
     true_presence,
 )
 from amsam_monai.evaluation.scoring.overlap import dice
-from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.detector.files import load_detector
 from amsam_monai.networks.prompts.class_prompts import ClassPrompts
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.amsam import AMSAM

@@ -36,7 +36,7 @@ from amsam_monai.data.slice_samples import slice_samples
 from amsam_monai.engines import SimulatedBoxes, embedding_cache
 from amsam_monai.engines.fit_detector import load_or_fit_detector
 from amsam_monai.evaluation.prompting.prompted import run_settings
-from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.detector.files import load_detector
 from amsam_monai.networks.prompts.prompt_generator import PromptGenerator
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.unified import build_unified

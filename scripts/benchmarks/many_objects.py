@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.detector.files import load_detector
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.amsam import AMSAM
 from amsam_monai.segment.segmenter import Segmenter

@@ -29,8 +29,9 @@ from amsam_monai.data.sections import sections
 from amsam_monai.engines.detector_training import DetectorSettings, train_detector
 from amsam_monai.engines.embedding_detector_training import EmbeddingDetectorSettings, train_embedding_detector
 from amsam_monai.engines.embeddings import embedding_cache
-from amsam_monai.networks.detector.detector import load_detector, pretrained_detector, save_detector
+from amsam_monai.networks.detector.detector import pretrained_detector
 from amsam_monai.networks.detector.embedding import boxes_of
+from amsam_monai.networks.detector.files import load_detector, save_detector
 from amsam_monai.networks.detector.scores import ObjectScore, score_objects
 from amsam_monai.networks.prompts.boxes import box_iou, class_boxes
 from amsam_monai.networks.sam import build_sam

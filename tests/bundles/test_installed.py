@@ -10,8 +10,8 @@ from amsam_monai.bundles.run import run_training
 from amsam_monai.data.files.atomic import check_writable
 from amsam_monai.installed import installed_bundles
 from amsam_monai.networks.detector.box_head import BoxHead
-from amsam_monai.networks.detector.detector import load_detector, save_detector
 from amsam_monai.networks.detector.embedding import EmbeddingDetector
+from amsam_monai.networks.detector.files import load_detector, save_detector
 from tests.label_app.nano_bundle import write_nano_bundle
 
 

@@ -15,7 +15,8 @@ from amsam_monai.bundles.settings import Settings
 from amsam_monai.cli import app
 from amsam_monai.handlers import save_atomically
 from amsam_monai.handlers.checkpoints import save_adapter
-from amsam_monai.networks.detector.detector import load_detector, pretrained_detector, save_detector
+from amsam_monai.networks.detector.detector import pretrained_detector
+from amsam_monai.networks.detector.files import load_detector, save_detector
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.amsam import AMSAM
 from tests.networks.yolo_fixtures import write_tiny_yolo

@@ -17,7 +17,7 @@ from monai.utils import get_seed
 from amsam_monai.bundles.network import load_model
 from amsam_monai.bundles.run import run_training
 from amsam_monai.data.datasets import isic_datalist
-from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.detector.files import load_detector
 from amsam_monai.phantoms.sets import write_phantoms
 from tests.bundles.runs import BUNDLES, adapter_of, workflow_of
 

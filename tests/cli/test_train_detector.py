@@ -11,7 +11,7 @@ import nibabel
 
 from amsam_monai.cli import app
 from amsam_monai.cli.train_detector import find_pairs, read_samples
-from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.detector.files import load_detector
 from amsam_monai.networks.sam import build_sam
 from tests.networks.yolo_fixtures import write_tiny_yolo
 

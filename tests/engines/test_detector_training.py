@@ -6,7 +6,7 @@ import torch
 pytest.importorskip("ultralytics", reason="the detector extra is not installed")
 
 from amsam_monai.engines.detector_training import DetectorSettings, cross_fitted_boxes, train_detector
-from amsam_monai.networks.detector.detector import load_detector, save_detector
+from amsam_monai.networks.detector.files import load_detector, save_detector
 from amsam_monai.networks.detector.yolo import read_checkpoint
 from tests.networks.yolo_fixtures import write_tiny_yolo
 

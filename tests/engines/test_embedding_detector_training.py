@@ -11,8 +11,8 @@ from amsam_monai.engines.embedding_detector_training import (
     turned,
 )
 from amsam_monai.engines.fit_detector import load_or_fit_detector, with_detector
-from amsam_monai.networks.detector.detector import load_detector
 from amsam_monai.networks.detector.embedding import EmbeddingDetector, embedding_of
+from amsam_monai.networks.detector.files import load_detector
 from amsam_monai.networks.detector.scenes import scene_of
 from amsam_monai.networks.detector.scores import score_detector
 from amsam_monai.networks.sam import build_sam

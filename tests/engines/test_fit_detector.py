@@ -4,7 +4,7 @@ import torch
 pytest.importorskip("ultralytics")
 
 from amsam_monai.engines.fit_detector import load_or_fit_detector, with_detector
-from amsam_monai.networks.detector.detector import load_detector
+from amsam_monai.networks.detector.files import load_detector
 from tests.engines import nano
 from tests.networks.yolo_fixtures import write_tiny_yolo
 

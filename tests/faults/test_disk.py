@@ -25,8 +25,8 @@ from amsam_monai.data.prepare.prepare import prepare
 from amsam_monai.engines.fit_detector import load_or_fit_detector
 from amsam_monai.handlers import TrainState
 from amsam_monai.networks.detector.box_head import BoxHead
-from amsam_monai.networks.detector.detector import save_detector
 from amsam_monai.networks.detector.embedding import EmbeddingDetector
+from amsam_monai.networks.detector.files import save_detector
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.amsam import AMSAM
 from amsam_monai.segment.batch import BatchSegmenter, Extras, plan

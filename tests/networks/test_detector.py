@@ -14,13 +14,8 @@ pytest.importorskip("ultralytics", reason="the detector extra is not installed")
 
 from amsam_monai.cli import app
 from amsam_monai.networks.convert.detector import bring_over_detector
-from amsam_monai.networks.detector.detector import (
-    BoxDetector,
-    load_detector,
-    pretrained_detector,
-    save_detector,
-    write_detector,
-)
+from amsam_monai.networks.detector.detector import BoxDetector, pretrained_detector
+from amsam_monai.networks.detector.files import load_detector, save_detector, write_detector
 from amsam_monai.networks.detector.licence import licence_text
 from amsam_monai.networks.detector.scores import score_detector
 from amsam_monai.networks.detector.views import Augmentation, Scene, random_view

@@ -5,8 +5,8 @@ import torch
 
 from amsam_monai.bundles.arguments import DETECTORS
 from amsam_monai.networks.detector.box_head import BoxHead, Cells, answering_cells, head_loss, known_head
-from amsam_monai.networks.detector.detector import ARCHITECTURES, load_detector, misfit, save_detector
 from amsam_monai.networks.detector.embedding import EmbeddingDetector, boxes_of, embedding_of
+from amsam_monai.networks.detector.files import ARCHITECTURES, load_detector, misfit, save_detector
 from amsam_monai.networks.detector.scores import score_detector, score_objects
 from amsam_monai.networks.sam import build_sam
 from amsam_monai.networks.systems.aisam import AISAM

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from amsam_monai.networks.detector.architecture import known_architecture
-from amsam_monai.networks.detector.detector import FORMAT, OLD_FORMAT, write_detector
+from amsam_monai.networks.detector.files import FORMAT, OLD_FORMAT, write_detector
 from amsam_monai.networks.weights.sealed import check_seal, read_plain
 
 USUAL = {"more_sizes": [], "snap_to_dark_object": False, "cases": None}  # what the oldest files do not say
